@@ -1,0 +1,169 @@
+# sluice: build, test, install. `make help` lists what there is.
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSCONFDIR ?= /etc/sluice
+CC = gcc
+CLANG ?= clang-14
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+PYTHON = /usr/bin/python3
+OPT ?= -O2
+SAN ?=
+
+WARN = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wpointer-arith -Wwrite-strings -Wno-unused-parameter
+CFLAGS = -std=gnu11 $(OPT) -g $(WARN) -fno-omit-frame-pointer $(SAN) -Iuser -I. -I$(BUILD)/skel
+LDFLAGS = $(SAN)
+# `make` as installed: -DSLUICE_PREFIX only where it is used, so that other objects do not depend on it.
+PREFIX_DEF = -DSLUICE_PREFIX='"$(SYSCONFDIR)/"'
+LIBS = -lssl -lcrypto -lbpf -lelf -lz -lcares -lxxhash -lcap -lmicrohttpd -ljansson -lpthread
+
+# Folders in the order of their rank: each may use those before it.
+FOLDERS = core conf net http kernel tls policy proxy worker admin master
+srcs = $(sort $(wildcard user/$(1)/*.c))
+objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(call srcs,$(1)))
+ALL_OBJS = $(foreach f,$(FOLDERS),$(call objs,$(f)))
+ARCHIVES = $(FOLDERS:%=$(BUILD)/lib/%.a)
+SKELETON = $(BUILD)/skel/guard.skel.h
+
+PROGRAMS = $(BUILD)/sluice $(BUILD)/sluicectl $(BUILD)/mock-llm $(BUILD)/sl-load
+UNIT_SRCS = $(sort $(wildcard tests/unit/*/test_*.c) tests/bpf/test_guard.c)
+UNIT_BINS = $(UNIT_SRCS:%.c=$(BUILD)/%)
+
+.PHONY: all
+all: $(PROGRAMS) ## build everything into build/
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
+
+# --- programs -------------------------------------------------------------------------------------
+
+$(BUILD)/obj/user/main.o: CFLAGS += $(PREFIX_DEF)
+$(call objs,kernel) $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bpf/*.c)): | $(SKELETON)
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+define archive
+$(BUILD)/lib/$(1).a: $(call objs,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call archive,$(f))))
+
+$(BUILD)/sluice: $(BUILD)/obj/user/main.o $(BUILD)/obj/user/modules.o $(ALL_OBJS)
+	$(CC) $(LDFLAGS) $^ -o $@ $(LIBS)
+
+tool_objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard tools/$(1))))
+
+$(BUILD)/sluicectl: $(call tool_objs,sluicectl/*.c) $(BUILD)/lib/core.a
+	$(CC) $(LDFLAGS) $^ -o $@ -ljansson -lxxhash
+
+$(BUILD)/mock-llm: $(call tool_objs,mock_llm/*.c)
+	$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
+
+$(BUILD)/sl-load: $(call tool_objs,bench/load*.c)
+	$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
+
+# --- the kernel's side ----------------------------------------------------------------------------
+
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
+	@mkdir -p $(@D)
+	$(CLANG) -O2 -g -target bpf -mcpu=v3 -Wall -Werror -I. -I/usr/include/$(shell uname -m)-linux-gnu \
+		-c $< -o $@
+
+$(BUILD)/skel/%.skel.h: $(BUILD)/bpf/%.bpf.o
+	@mkdir -p $(@D)
+	$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
+
+# --- tests ----------------------------------------------------------------------------------------
+
+.SECONDEXPANSION:
+$(BUILD)/tests/%: tests/%.c $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) $< -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
+		-lcmocka $(LIBS)
+
+.PHONY: unit-tests
+unit-tests: $(UNIT_BINS)
+
+.PHONY: test
+test: all unit-tests ## everything that must pass; the last line is "N passed, N failed"
+	$(PYTHON) tests/run.py --build $(BUILD)
+
+.PHONY: test-unprivileged
+test-unprivileged: all unit-tests ## what needs neither root nor the kernel's BPF
+	$(PYTHON) tests/run.py --build $(BUILD) --unprivileged
+
+.PHONY: test-asan
+test-asan: ## unit and end-to-end tests under ASan and UBSan
+	$(MAKE) BUILD=$(BUILD)-asan OPT=-O1 \
+		SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all unit-tests
+	$(PYTHON) tests/run.py --build $(BUILD)-asan --asan
+
+FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## libFuzzer on all parsers, FUZZ_SECONDS each
+	@for f in $(FUZZERS); do \
+		mkdir -p $(BUILD)/fuzz/new/$$f && \
+		$(CLANG) -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined -Iuser -I. tests/fuzz/$$f.c \
+			$(foreach d,core conf http,$(call srcs,$(d))) -lxxhash -o $(BUILD)/fuzz/$$f && \
+		$(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/new/$$f \
+			tests/fuzz/corpus/$${f#fuzz_} || exit 1; \
+	done
+
+.PHONY: bench
+bench: all ## sluice beside Debian's nginx: CPU a request, memory a stream, ratios
+	$(PYTHON) tools/bench/run.py --build $(BUILD)
+
+# --- people ---------------------------------------------------------------------------------------
+
+.PHONY: deps
+deps: ## install (apt, npm) what building and testing needs; safe to repeat
+	tools/deps.sh
+
+.PHONY: demo
+demo: ## the whole thing in two minutes: TLS, a stream, an attack, the guard
+	tools/deps.sh
+	$(MAKE) all
+	$(PYTHON) tools/demo.py --build $(BUILD)
+
+.PHONY: docs
+docs: $(BUILD)/sluice ## make docs/directives.md anew from the directive tables
+	$(BUILD)/sluice --directives > docs/directives.md
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+
+.PHONY: format
+format: ## clang-format in place
+	clang-format -i $(C_FILES)
+
+.PHONY: lint
+lint: ## layers, format, cppcheck
+	tools/check_layers.sh
+	clang-format --dry-run -Werror $(C_FILES)
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
+		--suppress=missingIncludeSystem -Iuser -I. user tools
+
+.PHONY: install
+install: all ## into DESTDIR and PREFIX
+	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/sbin/sluice
+	install -D -m 755 $(BUILD)/sluicectl $(DESTDIR)$(PREFIX)/bin/sluicectl
+	install -D -m 755 $(BUILD)/mock-llm $(DESTDIR)$(PREFIX)/bin/mock-llm
+	install -d $(DESTDIR)$(SYSCONFDIR)
+	test -e $(DESTDIR)$(SYSCONFDIR)/sluice.conf || \
+		install -m 644 conf/sluice.conf $(DESTDIR)$(SYSCONFDIR)/sluice.conf
+	install -D -m 644 conf/sluice.service $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
+	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice
+	install -m 644 README.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BUILD) $(BUILD)-asan
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

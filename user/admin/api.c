@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns the JSON resources under /api/v1 that only read: status, upstreams, sources. docs/admin.md is
+ * the reference. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "admin/admin_impl.h"
+#include "admin/api_json.h"
+#include "core/clock.h"
+
+/* ---- status ---- */
+
+static json_int_t sum(const struct request *rq, size_t offset)
+{
+	return (json_int_t)view_sum(rq->admin->env->stats, offset, false);
+}
+
+static json_int_t gauge(const struct request *rq, size_t offset)
+{
+	return (json_int_t)view_sum(rq->admin->env->stats, offset, true);
+}
+
+#define AT(field) offsetof(struct stats_worker, field)
+
+static json_t *workers_json(const struct stats *s)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < STATS_WORKERS_MAX; i++) {
+		const struct stats_worker *w = &s->worker[i];
+		struct view_process p = {0};
+
+		if (!view_worker_runs(w))
+			continue;
+		view_process(w->pid, &p);
+		json_array_append_new(
+			list, json_pack("{s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:f}", "slot", i, "pid",
+					(int)w->pid, "generation", (int)w->generation,
+					"connections_active", (json_int_t)w->conns_active,
+					"connections_idle", (json_int_t)w->conns_idle, "requests_active",
+					(json_int_t)w->requests_active, "requests",
+					(json_int_t)w->requests, "memory_bytes", (json_int_t)p.rss_bytes,
+					"cpu_s", p.cpu_s));
+	}
+	return list;
+}
+
+static json_t *traffic_json(const struct request *rq)
+{
+	json_t *j = json_pack("{s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I, s:I, s:I, s:I, s:I}}",
+			      "connections",
+			      "active", gauge(rq, AT(conns_active)), "idle", gauge(rq, AT(conns_idle)),
+			      "accepted", sum(rq, AT(conns_accepted)),
+			      "refused_banned", sum(rq, AT(conns_refused_banned)),
+			      "refused_full", sum(rq, AT(conns_refused_full)),
+			      "requests",
+			      "active", gauge(rq, AT(requests_active)), "total", sum(rq, AT(requests)),
+			      "malformed", sum(rq, AT(bad_requests)),
+			      "cancelled", sum(rq, AT(client_cancelled)),
+			      "unanswered", sum(rq, AT(responses[0])));
+
+	json_object_set_new(j, "responses",
+			    json_pack("{s:I, s:I, s:I, s:I, s:I}", "1xx", sum(rq, AT(responses[1])),
+				      "2xx", sum(rq, AT(responses[2])), "3xx", sum(rq, AT(responses[3])),
+				      "4xx", sum(rq, AT(responses[4])), "5xx", sum(rq, AT(responses[5]))));
+	json_object_set_new(j, "bytes", json_pack("{s:I, s:I}", "in", sum(rq, AT(bytes_in)), "out",
+						  sum(rq, AT(bytes_out))));
+	json_object_set_new(j, "tls",
+			    json_pack("{s:I, s:I, s:I}", "handshakes", sum(rq, AT(tls_handshakes)),
+				      "resumed", sum(rq, AT(tls_resumed)), "failed",
+				      sum(rq, AT(tls_failed))));
+	json_object_set_new(j, "limit_req",
+			    json_pack("{s:I, s:I, s:I}", "delayed", sum(rq, AT(limit_req_delayed)),
+				      "rejected", sum(rq, AT(limit_req_rejected)), "dry_run",
+				      sum(rq, AT(limit_req_dry_run))));
+	json_object_set_new(j, "upstream",
+			    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "tries",
+				      sum(rq, AT(upstream_tries)), "retries",
+				      sum(rq, AT(upstream_retries)), "connects",
+				      sum(rq, AT(upstream_connects)), "failures",
+				      sum(rq, AT(upstream_failures)), "cut", sum(rq, AT(upstream_cut)),
+				      "connections_idle", gauge(rq, AT(upstream_conns_idle))));
+	return j;
+}
+
+static json_t *zones_json(const struct admin *a)
+{
+	json_t *list = json_array();
+
+	for (const struct limit_zone_conf *z = a->env->limit_zones; z; z = z->next) {
+		uint32_t used, room;
+
+		if (!z->zone)
+			continue;
+		limit_zone_usage(z->zone, &used, &room);
+		json_array_append_new(list, json_pack("{s:o, s:I, s:I}", "name", api_json_slice(z->name),
+						      "entries", (json_int_t)used, "entries_max",
+						      (json_int_t)room));
+	}
+	return list;
+}
+
+static json_t *guard_json(const struct admin *a)
+{
+	struct guard_total totals[GUARD_N_TOTALS];
+	struct guard_settings set;
+	char text[160];
+	const char *off = view_guard_off(a, text, sizeof text);
+	json_t *j, *verdicts;
+
+	if (off)
+		return json_pack("{s:b, s:s}", "on", 0, "reason", off);
+	memcpy(text, a->env->stats->guard_mode, sizeof a->env->stats->guard_mode);
+	text[sizeof a->env->stats->guard_mode - 1] = 0;
+	j = json_pack("{s:b, s:o}", "on", a->env->stats->guard_on != 0, "mode", api_json_text(text));
+	if (guard_maps_get_settings(a->env->guard, &set) == 0)
+		json_object_set_new(j, "dry_run", json_boolean(set.dry_run));
+	if (guard_stats_totals(a->env->guard, totals))
+		return j;
+	verdicts = json_object();
+	for (int i = 0; i < GUARD_N_TOTALS; i++)
+		json_object_set_new(verdicts, guard_stats_total_name((enum guard_total_index)i),
+				    json_pack("{s:I, s:I}", "packets", (json_int_t)totals[i].packets,
+					      "bytes", (json_int_t)totals[i].bytes));
+	json_object_set_new(j, "totals", verdicts);
+	return j;
+}
+
+enum MHD_Result api_status(struct request *rq)
+{
+	const struct admin *a = rq->admin;
+	const struct stats *s = a->env->stats;
+	uint64_t now_ms = clock_wall_ms();
+	size_t n_bans, n_in_kernel;
+	json_t *j;
+
+	free(view_bans_new(a->env->bans, &n_bans, &n_in_kernel));
+	j = json_pack("{s:o, s:i, s:i, s:o, s:I, s:I}", "version", api_json_text(a->env->version),
+		      "master_pid", (int)s->master_pid, "admin_pid", (int)getpid(), "started",
+		      api_json_time(s->started_wall_ms), "uptime_s",
+		      (json_int_t)(now_ms > s->started_wall_ms ? (now_ms - s->started_wall_ms) / 1000
+							       : 0),
+		      "generation", (json_int_t)s->generation);
+	json_object_set_new(j, "reloads",
+			    json_pack("{s:I, s:I, s:o}", "done", (json_int_t)s->n_reloads, "failed",
+				      (json_int_t)s->n_reload_failures, "last",
+				      api_json_time(s->reloaded_wall_ms)));
+	json_object_set_new(j, "worker_deaths", json_integer(s->n_worker_deaths));
+	json_object_set_new(j, "workers", workers_json(s));
+	json_object_update_new(j, traffic_json(rq));
+	json_object_set_new(j, "bans",
+			    json_pack("{s:I, s:I, s:I, s:I}", "active", (json_int_t)n_bans, "in_kernel",
+				      (json_int_t)n_in_kernel, "max", (json_int_t)BAN_TABLE_ROOM,
+				      "requested", sum(rq, AT(bans_requested))));
+	json_object_set_new(j, "limit_zones", zones_json(a));
+	json_object_set_new(j, "guard", guard_json(a));
+	return serve_json(rq, 200, j);
+}
+
+#undef AT
+
+/* ---- upstreams ---- */
+
+static json_t *peer_json(const struct view_peer *v)
+{
+	const struct balance_peer *p = &v->peer;
+	uint64_t n_answers = 0;
+	json_t *j;
+
+	for (int i = 1; i < 6; i++)
+		n_answers += p->n_status[i];
+	j = json_pack("{s:o, s:s, s:o, s:I, s:I, s:I, s:I}", "address", api_json_text(p->text), "state",
+		      v->state, "unavailable_since", api_json_time(p->unavailable_since_ms),
+		      "requests_active", (json_int_t)p->conns, "requests", (json_int_t)p->n_requests,
+		      "failures", (json_int_t)p->n_failures, "recent_failures", (json_int_t)p->fails);
+	json_object_set_new(j, "responses",
+			    json_pack("{s:I, s:I, s:I, s:I, s:I}", "1xx", (json_int_t)p->n_status[1],
+				      "2xx", (json_int_t)p->n_status[2], "3xx",
+				      (json_int_t)p->n_status[3], "4xx", (json_int_t)p->n_status[4],
+				      "5xx", (json_int_t)p->n_status[5]));
+	json_object_set_new(j, "response_ms_mean",
+			    n_answers ? json_real((double)p->response_ms_total / (double)n_answers)
+				      : json_null());
+	return j;
+}
+
+static json_t *server_json(const struct view_group *v, uint32_t i)
+{
+	static const char *const resolve[] = {
+		[BALANCE_FIXED] = "fixed", [BALANCE_PENDING] = "pending",
+		[BALANCE_RESOLVED] = "resolved", [BALANCE_FAILED] = "failed",
+	};
+	const struct balance_server *s = &v->servers[i];
+	json_t *peers = json_array(), *j;
+
+	for (uint32_t k = 0; k < v->n_peers; k++)
+		if (v->peers[k].peer.server == i)
+			json_array_append_new(peers, peer_json(&v->peers[k]));
+	j = json_pack("{s:o, s:i, s:I, s:I, s:I, s:I, s:b, s:b, s:s, s:o}", "host",
+		      api_json_text(s->host), "port", (int)s->port, "weight", (json_int_t)s->weight,
+		      "max_fails", (json_int_t)s->max_fails, "fail_timeout_s",
+		      (json_int_t)s->fail_timeout_s, "max_conns", (json_int_t)s->max_conns, "backup",
+		      (int)s->backup, "down", (int)s->down, "resolve",
+		      s->resolve <= BALANCE_FAILED ? resolve[s->resolve] : "unknown", "peers", peers);
+	if (s->resolve != BALANCE_FIXED)
+		json_object_set_new(j, "resolved", api_json_time(s->resolved_wall_ms));
+	if (s->resolve_error[0])
+		json_object_set_new(j, "resolve_error", api_json_text(s->resolve_error));
+	return j;
+}
+
+enum MHD_Result api_upstreams(struct request *rq)
+{
+	size_t n;
+	struct view_group *groups = view_groups_new(rq->admin, &n);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		json_t *servers = json_array();
+
+		for (uint32_t k = 0; k < groups[i].n_servers; k++)
+			json_array_append_new(servers, server_json(&groups[i], k));
+		json_array_append_new(list, json_pack("{s:s, s:b, s:o}", "name", groups[i].name,
+						      "implicit", (int)groups[i].conf->implicit,
+						      "servers", servers));
+	}
+	view_groups_free(groups, n);
+	return serve_json(rq, 200, json_pack("{s:o}", "upstreams", list));
+}
+
+/* ---- sources ---- */
+
+/* The guard's clock is the monotonic one. */
+static json_t *seen_json(uint64_t seen_ns)
+{
+	uint64_t now_ns = clock_mono_ns(), wall_ms = clock_wall_ms();
+	uint64_t ago_ms = now_ns > seen_ns ? (now_ns - seen_ns) / 1000000 : 0;
+
+	return api_json_time(seen_ns && wall_ms > ago_ms ? wall_ms - ago_ms : 0);
+}
+
+static json_t *source_json(const struct admin *a, const struct guard_source_entry *e)
+{
+	const struct guard_source *c = &e->counts;
+	char text[GUARD_ADDR_TEXT_MAX];
+	struct ban_entry ban;
+
+	guard_addr_to_text(&e->addr, text);
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "address", text, "packets",
+			 (json_int_t)c->packets, "bytes", (json_int_t)c->bytes, "syns",
+			 (json_int_t)c->syns, "drops", (json_int_t)c->drops, "first_seen",
+			 seen_json(c->first_seen_ns), "last_seen", seen_json(c->last_seen_ns), "banned",
+			 (int)api_json_ban_find(a, e->addr.family, e->addr.bytes, &ban));
+}
+
+enum MHD_Result api_sources(struct request *rq)
+{
+	const struct admin *a = rq->admin;
+	struct guard_source_entry *top;
+	char why[160], text[176];
+	const char *off = view_guard_off(a, why, sizeof why);
+	json_t *list;
+	uint64_t n;
+	int got;
+
+	if (serve_query_num(rq, "top", 20, ADMIN_TOP_MAX, &n))
+		return serve_error(rq, 400, "bad_request", "\"top\" must be a number from 1 to %d",
+				   ADMIN_TOP_MAX);
+	if (off) {
+		snprintf(text, sizeof text, "off: %s", off);
+		return serve_json(rq, 200, json_pack("{s:s, s:[]}", "guard", text, "sources"));
+	}
+	top = calloc(n, sizeof *top);
+	got = top ? guard_stats_top(a->env->guard, top, n) : -1;
+	if (got < 0) {
+		free(top);
+		return serve_error(rq, 500, "internal", "the maps of the guard cannot be read");
+	}
+	list = json_array();
+	for (int i = 0; i < got; i++)
+		json_array_append_new(list, source_json(a, &top[i]));
+	free(top);
+	return serve_json(rq, 200, json_pack("{s:s, s:o}", "guard", "on", "sources", list));
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns the free list of I/O buffers of this process. */
+#include "core/buf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SPARES_MAX = 64 };
+
+static struct {
+	struct buf *free;
+	uint32_t n_free, n_used;
+} pool;
+
+struct buf *buf_new(void)
+{
+	struct buf *b = pool.free;
+
+	if (b) {
+		pool.free = b->next;
+		pool.n_free--;
+	} else {
+		b = malloc(sizeof *b);
+		if (!b) {
+			fputs("sluice: [emerg] out of memory\n", stderr);
+			abort();
+		}
+	}
+	pool.n_used++;
+	b->next = NULL;
+	buf_reset(b);
+	return b;
+}
+
+void buf_free(struct buf *b)
+{
+	if (!b)
+		return;
+	pool.n_used--;
+	if (pool.n_free >= SPARES_MAX) {
+		free(b);
+		return;
+	}
+	b->next = pool.free;
+	pool.free = b;
+	pool.n_free++;
+}
+
+uint32_t buf_n_used(void)
+{
+	return pool.n_used;
+}
+
+struct buf *bufq_take(struct bufq *q)
+{
+	struct buf *b = q->first;
+
+	if (!b)
+		return NULL;
+	q->first = b->next;
+	if (!q->first)
+		q->tail = &q->first;
+	q->n--;
+	q->bytes -= buf_len(b);
+	b->next = NULL;
+	return b;
+}
+
+void bufq_consume(struct bufq *q, size_t n)
+{
+	while (q->first && n >= buf_len(q->first)) {
+		n -= buf_len(q->first);
+		buf_free(bufq_take(q));
+	}
+	if (n && q->first) {
+		q->first->start += (uint32_t)n;
+		q->bytes -= n;
+	}
+}
+
+void bufq_clear(struct bufq *q)
+{
+	struct buf *b;
+
+	while ((b = bufq_take(q)))
+		buf_free(b);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* XXH3 with a seed; owns nothing. */
+#define XXH_INLINE_ALL
+#include "core/hash.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+uint64_t hash64(struct slice s, uint64_t seed)
+{
+	return XXH3_64bits_withSeed(s.p, s.n, seed);
+}
+
+struct hash128 hash128(struct slice s, uint64_t seed)
+{
+	XXH128_hash_t h = XXH3_128bits_withSeed(s.p, s.n, seed);
+
+	return (struct hash128){h.low64, h.high64};
+}
+
+uint64_t hash64_lower(struct slice s, uint64_t seed)
+{
+	char lower[256];
+	size_t n = s.n < sizeof lower ? s.n : sizeof lower;
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		lower[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+	}
+	return XXH3_64bits_withSeed(lower, n, seed) ^ s.n;
+}
+
+uint64_t hash_random_seed(void)
+{
+	uint64_t seed;
+
+	if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+		abort();
+	return seed;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Seeded hashes (XXH3): a peer who does not know the seed cannot choose names that collide. */
+#ifndef SL_CORE_HASH_H
+#define SL_CORE_HASH_H
+
+#include <stdint.h>
+
+#include "core/slice.h"
+
+struct hash128 {
+	uint64_t lo, hi;
+};
+
+uint64_t hash64(struct slice s, uint64_t seed);
+struct hash128 hash128(struct slice s, uint64_t seed);
+/* As hash64, but ASCII letters count as lower case; names over 256 bytes hash their first 256. */
+uint64_t hash64_lower(struct slice s, uint64_t seed);
+/* From getrandom(2). */
+uint64_t hash_random_seed(void);
+
+#endif

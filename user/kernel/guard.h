@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The XDP guard as the rest of sluice sees it: loading, attaching, pinning, and its maps.
+ *
+ * Only the master opens a guard. Children get a struct guard_maps of read-only descriptors, opened
+ * before the fork, and give everything else back with guard_close_in_child().
+ *
+ * Functions return 0 or -SL_E... (core/err.h). -SL_ESYS leaves errno. Those with ERR fill it on
+ * failure with one line for the log: what failed, and what to do about it. Nothing is logged here.
+ * Times are in nanoseconds of CLOCK_MONOTONIC (clock_mono_ns()). One process writes: the functions
+ * that change maps assume that nobody else does. */
+#ifndef SL_KERNEL_GUARD_H
+#define SL_KERNEL_GUARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "bpf/shared.h"
+
+#define GUARD_PIN_DIR "/sys/fs/bpf/sluice"
+#define GUARD_INTERFACES_MAX 64
+#define GUARD_IFNAME_MAX 16
+#define GUARD_ERR_MAX 512 /* enough for any text in ERR */
+
+/* ---- addresses (guard_addr.c) ---- */
+
+/* FAMILY is 4 (the first 4 bytes) or 6; unused bytes are zero. IPv4-mapped IPv6 addresses are
+ * always stored as IPv4: on the wire, where the guard looks, they are. */
+struct guard_addr {
+	uint8_t family;
+	uint8_t bytes[16];
+};
+
+/* Host bits are zero. */
+struct guard_cidr {
+	struct guard_addr addr;
+	uint8_t prefix_len;
+};
+
+#define GUARD_ADDR_TEXT_MAX 46
+
+/* False for what has no address (a unix socket); *OUT is then untouched. */
+bool guard_addr_from_sockaddr(struct guard_addr *out, const struct sockaddr *sa);
+/* One IPv4 or IPv6 address and nothing else; -SL_EINVAL. */
+int guard_addr_from_text(struct guard_addr *out, const char *text);
+/* An address, or ADDRESS/LEN, whose host bits are cleared; -SL_EINVAL. */
+int guard_addr_cidr_from_text(struct guard_cidr *out, const char *text);
+/* NUL-terminated; returns OUT. */
+const char *guard_addr_to_text(const struct guard_addr *a, char out[static GUARD_ADDR_TEXT_MAX]);
+
+/* ---- life (guard.c, guard_attach.c) ---- */
+
+struct guard;
+
+struct guard_options {
+	const char *pin_dir; /* NULL: GUARD_PIN_DIR; on bpffs, made with mode 0700 */
+	uint32_t deny_max;   /* bans in each family; 0: GUARD_DENY_MAX */
+};
+
+/* What guard_open() found of an earlier run. */
+struct guard_status {
+	unsigned n_maps_kept;	  /* pinned maps taken over with their content */
+	unsigned n_maps_replaced; /* pinned maps of another layout or size, thrown away */
+	unsigned n_links_kept;	  /* interfaces that an earlier program still guards */
+	unsigned n_links_removed; /* pinned links to what is no interface here any more */
+};
+
+/* Whether XDP is possible here with this process's permissions; changes nothing.
+ * -SL_EPERM, or -SL_ESYS for a kernel without it; ERR has the reason. */
+int guard_probe(char *err, size_t err_size);
+
+/* Mounts bpffs on /sys/fs/bpf when the pins are to go there and it is not mounted, takes over what
+ * an earlier run left pinned, loads the program and pins the maps. Attaches nothing: an interface
+ * that is still guarded stays so, by the program of the earlier run, until guard_attach(). A guard
+ * with fresh maps has empty lists, counts sources and drops nothing. -SL_EEXIST when another
+ * process holds the folder of pins. */
+int guard_open(struct guard **out, const struct guard_options *options, char *err, size_t err_size);
+const struct guard_status *guard_status(const struct guard *g);
+
+enum guard_close_how {
+	GUARD_CLOSE_KEEP,   /* all stays in the kernel, for the next guard_open() */
+	GUARD_CLOSE_DETACH, /* interfaces are freed; pinned maps, and so bans, stay */
+	GUARD_CLOSE_REMOVE, /* nothing stays */
+};
+
+/* Frees G, which may be NULL. */
+void guard_close(struct guard *g, enum guard_close_how how);
+/* After fork: closes the child's copies of all descriptors of G and frees it; the parent's guard is
+ * not touched. G may be NULL. */
+void guard_close_in_child(struct guard *g);
+
+enum guard_mode {
+	GUARD_MODE_AUTO,
+	GUARD_MODE_NATIVE,
+	GUARD_MODE_GENERIC,
+};
+
+const char *guard_attach_mode_name(enum guard_mode mode);
+
+struct guard_attachment {
+	char ifname[GUARD_IFNAME_MAX];
+	unsigned ifindex;
+	enum guard_mode mode; /* in use: native or generic */
+	bool is_takeover; /* the interface was guarded before; the program was exchanged in place */
+	char reason[160]; /* why auto chose generic; empty otherwise */
+};
+
+/* Guards an interface, or exchanges the program of one that is guarded already, in place: no packet
+ * passes unguarded. Only a change between native and generic detaches for a moment, and goes back
+ * to the mode before if the new one is refused. auto keeps the mode of an interface that is
+ * guarded. -SL_ENOTFOUND: no such interface; -SL_EEXIST: another program is attached, ERR says
+ * which; -SL_ELIMIT; -SL_EPERM; -SL_ESYS. OUT may be NULL. */
+int guard_attach(struct guard *g, const char *ifname, enum guard_mode mode,
+		 struct guard_attachment *out, char *err, size_t err_size);
+/* Frees every guarded interface whose name is not among NAMES; returns how many. */
+unsigned guard_attach_only(struct guard *g, const char *const *names, size_t n_names);
+/* Borrowed; valid until the next call that attaches, detaches or closes. */
+size_t guard_attach_list(const struct guard *g, const struct guard_attachment **out);
+
+/* ---- maps (guard_maps.c) ---- */
+
+enum guard_map {
+	GUARD_MAP_ALLOW_V4,
+	GUARD_MAP_ALLOW_V6,
+	GUARD_MAP_DENY_V4,
+	GUARD_MAP_DENY_V6,
+	GUARD_MAP_DENY_NET_V4,
+	GUARD_MAP_DENY_NET_V6,
+	GUARD_MAP_SOURCES_V4,
+	GUARD_MAP_SOURCES_V6,
+	GUARD_MAP_TOTALS,
+	GUARD_MAP_SETTINGS,
+	GUARD_N_MAPS
+};
+
+/* Descriptors of the maps; every accessor takes one. Those that change a map fail with -SL_ESYS and
+ * EPERM on a reader's. */
+struct guard_maps {
+	int fd[GUARD_N_MAPS];
+	int n_cpus; /* possible ones, as per-CPU values are laid out */
+};
+
+/* The guard's own, writable; borrowed. */
+const struct guard_maps *guard_maps(const struct guard *g);
+/* Read-only descriptors for a child, close-on-exec. Needs the pins; open it before the fork. */
+int guard_maps_open_reader(const struct guard *g, struct guard_maps *out, char *err,
+			   size_t err_size);
+void guard_maps_close(struct guard_maps *m);
+
+int guard_maps_get_settings(const struct guard_maps *m, struct guard_settings *out);
+/* Those two alone; in force with the next packet. */
+int guard_maps_set_flags(const struct guard_maps *m, bool dry_run, bool count_sources);
+
+/* ---- networks of the configuration (guard_nets.c) ---- */
+
+/* Makes the list in the kernel equal to NETS, by difference, adding before it deletes: what is in
+ * both lists is in force all the time. Duplicates are fine. A single address is a network of full
+ * length. -SL_ELIMIT: more than fit. On failure what was added stays. */
+int guard_nets_set_allow(const struct guard_maps *m, const struct guard_cidr *nets, size_t n_nets,
+			 char *err, size_t err_size);
+/* RULE_ID is written to every network. */
+int guard_nets_set_deny(const struct guard_maps *m, const struct guard_cidr *nets, size_t n_nets,
+			uint32_t rule_id, char *err, size_t err_size);
+
+/* ---- bans (guard_deny.c) ---- */
+
+struct guard_ban {
+	uint64_t expires_ns; /* 0: never */
+	uint32_t rule_id;
+	uint32_t flags; /* enum guard_deny_flag */
+};
+
+/* Sets or replaces a ban. A replaced one keeps its packets, bytes and banned_at_ns as long as it
+ * had not ended by NOW_NS. -SL_ELIMIT: the map is full. */
+int guard_deny_add(const struct guard_maps *m, const struct guard_addr *addr,
+		   const struct guard_ban *ban, uint64_t now_ns);
+/* -SL_ENOTFOUND */
+int guard_deny_del(const struct guard_maps *m, const struct guard_addr *addr);
+int guard_deny_get(const struct guard_maps *m, const struct guard_addr *addr,
+		   struct guard_deny *out);
+/* Calls FN for every entry, ended ones too, until it returns other than 0, which is then returned;
+ * positive values are FN's own. FN may delete entries. */
+int guard_deny_each(const struct guard_maps *m,
+		    int (*fn)(void *arg, const struct guard_addr *addr,
+			      const struct guard_deny *deny),
+		    void *arg);
+/* Deletes what ended by NOW_NS; returns how many, or -SL_E.... */
+int guard_deny_sweep(const struct guard_maps *m, uint64_t now_ns);
+
+/* ---- counters (guard_stats.c) ---- */
+
+/* Sums over the CPUs. */
+int guard_stats_totals(const struct guard_maps *m, struct guard_total out[static GUARD_N_TOTALS]);
+/* "pass", "drop_deny", ...: short names for metrics. */
+const char *guard_stats_total_name(enum guard_total_index index);
+
+struct guard_source_entry {
+	struct guard_addr addr;
+	struct guard_source counts;
+};
+
+/* -SL_ENOTFOUND */
+int guard_stats_source(const struct guard_maps *m, const struct guard_addr *addr,
+		       struct guard_source *out);
+/* The N_MAX sources with the most packets, of both families, most first; returns how many, or
+ * -SL_E.... Reads the whole maps in batches: for people, not for every second. */
+int guard_stats_top(const struct guard_maps *m, struct guard_source_entry *out, size_t n_max);
+
+#endif

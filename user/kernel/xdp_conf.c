@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns the reading of the xdp block. Touches neither interfaces nor the kernel: a configuration can be
+ * checked where neither is there. */
+#include "kernel/xdp_conf.h"
+
+#include "core/err.h"
+
+enum { PIN_DIR_MAX = 200, FIRST_ROOM = 8 };
+
+const struct xdp_conf *xdp_conf_get(const struct conf *c)
+{
+	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
+		if (b->ctx == CTX_XDP)
+			return b->mod[MOD_XDP];
+	return NULL;
+}
+
+static bool cidr_has(const struct guard_cidr *c, const struct guard_addr *a)
+{
+	size_t whole = c->prefix_len / 8;
+	unsigned rest = c->prefix_len % 8;
+
+	if (c->addr.family != a->family || memcmp(c->addr.bytes, a->bytes, whole) != 0)
+		return false;
+	return rest == 0 || ((c->addr.bytes[whole] ^ a->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0;
+}
+
+static bool list_has(const struct guard_cidr *list, uint32_t n, const struct guard_addr *a)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (cidr_has(&list[i], a))
+			return true;
+	return false;
+}
+
+bool xdp_conf_allows(const struct xdp_conf *x, const struct guard_addr *addr)
+{
+	return x && list_has(x->allow, x->n_allow, addr);
+}
+
+bool xdp_conf_denies(const struct xdp_conf *x, const struct guard_addr *addr)
+{
+	return x && list_has(x->deny, x->n_deny, addr) && !xdp_conf_allows(x, addr);
+}
+
+/* Room for one more of BYTES each behind the N that AT points to. */
+static void *grow(struct conf *c, void *at, uint32_t n, uint32_t *room, size_t bytes)
+{
+	void *bigger;
+
+	if (n < *room)
+		return at;
+	*room = *room ? 2 * *room : FIRST_ROOM;
+	bigger = arena_zalloc(&c->arena, *room * bytes);
+	if (n)
+		memcpy(bigger, at, n * bytes);
+	return bigger;
+}
+
+/* As the kernel has it (dev_valid_name of net/core/dev.c). */
+static bool is_ifname(struct slice s)
+{
+	if (s.n == 0 || s.n >= GUARD_IFNAME_MAX || slice_eq(s, SLICE(".")) || slice_eq(s, SLICE("..")))
+		return false;
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] == '/' || s.p[i] == ':' || (unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f)
+			return false;
+	return true;
+}
+
+static int add_interface(struct conf *c, struct xdp_conf *x, const struct conf_node *n,
+			 struct slice name)
+{
+	if (!is_ifname(name))
+		return conf_error(c, n, "\"%.*s\" cannot be the name of an interface",
+				  SLICE_FMT(name));
+	for (uint32_t i = 0; i < x->n_interfaces; i++)
+		if (slice_eq(slice_cstr(x->interfaces[i].name), name))
+			return conf_error(c, n, "duplicate interface \"%.*s\"", SLICE_FMT(name));
+	if (x->n_interfaces == GUARD_INTERFACES_MAX)
+		return conf_error(c, n, "more than %d interfaces", GUARD_INTERFACES_MAX);
+	x->interfaces = grow(c, x->interfaces, x->n_interfaces, &x->interfaces_room,
+			     sizeof *x->interfaces);
+	x->interfaces[x->n_interfaces++] = (struct xdp_interface){
+		.name = arena_cstr(&c->arena, name),
+		.node = n,
+	};
+	return 0;
+}
+
+static int set_interface(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			 const struct conf_row *row)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < n->n_args; i++)
+		r = add_interface(c, mod, n, n->args[i]);
+	return r;
+}
+
+/* A list, its length, its room and how much the kernel's map takes. */
+static int add_nets(struct conf *c, const struct conf_node *n, struct guard_cidr **list, uint32_t *len,
+		    uint32_t *room, uint32_t max)
+{
+	for (int i = 0; i < n->n_args; i++) {
+		const char *text = arena_cstr(&c->arena, n->args[i]);
+		struct guard_cidr net;
+
+		if (strlen(text) != n->args[i].n || guard_addr_cidr_from_text(&net, text) < 0)
+			return conf_error(c, n, "invalid address or network \"%.*s\"",
+					  SLICE_FMT(n->args[i]));
+		if (*len == max)
+			return conf_error(c, n, "more than %u networks", max);
+		*list = grow(c, *list, *len, room, sizeof **list);
+		(*list)[(*len)++] = net;
+	}
+	return 0;
+}
+
+static int set_allow(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		     const struct conf_row *row)
+{
+	struct xdp_conf *x = mod;
+
+	return add_nets(c, n, &x->allow, &x->n_allow, &x->allow_room, GUARD_ALLOW_MAX);
+}
+
+static int set_deny(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		    const struct conf_row *row)
+{
+	struct xdp_conf *x = mod;
+
+	return add_nets(c, n, &x->deny, &x->n_deny, &x->deny_room, GUARD_DENY_NET_MAX);
+}
+
+static int check_pin_dir(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			 const struct conf_row *row)
+{
+	struct xdp_conf *x = mod;
+
+	if (x->pin_dir.n < 2 || x->pin_dir.p[0] != '/' || memchr(x->pin_dir.p, 0, x->pin_dir.n))
+		return conf_error(c, n, "\"pin_dir\" must be an absolute path on a bpf filesystem");
+	if (x->pin_dir.n > PIN_DIR_MAX)
+		return conf_error(c, n, "\"pin_dir\" is longer than %d", PIN_DIR_MAX);
+	x->pin_dir = arena_dup(&c->arena, x->pin_dir);
+	return 0;
+}
+
+static int finish(struct conf *c, struct conf_block *b, void *mod)
+{
+	const struct xdp_conf *x = mod;
+
+	if (!x->n_interfaces)
+		return conf_error(c, b->node, "no \"interface\" in \"xdp\" block");
+	return 0;
+}
+
+static const struct conf_value modes[] = {
+	{"auto", GUARD_MODE_AUTO},
+	{"native", GUARD_MODE_NATIVE},
+	{"generic", GUARD_MODE_GENERIC},
+	{NULL, 0},
+};
+
+#define AT(field) offsetof(struct xdp_conf, field)
+
+static const struct conf_row rows[] = {
+	{
+		.name = "xdp",
+		.contexts = CTX_MAIN,
+		.type = CONF_BLOCK,
+		.block_ctx = CTX_XDP,
+		.help = "the guard in the kernel: drops the packets of banned sources",
+	},
+	{
+		.name = "interface",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = -1,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = set_interface,
+		.help = "NAME... -- network interfaces to guard",
+	},
+	{
+		.name = "mode",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 1,
+		.type = CONF_ENUM,
+		.offset = AT(mode),
+		.values = modes,
+		.deflt = "auto",
+		.help = "in the driver (native), behind it (generic), or native where it works (auto)",
+	},
+	{
+		.name = "allow",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = -1,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = set_allow,
+		.help = "ADDRESS[/LENGTH]... -- never banned, never dropped",
+	},
+	{
+		.name = "deny",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = -1,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = set_deny,
+		.help = "ADDRESS[/LENGTH]... -- dropped for as long as the configuration says so",
+	},
+	{
+		.name = "dry_run",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 1,
+		.type = CONF_FLAG,
+		.offset = AT(dry_run),
+		.deflt = "off",
+		.help = "count what would drop, drop nothing",
+	},
+	{
+		.name = "pin_dir",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 1,
+		.type = CONF_STR,
+		.offset = AT(pin_dir),
+		.deflt = GUARD_PIN_DIR,
+		.set = check_pin_dir,
+		.help = "PATH -- where maps and links are pinned",
+	},
+};
+
+const struct conf_module xdp_module = {
+	.name = "xdp",
+	.rows = rows,
+	.n_rows = sizeof rows / sizeof rows[0],
+	.contexts = CTX_XDP,
+	.bytes = sizeof(struct xdp_conf),
+	.finish = finish,
+};

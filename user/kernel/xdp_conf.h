@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The main-level block `xdp { }` (module MOD_XDP): which interfaces the guard is to be on, and who is
+ * always let through or always dropped. */
+#ifndef SL_KERNEL_XDP_CONF_H
+#define SL_KERNEL_XDP_CONF_H
+
+#include "conf/conf.h"
+#include "kernel/guard.h"
+
+extern const struct conf_module xdp_module;
+
+struct xdp_interface {
+	const char *name;		/* may not exist: that is for the master to see, at start */
+	const struct conf_node *node;
+};
+
+struct xdp_conf {
+	struct xdp_interface *interfaces;	/* at least one, no name twice */
+	uint32_t n_interfaces;
+	int64_t mode;			/* enum guard_mode */
+	struct guard_cidr *allow;	/* never banned, never dropped */
+	struct guard_cidr *deny;
+	uint32_t n_allow, n_deny;
+	uint32_t interfaces_room, allow_room, deny_room;
+	int64_t dry_run;		/* count what would drop, drop nothing */
+	struct slice pin_dir;		/* NUL-terminated, absolute */
+};
+
+/* NULL: the configuration has no xdp block. */
+const struct xdp_conf *xdp_conf_get(const struct conf *c);
+/* Is ADDR in the allow list (X may be NULL: no)? Such an address must not be banned either. */
+bool xdp_conf_allows(const struct xdp_conf *x, const struct guard_addr *addr);
+/* Is ADDR in the deny list and not in the allow list: dropped, or where there is no guard closed at
+ * accept. X may be NULL: no. */
+bool xdp_conf_denies(const struct xdp_conf *x, const struct guard_addr *addr);
+
+#endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The command line, nginx's flags; then the master. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <openssl/crypto.h>
+
+#include "core/num.h"
+#include "http/headers.h"
+#include "master/master.h"
+#include "modules.h"
+#include "version.h"
+
+#ifndef SLUICE_PREFIX
+#define SLUICE_PREFIX "/etc/sluice/"
+#endif
+#define SLUICE_CONF "sluice.conf"
+
+struct options {
+	bool test, dump, quiet, version, build, help, docs;
+	const char *prefix, *conf, *globals, *signal;
+};
+
+static void usage(FILE *to)
+{
+	fputs("sluice version: sluice/" SLUICE_VERSION "\n"
+	      "Usage: sluice [-?hvVtTq] [-s signal] [-p prefix] [-c filename] [-g directives]\n\n"
+	      "Options:\n"
+	      "  -?,-h         : this help\n"
+	      "  -v            : show version and exit\n"
+	      "  -V            : show version and what it was built with, then exit\n"
+	      "  -t            : test configuration and exit\n"
+	      "  -T            : test configuration, dump it and exit\n"
+	      "  -q            : suppress non-error messages during configuration testing\n"
+	      "  -s signal     : send signal to a master process: stop, quit, reopen, reload\n"
+	      "  -p prefix     : set prefix path (default: " SLUICE_PREFIX ")\n"
+	      "  -c filename   : set configuration file (default: " SLUICE_CONF ")\n"
+	      "  -g directives : set global directives out of configuration file\n\n",
+	      to);
+}
+
+/* One letter of a cluster; *ARG is what follows it, or the next argument. False: usage error. */
+static bool take_letter(struct options *o, char letter, const char *arg, bool *used)
+{
+	const char **to = NULL;
+
+	switch (letter) {
+	case '?':
+	case 'h':
+		o->help = true;
+		return true;
+	case 'v':
+		o->version = true;
+		return true;
+	case 'V':
+		o->version = o->build = true;
+		return true;
+	case 't':
+		o->test = true;
+		return true;
+	case 'T':
+		o->test = o->dump = true;
+		return true;
+	case 'q':
+		o->quiet = true;
+		return true;
+	case 'p':
+		to = &o->prefix;
+		break;
+	case 'c':
+		to = &o->conf;
+		break;
+	case 'g':
+		to = &o->globals;
+		break;
+	case 's':
+		to = &o->signal;
+		break;
+	default:
+		log_stderr(LOG_LVL_EMERG, "invalid option: \"%c\"", letter);
+		return false;
+	}
+	if (!arg) {
+		log_stderr(LOG_LVL_EMERG, "option \"-%c\" requires an argument", letter);
+		return false;
+	}
+	*to = arg;
+	*used = true;
+	return true;
+}
+
+static bool parse_args(struct options *o, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *p = argv[i];
+
+		if (strcmp(p, "--directives") == 0) {
+			o->docs = true;
+			continue;
+		}
+		if (strcmp(p, "--help") == 0 || strcmp(p, "--version") == 0) {
+			o->help |= p[2] == 'h';
+			o->version |= p[2] == 'v';
+			continue;
+		}
+		if (*p++ != '-' || !*p) {
+			log_stderr(LOG_LVL_EMERG, "invalid option: \"%s\"", argv[i]);
+			return false;
+		}
+		for (; *p; p++) {
+			bool used = false;
+			const char *arg = p[1] ? p + 1 : i + 1 < argc ? argv[i + 1] : NULL;
+
+			if (!take_letter(o, *p, arg, &used))
+				return false;
+			if (used) {
+				i += !p[1];
+				break;
+			}
+		}
+	}
+	return true;
+}
+
+static int signal_of(const char *name)
+{
+	static const struct {
+		const char *name;
+		int sig;
+	} known[] = {{"stop", SIGTERM}, {"quit", SIGQUIT}, {"reload", SIGHUP}, {"reopen", SIGUSR1}};
+
+	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+		if (strcmp(name, known[i].name) == 0)
+			return known[i].sig;
+	return -1;
+}
+
+static int send_signal(const struct cycle *c, int sig)
+{
+	char text[32];
+	FILE *f = fopen(c->core->pid.p, "re");
+	uint64_t pid = 0;
+	size_t n;
+
+	if (!f) {
+		log_stderr(LOG_LVL_ERROR, "open() \"%s\" failed (%d: %s): is sluice running?",
+			   c->core->pid.p, errno, strerror(errno));
+		return 1;
+	}
+	n = fread(text, 1, sizeof text, f);
+	fclose(f);
+	while (n && (text[n - 1] == '\n' || text[n - 1] == '\r' || text[n - 1] == ' '))
+		n--;
+	if (num_u63(slice_make(text, n), &pid) || pid < 2 || pid > INT32_MAX) {
+		log_stderr(LOG_LVL_ERROR, "invalid PID number \"%.*s\" in \"%s\"", (int)n, text,
+			   c->core->pid.p);
+		return 1;
+	}
+	if (kill((pid_t)pid, sig) == 0)
+		return 0;
+	log_stderr(LOG_LVL_ALERT, "kill(%d, %d) failed (%d: %s)", (int)pid, sig, errno,
+		   strerror(errno));
+	return 1;
+}
+
+static void show_version(bool build)
+{
+	struct utsname u;
+
+	fprintf(stderr, "sluice version: sluice/" SLUICE_VERSION "\n");
+	if (!build)
+		return;
+	fprintf(stderr, "built with %s, running with %s\n", OPENSSL_VERSION_TEXT,
+		OpenSSL_version(OPENSSL_VERSION));
+	if (uname(&u) == 0)
+		fprintf(stderr, "running on %s %s %s\n", u.sysname, u.release, u.machine);
+	fprintf(stderr, "TLS SNI support enabled\nprefix: %s, configuration file: %s\n", SLUICE_PREFIX,
+		SLUICE_CONF);
+}
+
+static int test_ended(const struct options *o, const struct cycle *c, const char *path)
+{
+	if (!c) {
+		log_stderr(LOG_LVL_EMERG, "configuration file %s test failed", path);
+		return 1;
+	}
+	if (!o->quiet) {
+		fprintf(stderr, "sluice: the configuration file %s syntax is ok\n", c->conf.path);
+		fprintf(stderr, "sluice: configuration file %s test is successful\n", c->conf.path);
+	}
+	if (o->dump)
+		conf_print_sources(&c->conf);
+	return 0;
+}
+
+/* -p and -c may be relative to where we are now; a daemon and a reload must find them again. */
+static const char *absolute(const char *path)
+{
+	char cwd[4096], *out;
+
+	if (path[0] == '/' || !getcwd(cwd, sizeof cwd))
+		return path;
+	if (asprintf(&out, "%s/%s", cwd, path) < 0)
+		return path;
+	return out;
+}
+
+static int run(const struct options *o)
+{
+	static struct master m;
+	int sig = o->signal ? signal_of(o->signal) : 0;
+	struct cycle *c;
+	int code;
+
+	if (sig < 0) {
+		log_stderr(LOG_LVL_EMERG, "invalid option: \"-s %s\"", o->signal);
+		return 1;
+	}
+	m.prefix = o->prefix ? absolute(o->prefix) : SLUICE_PREFIX;
+	m.path = o->conf ? o->conf : SLUICE_CONF;
+	m.globals = slice_cstr(o->globals ? o->globals : "");
+	m.is_root = geteuid() == 0;
+	hdr_setup();
+	c = cycle_load(&m.shm, m.prefix, m.path, m.globals, o->test || sig, NULL);
+	if (o->test) {
+		code = test_ended(o, c, m.path);
+		cycle_free(c);
+		return code;
+	}
+	if (!c)
+		return 1;
+	m.cycle = c;
+	code = sig ? send_signal(c, sig) : master_run(&m);
+	cycle_free(m.cycle);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {0};
+
+	if (!parse_args(&o, argc, argv)) {
+		usage(stderr);
+		return 1;
+	}
+	if (o.help) {
+		usage(stdout);
+		return 0;
+	}
+	if (o.version) {
+		show_version(o.build);
+		return 0;
+	}
+	if (o.docs) {
+		conf_print_docs(modules_all);
+		return 0;
+	}
+	return run(&o);
+}

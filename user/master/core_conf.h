@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Directives of the main block and of events (module MOD_CORE). */
+#ifndef SL_MASTER_CORE_CONF_H
+#define SL_MASTER_CORE_CONF_H
+
+#include <sys/types.h>
+
+#include "conf/conf.h"
+
+extern const struct conf_module core_module;
+
+struct core_env {
+	struct core_env *next;
+	const char *name, *value;	/* value NULL: as the environment has it */
+};
+
+struct core_conf {			/* MOD_CORE's struct in main and in events */
+	/* main */
+	bool has_user;
+	uid_t uid;
+	gid_t gid;
+	const char *user_cstr;
+	int64_t worker_processes;	/* 0: as many as CPUs */
+	int64_t worker_rlimit_nofile;	/* 0: leave it */
+	int64_t worker_shutdown_timeout_ms;	/* 0: none */
+	int64_t daemon, master_process;
+	struct slice pid;		/* NUL-terminated absolute path */
+	struct core_env *env;
+	const struct conf_node *user_node;
+	/* events */
+	int64_t worker_connections, multi_accept, use;
+};
+
+const struct core_conf *core_conf_main(const struct conf *c);
+/* The events block; never NULL: a file without one gets the defaults. */
+const struct core_conf *core_conf_events(const struct conf *c);
+
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The master's life: start, signals, reload, end. Serves nobody by itself. */
+#define _GNU_SOURCE
+#include "master/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "conf/log_conf.h"
+#include "core/err.h"
+#include "core/hash.h"
+#include "core/msg.h"
+#include "http/headers.h"
+#include "proxy/http_conf.h"
+#include "worker/worker.h"
+
+enum { SWEEP_MS = 500 };
+
+static const struct log *log_of(const struct master *m)
+{
+	return &m->cycle->log;
+}
+
+static int write_pid(struct master *m)
+{
+	const char *path = m->cycle->core->pid.p;
+	char text[16];
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
+
+	if (fd < 0 || write(fd, text, (size_t)n) != n) {
+		log_write(log_of(m), LOG_LVL_EMERG, 0, "open() \"%s\" failed (%d: %s)", path, errno,
+			  strerror(errno));
+		log_stderr(LOG_LVL_EMERG, "open() \"%s\" failed (%d: %s)", path, errno, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -SL_ESYS;
+	}
+	close(fd);
+	m->pid_written = true;
+	return 0;
+}
+
+static int share_memory(struct master *m)
+{
+	struct shm_zone *stats = shm_zone_ref(&m->shm, "master", SLICE("stats"), SLICE(""),
+					      sizeof *m->stats);
+	struct shm_zone *bans = shm_zone_ref(&m->shm, "master", SLICE("bans"), SLICE(""),
+					     ban_table_bytes());
+	struct shm_zone *evidence = shm_zone_ref(&m->shm, "master", SLICE("evidence"), SLICE(""),
+						 ban_evidence_bytes());
+
+	if (!stats || !bans || !evidence) {
+		log_stderr(LOG_LVL_EMERG, "no shared memory: %s", strerror(errno));
+		return -SL_ENOMEM;
+	}
+	m->stats = stats->mem;
+	m->bans = bans->mem;
+	m->evidence = evidence->mem;
+	ban_table_init(m->bans, hash_random_seed());
+	ban_evidence_init(m->evidence, hash_random_seed());
+	m->stats->started_wall_ms = m->stats->reloaded_wall_ms = clock_wall_ms();
+	m->stats->generation = 1;
+	return 0;
+}
+
+int master_reload(struct master *m, char *text, size_t room)
+{
+	struct cycle *old = m->cycle, *c;
+
+	log_write(log_of(m), LOG_LVL_NOTICE, 0, "reconfiguring");
+	c = cycle_load(&m->shm, m->prefix, m->path, m->globals, false, &m->cycle->log);
+	if (!c || cycle_open_sockets(c, old)) {
+		m->stats->n_reload_failures++;
+		log_write(log_of(m), LOG_LVL_EMERG, 0,
+			  "the new configuration is not taken, the old one goes on");
+		snprintf(text, room, "the configuration is bad: see the error log, or sluice -t");
+		cycle_free(c);
+		return -SL_EINVAL;
+	}
+	m->cycle = c;
+	m->stats->generation++;
+	m->stats->n_reloads++;
+	m->stats->reloaded_wall_ms = m->loop.clock.wall_ms;
+	guarding_apply(m);
+	/* The old ones go on until the new ones are there: no moment without a listener. */
+	for (struct child *k = m->children; k; k = k->next)
+		k->retiring = true;
+	spawn_all(m);
+	spawn_retire(m);
+	cycle_close_sockets(old, c);
+	cycle_free(old);
+	text[0] = 0;
+	return 0;
+}
+
+static void quit(struct master *m)
+{
+	if (m->quitting)
+		return;
+	m->quitting = true;
+	log_write(log_of(m), LOG_LVL_NOTICE, 0, "gracefully shutting down");
+	cycle_close_sockets(m->cycle, NULL);
+	spawn_tell(m, CHILD_WORKER, MSG_QUIT, true);
+	spawn_tell(m, CHILD_ADMIN, MSG_QUIT, true);
+}
+
+static void reopen(struct master *m)
+{
+	struct stat st;
+
+	log_write(log_of(m), LOG_LVL_NOTICE, 0, "reopening logs");
+	log_conf_reopen(&m->cycle->conf, log_of(m));
+	for (struct log_sink *s = m->cycle->conf.sinks; s && m->is_root; s = s->next)
+		if (s->path && s->fd >= 0 && fstat(s->fd, &st) == 0 && S_ISREG(st.st_mode) &&
+		    st.st_uid != m->cycle->core->uid &&
+		    fchown(s->fd, m->cycle->core->uid, (gid_t)-1))
+			log_write(log_of(m), LOG_LVL_WARN, 0, "chown() of \"%s\" failed: %s", s->path,
+				  strerror(errno));
+	spawn_tell(m, CHILD_WORKER, MSG_REOPEN, false);
+	spawn_tell(m, CHILD_ADMIN, MSG_REOPEN, false);
+}
+
+static void reap(struct master *m)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		spawn_reaped(m, pid, status);
+	if ((m->ending || m->quitting) && !m->children)
+		m->loop.stop = true;
+}
+
+static void handle(struct master *m, int sig)
+{
+	char text[160];
+
+	switch (sig) {
+	case SIGTERM:
+	case SIGINT:
+		m->ending = true;
+		spawn_kill(m, SIGTERM);
+		break;
+	case SIGQUIT:
+		quit(m);
+		break;
+	case SIGHUP:
+		if (!m->ending && !m->quitting)
+			master_reload(m, text, sizeof text);
+		break;
+	case SIGUSR1:
+		reopen(m);
+		break;
+	case SIGWINCH:
+		if (m->daemonized) {
+			log_write(log_of(m), LOG_LVL_NOTICE, 0, "gracefully ending the workers");
+			m->no_workers = true;
+			spawn_tell(m, CHILD_WORKER, MSG_QUIT, true);
+		}
+		break;
+	default:
+		break;
+	}
+	if ((m->ending || m->quitting) && !m->children)
+		m->loop.stop = true;
+}
+
+static void on_signal(struct io *io, uint32_t events)
+{
+	struct master *m = (struct master *)((char *)io - offsetof(struct master, signal_io));
+	struct signalfd_siginfo si;
+
+	while (read(io->fd, &si, sizeof si) == (ssize_t)sizeof si) {
+		if (si.ssi_signo == SIGCHLD) {
+			reap(m);
+			continue;
+		}
+		log_write(log_of(m), LOG_LVL_NOTICE, 0, "signal %u (%s) received from %u", si.ssi_signo,
+			  sigabbrev_np((int)si.ssi_signo), si.ssi_pid);
+		handle(m, (int)si.ssi_signo);
+	}
+}
+
+static void on_sweep(struct timer *t)
+{
+	struct master *m = (struct master *)((char *)t - offsetof(struct master, sweep_timer));
+
+	guarding_sweep(m);
+	timer_set(&m->loop, &m->sweep_timer, SWEEP_MS);
+}
+
+static void on_respawn(struct timer *t)
+{
+	struct master *m = (struct master *)((char *)t - offsetof(struct master, respawn_timer));
+
+	if (!m->ending && !m->quitting)
+		spawn_missing(m);
+}
+
+static int open_signals(struct master *m)
+{
+	static const int wanted[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1,
+				     SIGUSR2, SIGWINCH, SIGCHLD};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+		sigaddset(&set, wanted[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	m->signal_io = (struct io){.fn = on_signal};
+	return io_add(&m->loop, &m->signal_io, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC),
+		      EPOLLIN);
+}
+
+/* The parent leaves once the child says that it has started, so that its exit code is the truth. */
+static int daemonize(struct master *m)
+{
+	int null, ready[2];
+	char ok = 0;
+	pid_t pid;
+
+	if (pipe(ready))
+		return -SL_ESYS;
+	pid = fork();
+	if (pid < 0)
+		return -SL_ESYS;
+	if (pid > 0) {
+		close(ready[1]);
+		_exit(read(ready[0], &ok, 1) == 1 ? 0 : 1);
+	}
+	close(ready[0]);
+	m->ready_fd = ready[1];
+	setsid();
+	umask(0022);
+	null = open("/dev/null", O_RDWR);
+	if (null < 0)
+		return -SL_ESYS;
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	m->null_fd = null;
+	m->daemonized = true;
+	return 0;
+}
+
+/* From here on nobody reads our terminal. */
+static void say_ready(struct master *m)
+{
+	if (!m->daemonized)
+		return;
+	dup2(m->null_fd, STDERR_FILENO);
+	if (m->null_fd > STDERR_FILENO)
+		close(m->null_fd);
+	if (write(m->ready_fd, "1", 1) != 1)
+		log_write(log_of(m), LOG_LVL_WARN, 0, "whoever started this process is gone");
+	close(m->ready_fd);
+}
+
+static void ban_here(void *data, const struct msg *msg)
+{
+	char text[160];
+
+	guarding_ban(data, &msg->ban, text, sizeof text);
+}
+
+/* master_process off: everything in this process, with its privileges; for debugging. */
+static int run_single(struct master *m)
+{
+	const struct core_conf *events = core_conf_events(&m->cycle->conf);
+	struct worker_params p = {
+		.conf = &m->cycle->conf,
+		.log = log_of(m),
+		.stats = &m->stats->worker[0],
+		.resolves = true,
+		.bans = m->bans,
+		.evidence = m->evidence,
+		.channel_fd = -1,
+		.conns_max = (uint32_t)events->worker_connections,
+		.multi_accept = events->multi_accept,
+		.shutdown_timeout_ms = (uint64_t)m->cycle->core->worker_shutdown_timeout_ms,
+		.ban_here = ban_here,
+		.data = m,
+	};
+
+	m->stats->worker[0].pid = getpid();
+	say_ready(m);
+	signal(SIGPIPE, SIG_IGN);
+	return worker_run(&p);
+}
+
+static int run_loop(struct master *m)
+{
+	char err[256];
+
+	if (open_signals(m))
+		return 1;
+	if (m->is_root && privileges_limit_master(err, sizeof err))
+		log_write(log_of(m), LOG_LVL_WARN, 0, "%s", err);
+	timer_init(&m->sweep_timer, on_sweep);
+	timer_init(&m->respawn_timer, on_respawn);
+	timer_set(&m->loop, &m->sweep_timer, SWEEP_MS);
+	if (spawn_all(m)) {
+		spawn_kill(m, SIGTERM);
+		return 1;
+	}
+	say_ready(m);
+	loop_run(&m->loop);
+	return 0;
+}
+
+/* `pid` names this instance, so the bans' file stands beside it. */
+static void set_bans_path(struct master *m)
+{
+	snprintf(m->bans_path, sizeof m->bans_path, "%s.bans", m->cycle->core->pid.p);
+}
+
+int master_run(struct master *m)
+{
+	int code = 1;
+
+	m->ready_fd = m->null_fd = -1;
+	if (share_memory(m))
+		return 1;
+	if (cycle_open_sockets(m->cycle, NULL))
+		return 1;
+	if (m->cycle->core->daemon && daemonize(m)) {
+		log_stderr(LOG_LVL_EMERG, "cannot go into the background: %s", strerror(errno));
+		return 1;
+	}
+	if (loop_init(&m->loop, 64)) {
+		log_stderr(LOG_LVL_EMERG, "epoll_create1() failed: %s", strerror(errno));
+		return 1;
+	}
+	m->stats->master_pid = getpid();
+	set_bans_path(m);
+	if (write_pid(m) == 0) {
+		guarding_start(m);
+		code = m->cycle->core->master_process ? run_loop(m) : run_single(m);
+		guarding_stop(m);
+		unlink(m->cycle->core->pid.p);
+	}
+	log_write(log_of(m), LOG_LVL_NOTICE, 0, "exit");
+	cycle_close_sockets(m->cycle, NULL);
+	loop_fini(&m->loop);
+	return code;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The master process: the only one with privileges. It reads configurations, opens sockets, loads the
+ * guard, spawns and replaces the others, and is the only writer of bans. */
+#ifndef SL_MASTER_MASTER_H
+#define SL_MASTER_MASTER_H
+
+#include "core/shm.h"
+#include "core/stats.h"
+#include "kernel/guard.h"
+#include "kernel/xdp_conf.h"
+#include "master/core_conf.h"
+#include "net/loop.h"
+#include "policy/ban.h"
+
+enum child_kind {
+	CHILD_WORKER,
+	CHILD_ADMIN,
+};
+
+struct child {
+	struct io io;			/* first: the master's end of the channel */
+	struct master *m;
+	struct child *next;
+	enum child_kind kind;
+	pid_t pid;
+	unsigned slot;			/* worker: of struct stats */
+	bool resolves;
+	bool leaving;			/* was told to end */
+	bool retiring;			/* belongs to the configuration that a reload replaces */
+	uint64_t started_ms;
+};
+
+/* A configuration and what was opened for it. */
+struct cycle {
+	struct conf conf;
+	const struct core_conf *core;
+	struct admin_fd *admin_fds;
+	int n_admin_fds;
+	struct log log;			/* of the main block */
+};
+
+struct master {
+	struct loop loop;
+	struct cycle *cycle;
+	struct shm_registry shm;
+	struct stats *stats;
+	struct ban_table *bans;
+	struct ban_evidence *evidence;
+	struct guard *guard;		/* NULL: off */
+	char guard_off_why[GUARD_ERR_MAX];
+	struct guard_maps reader;	/* for the admin process; valid when guard */
+	struct child *children;
+	struct io signal_io;
+	struct timer sweep_timer, respawn_timer;
+	bool bans_dirty;
+	bool ending, quitting;
+	bool no_workers;		/* WINCH: they were ended and stay away */
+	bool pid_written, daemonized;
+	int ready_fd, null_fd;		/* of the background start, -1 otherwise */
+	char bans_path[4096];
+	/* as given on the command line, for reloads */
+	const char *prefix, *path;
+	struct slice globals;
+	bool is_root;
+};
+
+/* Reads a configuration; NULL after all messages. TEST: open nothing that stays. */
+struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const char *path,
+			 struct slice globals, bool test, struct log *boot_log);
+void cycle_free(struct cycle *c);
+/* Opens what CYCLE listens on; descriptors of OLD (may be NULL) with the same address are shared.
+ * -SL_ESYS after messages, with everything newly opened closed again. */
+int cycle_open_sockets(struct cycle *c, struct cycle *old);
+/* Closes descriptors of C that KEPT (may be NULL) does not use. */
+void cycle_close_sockets(struct cycle *c, const struct cycle *kept);
+
+/* Runs as the master until it is told to end; returns the exit code. */
+int master_run(struct master *m);
+/* 0, or -SL_EINVAL with the first error in TEXT. */
+int master_reload(struct master *m, char *text, size_t room);
+
+/* spawn.c: 0 or -SL_ESYS. */
+int spawn_worker(struct master *m, bool resolves);
+int spawn_admin(struct master *m);
+int spawn_all(struct master *m);
+/* Tells the children marked as retiring to end after what they have. */
+void spawn_retire(struct master *m);
+/* Starts what died too fast to be replaced at once. */
+void spawn_missing(struct master *m);
+/* After waitpid() said so; counts, frees, and replaces unless it was to end. */
+void spawn_reaped(struct master *m, pid_t pid, int status);
+void spawn_tell(struct master *m, enum child_kind kind, uint32_t msg_type, bool leaving);
+void spawn_kill(struct master *m, int sig);
+
+/* guarding.c: the guard and the bans. */
+void guarding_start(struct master *m);
+/* Brings guard and lists in line with m->cycle. */
+void guarding_apply(struct master *m);
+void guarding_stop(struct master *m);
+/* Carries a ban out everywhere; 0, or -SL_EPERM, -SL_EINVAL, -SL_ELIMIT with TEXT. */
+int guarding_ban(struct master *m, const struct msg_ban *ban, char *text, size_t room);
+int guarding_unban(struct master *m, const struct msg_ban *ban);
+void guarding_sweep(struct master *m);
+
+/* privileges.c */
+/* Keeps the capabilities that the master needs, by name; all others go. */
+int privileges_limit_master(char *err, size_t room);
+/* Becomes uid and gid without any capability; for children of a root master. */
+int privileges_drop(const struct core_conf *core, bool is_root, char *err, size_t room);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Least privilege: what the master keeps, by name, and how children lose everything. */
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "master/master.h"
+
+/* What for: BPF and NET_ADMIN the guard's maps, programs and links; PERFMON pointers in XDP programs;
+ * NET_BIND_SERVICE ports below 1024 on reload; SETUID, SETGID, SYS_RESOURCE to make workers; KILL to
+ * signal them; CHOWN, FOWNER, DAC_OVERRIDE log files, sockets and keys. */
+static const cap_value_t kept[] = {
+	CAP_BPF,    CAP_NET_ADMIN,    CAP_PERFMON, CAP_NET_BIND_SERVICE, CAP_SETUID,
+	CAP_SETGID, CAP_SYS_RESOURCE, CAP_KILL,	   CAP_CHOWN,		 CAP_FOWNER,
+	CAP_DAC_OVERRIDE,
+};
+
+int privileges_limit_master(char *err, size_t room)
+{
+	cap_t now = cap_get_proc(), want = cap_init();
+	int r = 0;
+
+	for (size_t i = 0; now && want && i < sizeof kept / sizeof kept[0]; i++) {
+		cap_flag_value_t has = CAP_CLEAR;
+
+		cap_get_flag(now, kept[i], CAP_PERMITTED, &has);
+		if (has != CAP_SET)
+			continue; /* a container or unit gave less: what needs it will say so */
+		cap_set_flag(want, CAP_PERMITTED, 1, &kept[i], CAP_SET);
+		cap_set_flag(want, CAP_EFFECTIVE, 1, &kept[i], CAP_SET);
+	}
+	if (!now || !want || cap_set_proc(want)) {
+		snprintf(err, room, "the capabilities cannot be limited: %s", strerror(errno));
+		r = -SL_ESYS;
+	}
+	cap_free(now);
+	cap_free(want);
+	return r;
+}
+
+static int drop_capabilities(void)
+{
+	cap_t none = cap_init();
+	int r = none && cap_set_proc(none) == 0 ? 0 : -SL_ESYS;
+
+	cap_free(none);
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	return r;
+}
+
+int privileges_drop(const struct core_conf *core, bool is_root, char *err, size_t room)
+{
+	struct rlimit lim = {(rlim_t)core->worker_rlimit_nofile, (rlim_t)core->worker_rlimit_nofile};
+	const char *what = "setrlimit(RLIMIT_NOFILE)";
+
+	if (core->worker_rlimit_nofile && setrlimit(RLIMIT_NOFILE, &lim))
+		goto fail;
+	if (is_root) {
+		what = "initgroups()";
+		if (initgroups(core->user_cstr, core->gid))
+			goto fail;
+		what = "setgid()";
+		if (setgid(core->gid))
+			goto fail;
+		what = "setuid()";
+		if (setuid(core->uid))
+			goto fail;
+	}
+	what = "capset()";
+	if (drop_capabilities())
+		goto fail;
+	what = "prctl(PR_SET_NO_NEW_PRIVS)";
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		goto fail;
+	return 0;
+fail:
+	snprintf(err, room, "%s failed: %s", what, strerror(errno));
+	return -SL_ESYS;
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Makes, tells and buries the child processes. A child begins by giving up everything of the master's that
+ * it does not need. */
+#include "master/master.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "core/err.h"
+#include "core/msg.h"
+#include "policy/upstream_conf.h"
+#include "proxy/http_conf.h"
+#include "version.h"
+#include "worker/worker.h"
+
+enum { RESPAWN_MIN_MS = 1000 };
+
+static const char *kind_name(enum child_kind k)
+{
+	return k == CHILD_WORKER ? "worker" : "admin";
+}
+
+static int free_slot(const struct stats *s)
+{
+	for (int i = 0; i < STATS_WORKERS_MAX; i++)
+		if (s->worker[i].pid == 0)
+			return i;
+	return -1;
+}
+
+static int reload_for(struct master *m, struct msg *reply)
+{
+	return master_reload(m, reply->text, sizeof reply->text);
+}
+
+static void answer(struct child *c, const struct msg *m)
+{
+	struct master *master = c->m;
+	struct msg reply = {.type = MSG_REPLY, .id = m->id};
+
+	if (m->type == MSG_BAN)
+		reply.result = guarding_ban(master, &m->ban, reply.text, sizeof reply.text);
+	else if (m->type == MSG_UNBAN && c->kind == CHILD_ADMIN)
+		reply.result = guarding_unban(master, &m->ban);
+	else if (m->type == MSG_RELOAD && c->kind == CHILD_ADMIN)
+		reply.result = reload_for(master, &reply);
+	else
+		reply.result = -SL_EINVAL;
+	if (m->id)
+		msg_send(c->io.fd, &reply);
+}
+
+static void on_channel(struct io *io, uint32_t events)
+{
+	struct child *c = (struct child *)io;
+	struct msg m;
+	int r;
+
+	while ((r = msg_recv(io->fd, &m)) != -SL_EAGAIN) {
+		if (r == -SL_ECLOSED) { /* SIGCHLD tells the rest */
+			io_del(&c->m->loop, io);
+			close(io->fd);
+			io->fd = -1;
+			return;
+		}
+		if (r > 0)
+			answer(c, &m);
+	}
+}
+
+/* Runs in the child: only the channel FD, the listening sockets and shared memory stay. */
+static void leave_master(struct master *m, struct child *self, const char *title)
+{
+	for (struct child *c = m->children; c; c = c->next)
+		if (c != self && c->io.fd >= 0)
+			close(c->io.fd);
+	close(self->io.fd);
+	close(m->signal_io.fd);
+	close(m->loop.epoll_fd);
+	prctl(PR_SET_NAME, title, 0, 0, 0);
+}
+
+static void set_environment(const struct core_conf *core)
+{
+	const char *tz = getenv("TZ");
+	char *values[64];
+	const struct core_env *e;
+	int n = 0;
+
+	for (e = core->env; e && n < 64; e = e->next)
+		values[n++] = strdup(e->value ? e->value : getenv(e->name) ? getenv(e->name) : "");
+	tz = tz ? strdup(tz) : NULL;
+	clearenv();
+	if (tz)
+		setenv("TZ", tz, 1);
+	for (n = 0, e = core->env; e && n < 64; e = e->next, n++)
+		setenv(e->name, values[n], 1);
+}
+
+static void become_unprivileged(struct master *m, const char *what)
+{
+	char err[256];
+
+	if (privileges_drop(m->cycle->core, m->is_root, err, sizeof err) == 0)
+		return;
+	log_write(&m->cycle->log, LOG_LVL_EMERG, 0, "the %s process cannot start: %s", what, err);
+	_exit(2);
+}
+
+static void worker_main(struct master *m, struct child *c, int fd)
+{
+	const struct core_conf *core = m->cycle->core;
+	const struct core_conf *events = core_conf_events(&m->cycle->conf);
+	struct worker_params p = {
+		.conf = &m->cycle->conf,
+		.log = &m->cycle->log,
+		.stats = &m->stats->worker[c->slot],
+		.slot = c->slot,
+		.resolves = c->resolves,
+		.bans = m->bans,
+		.evidence = m->evidence,
+		.channel_fd = fd,
+		.conns_max = (uint32_t)events->worker_connections,
+		.multi_accept = events->multi_accept,
+		.shutdown_timeout_ms = (uint64_t)core->worker_shutdown_timeout_ms,
+	};
+
+	leave_master(m, c, "sluice-worker");
+	if (m->guard)
+		guard_maps_close(&m->reader);
+	guard_close_in_child(m->guard);
+	for (int i = 0; i < m->cycle->n_admin_fds; i++)
+		close(m->cycle->admin_fds[i].fd);
+	admin_conf_wipe(&m->cycle->conf);
+	set_environment(core);
+	become_unprivileged(m, "worker");
+	exit(worker_run(&p));
+}
+
+static void admin_main(struct master *m, struct child *c, int fd)
+{
+	struct upstream_main *up = upstream_conf_main(&m->cycle->conf);
+	struct http_conf *h = m->cycle->conf.http;
+	struct admin_env env = {
+		.conf = admin_conf_get(&m->cycle->conf),
+		.upstreams = up ? up->groups : NULL,
+		.limit_zones = limit_conf_zones(&m->cycle->conf),
+		.stats = m->stats,
+		.bans = m->bans,
+		.guard = m->guard ? &m->reader : NULL,
+		.listens = m->cycle->admin_fds,
+		.n_listens = m->cycle->n_admin_fds,
+		.channel_fd = fd,
+		.log = &m->cycle->log,
+		.sinks = m->cycle->conf.sinks,
+		.version = SLUICE_VERSION,
+	};
+
+	leave_master(m, c, "sluice-admin");
+	guard_close_in_child(m->guard);
+	for (uint32_t i = 0; h && i < h->n_listeners; i++)
+		if (h->listeners[i].fd >= 0)
+			close(h->listeners[i].fd);
+	set_environment(m->cycle->core);
+	become_unprivileged(m, "admin");
+	exit(admin_run(&env));
+}
+
+static int spawn(struct master *m, struct child *c)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair))
+		goto fail;
+	c->m = m;
+	c->io = (struct io){.fn = on_channel, .fd = pair[0]};
+	c->started_ms = m->loop.clock.mono_ms;
+	c->pid = fork();
+	if (c->pid == 0) {
+		if (c->kind == CHILD_WORKER)
+			worker_main(m, c, pair[1]);
+		else
+			admin_main(m, c, pair[1]);
+	}
+	close(pair[1]);
+	if (c->pid < 0 || io_add(&m->loop, &c->io, pair[0], EPOLLIN)) {
+		close(pair[0]);
+		goto fail;
+	}
+	c->next = m->children;
+	m->children = c;
+	log_write(&m->cycle->log, LOG_LVL_NOTICE, 0, "start %s process %d", kind_name(c->kind),
+		  (int)c->pid);
+	return 0;
+fail:
+	log_write(&m->cycle->log, LOG_LVL_ALERT, 0, "the %s process cannot be started: %s",
+		  kind_name(c->kind), strerror(errno));
+	free(c);
+	return -SL_ESYS;
+}
+
+int spawn_worker(struct master *m, bool resolves)
+{
+	struct child *c = calloc(1, sizeof *c);
+	int slot = free_slot(m->stats);
+
+	if (!c || slot < 0) {
+		log_write(&m->cycle->log, LOG_LVL_ALERT, 0,
+			  "too many workers are still ending: no new one can be started now");
+		free(c);
+		return -SL_ELIMIT;
+	}
+	c->kind = CHILD_WORKER;
+	c->slot = (unsigned)slot;
+	c->resolves = resolves;
+	m->stats->worker[slot].pid = -1; /* taken; the process id follows */
+	m->stats->worker[slot].generation = m->stats->generation;
+	if (spawn(m, c)) {
+		m->stats->worker[slot].pid = 0;
+		return -SL_ESYS;
+	}
+	m->stats->worker[slot].pid = c->pid;
+	return 0;
+}
+
+int spawn_admin(struct master *m)
+{
+	struct child *c;
+
+	if (!m->cycle->n_admin_fds)
+		return 0;
+	c = calloc(1, sizeof *c);
+	if (!c)
+		return -SL_ENOMEM;
+	c->kind = CHILD_ADMIN;
+	return spawn(m, c);
+}
+
+int spawn_all(struct master *m)
+{
+	int64_t n = m->cycle->core->worker_processes;
+	int r = 0;
+
+	if (n == 0)
+		n = sysconf(_SC_NPROCESSORS_ONLN);
+	for (int64_t i = 0; i < n && r == 0; i++)
+		r = spawn_worker(m, i == 0);
+	if (r == 0)
+		r = spawn_admin(m);
+	return r;
+}
+
+void spawn_retire(struct master *m)
+{
+	for (struct child *c = m->children; c; c = c->next) {
+		struct msg msg = {.type = c->kind == CHILD_WORKER ? MSG_DRAIN : MSG_QUIT};
+
+		if (!c->retiring || c->leaving)
+			continue;
+		c->leaving = true;
+		if (c->io.fd < 0 || msg_send(c->io.fd, &msg))
+			kill(c->pid, SIGQUIT);
+	}
+}
+
+void spawn_missing(struct master *m)
+{
+	int64_t workers = m->cycle->core->worker_processes;
+	bool resolver = false, admin = false;
+
+	if (workers == 0)
+		workers = sysconf(_SC_NPROCESSORS_ONLN);
+	for (struct child *c = m->children; c; c = c->next) {
+		if (c->leaving)
+			continue;
+		if (c->kind == CHILD_WORKER)
+			workers--;
+		resolver |= c->resolves;
+		admin |= c->kind == CHILD_ADMIN;
+	}
+	for (; workers > 0 && !m->no_workers; workers--, resolver = true)
+		if (spawn_worker(m, !resolver))
+			break;
+	if (!admin)
+		spawn_admin(m);
+}
+
+/* What an ended worker counted stays in the totals. */
+static void retire(struct stats *s, unsigned slot)
+{
+	struct stats_worker *w = &s->worker[slot];
+	uint64_t *to = &s->retired.conns_accepted, *from = &w->conns_accepted;
+	size_t n = (size_t)((char *)(w + 1) - (char *)from) / sizeof *from;
+
+	for (size_t i = 0; i < n; i++)
+		to[i] += from[i];
+	memset(w, 0, sizeof *w);
+}
+
+static void forget_requests(struct master *m, unsigned slot)
+{
+	struct upstream_main *up = upstream_conf_main(&m->cycle->conf);
+
+	for (struct upstream_conf *g = up ? up->groups : NULL; g; g = g->next)
+		balance_worker_gone(g->group, slot);
+}
+
+static void say_ended(struct master *m, const struct child *c, int status)
+{
+	enum log_level level = c->leaving ? LOG_LVL_NOTICE : LOG_LVL_ALERT;
+
+	if (WIFSIGNALED(status))
+		log_write(&m->cycle->log, level, 0, "%s process %d exited on signal %d%s",
+			  kind_name(c->kind), (int)c->pid, WTERMSIG(status),
+			  WCOREDUMP(status) ? " (core dumped)" : "");
+	else
+		log_write(&m->cycle->log, level, 0, "%s process %d exited with code %d",
+			  kind_name(c->kind), (int)c->pid, WEXITSTATUS(status));
+}
+
+void spawn_reaped(struct master *m, pid_t pid, int status)
+{
+	struct child **at = &m->children, *c;
+	bool again, fatal = WIFEXITED(status) && WEXITSTATUS(status) == 2;
+
+	while (*at && (*at)->pid != pid)
+		at = &(*at)->next;
+	c = *at;
+	if (!c)
+		return;
+	*at = c->next;
+	say_ended(m, c, status);
+	if (c->io.fd >= 0) {
+		io_del(&m->loop, &c->io);
+		close(c->io.fd);
+	}
+	if (c->kind == CHILD_WORKER) {
+		forget_requests(m, c->slot);
+		retire(m->stats, c->slot);
+		m->stats->n_worker_deaths += !c->leaving;
+	}
+	again = !c->leaving && !m->ending && !m->quitting;
+	if (again && fatal)
+		log_write(&m->cycle->log, LOG_LVL_ALERT, 0,
+			  "%s process %d exited with fatal code 2 and cannot be respawned",
+			  kind_name(c->kind), (int)c->pid);
+	else if (again && m->loop.clock.mono_ms - c->started_ms < RESPAWN_MIN_MS)
+		timer_set(&m->loop, &m->respawn_timer, RESPAWN_MIN_MS);
+	else if (again)
+		spawn_missing(m);
+	loop_free(&m->loop, c);
+}
+
+void spawn_tell(struct master *m, enum child_kind kind, uint32_t msg_type, bool leaving)
+{
+	struct msg msg = {.type = msg_type};
+
+	for (struct child *c = m->children; c; c = c->next) {
+		if (c->kind != kind || c->io.fd < 0 || (leaving && c->leaving && msg_type != MSG_QUIT))
+			continue;
+		c->leaving |= leaving;
+		if (msg_send(c->io.fd, &msg))
+			kill(c->pid, leaving ? SIGQUIT : SIGUSR1);
+	}
+}
+
+void spawn_kill(struct master *m, int sig)
+{
+	for (struct child *c = m->children; c; c = c->next) {
+		c->leaving = true;
+		kill(c->pid, sig);
+	}
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns a connection's descriptor and its readiness; the plain I/O table. Knows no protocol. */
+#include "net/conn.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "core/err.h"
+
+static void on_io(struct io *io, uint32_t events)
+{
+	struct conn *c = (struct conn *)io;
+
+	if (events & EPOLLIN)
+		c->readable = true;
+	if (events & EPOLLOUT)
+		c->writable = true;
+	if (events & EPOLLRDHUP)
+		c->peer_closed = true;
+	if (events & (EPOLLERR | EPOLLHUP)) {
+		c->failed = true;
+		c->readable = true;
+		c->writable = true;
+	}
+	c->on_event(c);
+}
+
+int conn_start(struct conn *c, struct loop *l, int fd, void (*on_event)(struct conn *))
+{
+	int one = 1;
+
+	*c = (struct conn){.io.fn = on_io, .io.fd = -1, .loop = l, .ops = &conn_plain_ops,
+			   .on_event = on_event};
+	/* Fails on unix sockets, where there is nothing to delay. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (io_add(l, &c->io, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
+		int e = errno;
+
+		close(fd);
+		c->io.fd = -1;
+		errno = e;
+		return -SL_ESYS;
+	}
+	return 0;
+}
+
+int conn_connect(struct conn *c, struct loop *l, const struct addr *to, const struct addr *local,
+		 void (*on_event)(struct conn *))
+{
+	int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int e;
+
+	*c = (struct conn){.io.fd = -1};
+	if (fd < 0)
+		return -SL_ESYS;
+	if ((local && bind(fd, &local->sa, local->len) < 0) ||
+	    (connect(fd, &to->sa, to->len) < 0 && errno != EINPROGRESS)) {
+		e = errno;
+		close(fd);
+		errno = e;
+		return -SL_ESYS;
+	}
+	return conn_start(c, l, fd, on_event);
+}
+
+int conn_connected(struct conn *c)
+{
+	int e = 0;
+	socklen_t n = sizeof e;
+
+	if (!c->writable && !c->failed)
+		return -SL_EAGAIN;
+	if (c->failed && getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &e, &n) == 0 && e) {
+		errno = e;
+		return -SL_ESYS;
+	}
+	return 0;
+}
+
+ssize_t conn_raw_read(struct conn *c, void *to, size_t n)
+{
+	ssize_t got;
+
+	if (!c->readable && !c->peer_closed)
+		return -SL_EAGAIN;
+	do
+		got = recv(c->io.fd, to, n, 0);
+	while (got < 0 && errno == EINTR);
+	if (got < 0) {
+		if (errno != EAGAIN)
+			return -SL_ERESET;
+		c->readable = false;
+		return -SL_EAGAIN;
+	}
+	/* A short read has emptied the socket: the next edge says when there is more. */
+	if ((size_t)got < n && !c->peer_closed && !c->failed)
+		c->readable = false;
+	return got;
+}
+
+static ssize_t written(struct conn *c, ssize_t n, size_t wanted)
+{
+	if (n < 0) {
+		if (errno != EAGAIN)
+			return -SL_ERESET;
+		c->writable = false;
+		return -SL_EAGAIN;
+	}
+	if ((size_t)n < wanted)
+		c->writable = false;
+	return n;
+}
+
+ssize_t conn_raw_write(struct conn *c, const void *from, size_t n)
+{
+	ssize_t put;
+
+	if (!c->writable)
+		return -SL_EAGAIN;
+	do
+		put = send(c->io.fd, from, n, MSG_NOSIGNAL);
+	while (put < 0 && errno == EINTR);
+	return written(c, put, n);
+}
+
+static ssize_t plain_read(struct conn *c, void *to, size_t n)
+{
+	ssize_t got = conn_raw_read(c, to, n);
+
+	if (got > 0)
+		c->n_received += (uint64_t)got;
+	return got;
+}
+
+static ssize_t plain_writev(struct conn *c, const struct iovec *iov, int n_iov)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n_iov};
+	size_t wanted = 0;
+	ssize_t put;
+
+	if (!c->writable)
+		return -SL_EAGAIN;
+	for (int i = 0; i < n_iov; i++)
+		wanted += iov[i].iov_len;
+	do
+		put = n_iov == 1 ? send(c->io.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+				 : sendmsg(c->io.fd, &msg, MSG_NOSIGNAL);
+	while (put < 0 && errno == EINTR);
+	put = written(c, put, wanted);
+	if (put > 0)
+		c->n_sent += (uint64_t)put;
+	return put;
+}
+
+static void plain_shutdown(struct conn *c)
+{
+	shutdown(c->io.fd, SHUT_WR);
+}
+
+const struct conn_ops conn_plain_ops = {
+	.read = plain_read,
+	.writev = plain_writev,
+	.shutdown = plain_shutdown,
+};
+
+ssize_t conn_write(struct conn *c, const void *from, size_t n)
+{
+	struct iovec iov = {.iov_base = (void *)from, .iov_len = n};
+
+	return conn_writev(c, &iov, 1);
+}
+
+void conn_shutdown(struct conn *c)
+{
+	if (c->shut || !c->ops || c->io.fd < 0)
+		return;
+	c->shut = true;
+	c->ops->shutdown(c);
+}
+
+void conn_close(struct conn *c)
+{
+	if (!c->ops || c->io.fd < 0)
+		return;
+	if (!c->shut && c->tls && !c->failed)
+		c->ops->shutdown(c);
+	if (c->ops->fini)
+		c->ops->fini(c);
+	io_del(c->loop, &c->io);
+	close(c->io.fd);
+	c->io.fd = -1;
+	c->ops = NULL;
+}
+
+void conn_reset(struct conn *c)
+{
+	struct linger now = {.l_onoff = 1};
+
+	if (!c->ops || c->io.fd < 0)
+		return;
+	setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	c->failed = true;
+	conn_close(c);
+}

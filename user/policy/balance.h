@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* An upstream group in shared memory: its servers, the peers (addresses) they resolved to, and which is
+ * next: smooth weighted round robin with max_fails, fail_timeout, backup, down, max_conns, as in nginx.
+ * No descriptors, no clock of its own. All functions take the group's lock for some dozen ns.
+ *
+ * While a request is on a peer (between pick and done) its slot keeps addr, text, server and serial, so
+ * that these may be read without the lock. Who keeps idle connections by peer must keep SERIAL with
+ * them: a slot that nobody is on may get another address. */
+#ifndef SL_POLICY_BALANCE_H
+#define SL_POLICY_BALANCE_H
+
+#include "core/shm.h"
+#include "core/stats.h"
+#include "net/addr.h"
+
+enum {
+	BALANCE_SERVERS_MAX = 64,
+	BALANCE_ADDRS_MAX = 32,		/* addresses of one server */
+	BALANCE_PEERS_MAX = 512,	/* of a group */
+	BALANCE_WORKERS_MAX = STATS_WORKERS_MAX,
+	BALANCE_PROBE_MAX_S = 600,	/* a probe without an end holds others up for so long at most */
+	BALANCE_NAME_MAX = 128,
+};
+
+enum balance_resolve {
+	BALANCE_FIXED,		/* numeric or unix: never asked */
+	BALANCE_PENDING,	/* no answer yet */
+	BALANCE_RESOLVED,
+	BALANCE_FAILED,		/* the last question failed; older addresses, if any, stay */
+};
+
+/* A server line. Set once when the group is made. */
+struct balance_server_conf {
+	struct slice host;	/* as written, without port; or "unix:/path" */
+	uint16_t port;
+	bool has_port;			/* else PORT is the scheme's, by upstream_conf_share() */
+	uint32_t weight, max_fails, max_conns;	/* max_conns 0: no limit; max_fails 0: never counted */
+	uint32_t fail_timeout_s;
+	bool backup, down;
+};
+
+struct balance_peer {
+	struct addr addr;
+	char text[ADDR_TEXT_MAX];	/* of addr, as in $upstream_addr */
+	uint16_t server;
+	bool used;
+	bool gone;			/* its name no longer has this address: no new requests */
+	bool probing;			/* one request tries whether it is back; others wait for that */
+	uint32_t serial;		/* another one whenever the slot gets another address */
+	uint32_t weight;
+	int32_t current_weight, effective_weight;
+	uint32_t conns;			/* requests on it now */
+	uint32_t fails;			/* within the current fail_timeout */
+	uint64_t checked_s, accessed_s;	/* as in nginx: seconds of the monotonic clock; 0: never */
+	uint64_t n_requests, n_failures;	/* picked, and failed, since it appeared */
+	uint64_t n_status[6];		/* by class; [0]: no answer */
+	uint64_t response_ms_total;
+	uint64_t unavailable_since_ms;	/* wall clock; 0: available */
+};
+
+struct balance_server {
+	char host[BALANCE_NAME_MAX + 1];
+	uint16_t port;
+	uint32_t weight, max_fails, max_conns, fail_timeout_s;
+	bool backup, down;
+	uint32_t resolve;		/* enum balance_resolve */
+	uint64_t resolved_wall_ms;
+	char resolve_error[64];
+};
+
+struct balance_group {
+	struct shm_lock lock;
+	char name[BALANCE_NAME_MAX + 1];
+	uint32_t n_servers, n_peers;	/* slots in use or once used */
+	uint32_t peers_room;
+	uint32_t version;		/* grows whenever addresses change */
+	bool single;			/* one peer only: nginx then counts no failures for picking */
+	struct balance_server server[BALANCE_SERVERS_MAX];
+	struct balance_peer peer[];	/* behind them: requests by worker and peer */
+};
+
+size_t balance_bytes(uint32_t peers_room);
+/* Fills fresh memory. Numeric and unix servers get their peer at once. -SL_EINVAL, -SL_ELIMIT. */
+int balance_init(struct balance_group *g, size_t bytes, struct slice name,
+		 const struct balance_server_conf *servers, uint32_t n_servers);
+/* Takes failures, counters and addresses over from a group of the same name whose server lines were
+ * different, peer by peer with the same address and server host. */
+void balance_carry(struct balance_group *to, struct balance_group *from);
+
+/* The answer for a server's name: addresses that stay keep their state. N 0 with ERROR: keep the old. */
+void balance_set_addrs(struct balance_group *g, uint32_t server, const struct addr *addrs, uint32_t n,
+		       const char *error, uint64_t now_wall_ms);
+
+enum balance_why {
+	BALANCE_OK,
+	BALANCE_NONE_LIVE,	/* all down, failed, full or tried */
+	BALANCE_UNRESOLVED,	/* no address is known, the names failed */
+	BALANCE_WAIT,		/* no address is known yet, an answer is pending */
+};
+
+/* A set of peers that this request tried already. balance_pick() adds the one it returns. */
+struct balance_tried {
+	uint64_t bits[BALANCE_PEERS_MAX / 64];
+};
+
+/* Picks, and counts the request as on that peer by WORKER, the caller's slot in struct stats
+ * (balance_done is due). A peer with max_fails failures is left out for fail_timeout, then tried by one
+ * request at a time. */
+enum balance_why balance_pick(struct balance_group *g, unsigned worker, uint64_t now_s,
+			      struct balance_tried *tried, uint32_t *peer);
+/* A usable response head came from PEER: if it was out of use it is back now, though the body (a stream
+ * of minutes, say) has just begun. Optional: balance_done() does it too. */
+void balance_alive(struct balance_group *g, uint32_t peer);
+
+enum balance_outcome {
+	BALANCE_SUCCESS,
+	BALANCE_FAILURE,	/* counts for max_fails */
+	BALANCE_NEUTRAL,	/* the client left, or a 4xx: neither; with a status the peer is alive */
+};
+
+/* STATUS 0: there was no answer. WORKER as in the pick. */
+void balance_done(struct balance_group *g, unsigned worker, uint32_t peer,
+		  enum balance_outcome outcome, unsigned status, uint64_t response_ms,
+		  uint64_t now_s, uint64_t now_wall_ms);
+/* That worker died: its requests are over. The master calls it for each group before the slot is used
+ * again; the requests count as neither success nor failure. */
+void balance_worker_gone(struct balance_group *g, unsigned worker);
+/* How many peers could still be tried (neither down nor gone nor tried). */
+uint32_t balance_n_untried(struct balance_group *g, const struct balance_tried *tried);
+
+/* Consistent copies for status: false when there is no server I, or no peer in slot I. */
+bool balance_get_server(struct balance_group *g, uint32_t i, struct balance_server *out);
+bool balance_get_peer(struct balance_group *g, uint32_t i, struct balance_peer *out);
+/* Could a new request be sent to P now (not down, gone, failed, full)? Of a copied pair. */
+bool balance_is_up(const struct balance_server *s, const struct balance_peer *p, uint64_t now_s);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Decides which fields of an upstream's answer reach the client. Does no I/O. */
+#include "proxy/answer.h"
+
+#include "proxy/proxy_conf.h"
+#include "proxy/upstream.h"
+
+static bool is_hop_by_hop(enum hdr_id id)
+{
+	switch (id) {
+	case HDR_CONNECTION: case HDR_KEEP_ALIVE: case HDR_PROXY_CONNECTION: case HDR_TE:
+	case HDR_TRAILER: case HDR_TRANSFER_ENCODING: case HDR_UPGRADE: case HDR_CONTENT_LENGTH:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_listed(const struct proxy_names *names, struct slice name)
+{
+	for (int i = 0; names && i < names->n; i++)
+		if (slice_ieq(names->v[i], name))
+			return true;
+	return false;
+}
+
+/* Named in a Connection field of the same head: for the next hop only (RFC 9110 7.6.1). */
+static bool is_nominated(const struct hdrs *fields, const struct hdr *f)
+{
+	for (uint32_t i = 0; i < fields->n; i++)
+		if (fields->v[i].id == HDR_CONNECTION && hdr_has_token(fields->v[i].value, f->name))
+			return true;
+	return false;
+}
+
+static bool is_hidden(const struct request *r, const struct hdr *f, bool has_connection)
+{
+	const struct proxy_scope *p = r->up->conf;
+
+	if (is_hop_by_hop(f->id) || p->hide[f->id])
+		return true;
+	if (f->id == HDR_OTHER && p->hide_headers && is_listed(p->hide_headers, f->name))
+		return true;
+	return has_connection && is_nominated(&r->up->fields, f);
+}
+
+static void take_field(struct request *r, const struct hdr *f)
+{
+	struct response *resp = &r->resp;
+
+	if (f->id == HDR_CONTENT_TYPE && !resp->content_type.n)
+		resp->content_type = f->value;
+	else if (f->id == HDR_LAST_MODIFIED && !resp->last_modified.n)
+		resp->last_modified = f->value;
+	else if (f->id == HDR_LOCATION && !resp->location.n)
+		resp->location = f->value;
+	else if (f->id == HDR_SERVER)
+		resp->server = f->value;
+	else if (f->id == HDR_DATE)
+		resp->date = f->value;
+	else
+		hdrs_add(&resp->fields, &r->arena, f->name, f->value);
+}
+
+static void rebase(struct resp_head *head, struct slice raw, const char *copy)
+{
+	head->reason.p = copy + (head->reason.p - raw.p);
+	for (uint32_t i = 0; i < head->fields.n; i++) {
+		struct hdr *f = &head->fields.v[i];
+
+		f->name.p = copy + (f->name.p - raw.p);
+		f->value.p = copy + (f->value.p - raw.p);
+	}
+}
+
+void answer_build(struct request *r, struct resp_head *head, struct slice raw)
+{
+	struct response *resp = &r->resp;
+	bool bodiless = head->status == 204 || head->status == 304, has_connection;
+
+	rebase(head, raw, arena_dup(&r->arena, raw).p);
+	*resp = (struct response){.status = head->status, .reason = head->reason,
+				  .content_length = -1};
+	r->up->fields = head->fields;
+	has_connection = hdrs_find(&head->fields, HDR_CONNECTION) != NULL;
+	for (uint32_t i = 0; i < head->fields.n; i++)
+		if (!is_hidden(r, &head->fields.v[i], has_connection))
+			take_field(r, &head->fields.v[i]);
+	resp->no_body = bodiless || r->head.method == METHOD_HEAD;
+	if (head->body == BODY_LENGTH && head->status != 204)
+		resp->content_length = (int64_t)head->content_length;
+	resp->streaming = slice_istarts(resp->content_type, SLICE("text/event-stream"));
+}

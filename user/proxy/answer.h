@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* From an upstream's head to the answer's: which fields go on, by nginx's and RFC 9110's rules. */
+#ifndef SL_PROXY_ANSWER_H
+#define SL_PROXY_ANSWER_H
+
+#include "http/head.h"
+#include "proxy/reply.h"
+#include "proxy/request.h"
+
+/* Fills r->resp from HEAD, whose slices point into RAW; copies what it keeps. */
+void answer_build(struct request *r, struct resp_head *head, struct slice raw);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The one context of a worker process, passed down to everything that serves requests. */
+#ifndef SL_PROXY_ENV_H
+#define SL_PROXY_ENV_H
+
+#include "conf/conf.h"
+#include "core/stats.h"
+#include "net/loop.h"
+#include "policy/ban.h"
+
+struct h1;
+struct http_conf;
+struct upstream_pools;
+struct names;
+
+struct env {
+	struct loop loop;
+	struct conf *conf;
+	struct http_conf *http;
+	const struct log *log;		/* of the main block */
+	struct stats_worker *stats;
+	struct ban_table *bans;
+	struct ban_evidence *evidence;
+	/* Tells the master of a ban that a rule asks for (without a master: carries it out). */
+	void (*ask_ban)(struct env *env, const struct msg *m);
+	unsigned slot;			/* 0.. among the workers of this configuration */
+	uint64_t n_serial;		/* connections so far: $connection */
+	uint32_t n_conns, conns_max;	/* client and upstream connections, worker_connections */
+	struct h1 *clients;		/* doubly linked list of client connections */
+	struct upstream_pools *pools;
+	struct names *names;		/* upstream names being resolved */
+	bool draining;			/* no new connections; every answer closes its connection */
+	bool quitting;			/* idle connections are closed too */
+	uint64_t id_seed, id_count;	/* for $request_id */
+};
+
+#endif

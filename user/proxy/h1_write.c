@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The answer's way out: head, body framing, flushing. Never frees a request: what ends is marked, and
+ * h1.c's turn sees to it. */
+#include <stdio.h>
+
+#include "core/err.h"
+#include "core/num.h"
+#include "proxy/h1_impl.h"
+
+static void out_put(struct h1 *h, const char *p, size_t n)
+{
+	while (n) {
+		struct buf *last = h->out.first ? (struct buf *)((char *)h->out.tail -
+								  offsetof(struct buf, next))
+						: NULL;
+		size_t room = last ? buf_room(last) : 0, k;
+
+		if (!room) {
+			last = buf_new();
+			bufq_push(&h->out, last);
+			room = buf_room(last);
+		}
+		k = n < room ? n : room;
+		memcpy(last->data + last->end, p, k);
+		last->end += (uint32_t)k;
+		h->out.bytes += k;
+		p += k;
+		n -= k;
+	}
+}
+
+static void put_slice(struct h1 *h, struct slice s)
+{
+	out_put(h, s.p, s.n);
+}
+
+#define put_lit(h, lit) out_put(h, "" lit, sizeof(lit) - 1)
+
+static void put_field(struct h1 *h, struct slice name, struct slice value)
+{
+	put_slice(h, name);
+	put_lit(h, ": ");
+	put_slice(h, value);
+	put_lit(h, "\r\n");
+}
+
+static void put_status_line(struct h1 *h, const struct response *resp)
+{
+	struct slice reason = resp->reason.n ? resp->reason : head_reason_of(resp->status);
+	char status[20];
+
+	put_lit(h, "HTTP/1.1 ");
+	out_put(h, status, num_put_u64(status, resp->status));
+	put_lit(h, " ");
+	put_slice(h, reason);
+	put_lit(h, "\r\n");
+}
+
+/* May this connection serve another request after this answer? */
+static bool stays_open(const struct h1 *h, const struct request *r)
+{
+	const struct http_scope *s = r->scope;
+
+	if (!r->keep_alive || h->close_after || h->ends_by_close || h->env->draining)
+		return false;
+	/* A client that waits for 100 may send its body or not: nobody can tell where the next head is. */
+	if (!h->body_done && h->expects_100)
+		return false;
+	if (s->keepalive_timeout_ms == 0 || h->client.n_requests >= (uint64_t)s->keepalive_requests)
+		return false;
+	return h->env->loop.clock.mono_ms - h->made_ms < (uint64_t)s->keepalive_time_ms;
+}
+
+static void put_connection(struct h1 *h, const struct request *r)
+{
+	char seconds[20];
+	int64_t timeout_s = r->scope->keepalive_header_s;
+
+	if (h->close_after) {
+		put_lit(h, "Connection: close\r\n");
+		return;
+	}
+	put_lit(h, "Connection: keep-alive\r\n");
+	if (timeout_s > 0)
+		put_field(h, SLICE("Keep-Alive"),
+			  arena_printf(&((struct request *)r)->arena, "timeout=%.*s",
+				       (int)num_put_u64(seconds, (uint64_t)timeout_s), seconds));
+}
+
+/* nginx's order: what it knows by itself first, then the others as they came. */
+static void send_head(struct request *r)
+{
+	struct h1 *h = r->front;
+	struct response *resp = &r->resp;
+	uint64_t before = h->out.bytes;
+	char length[20];
+
+	h->chunked = false;
+	if (resp->content_length < 0 && !resp->no_body) {
+		h->chunked = r->head.minor >= 1 && r->scope->chunked;
+		h->ends_by_close = !h->chunked;
+	}
+	h->close_after = !stays_open(h, r);
+	put_status_line(h, resp);
+	put_field(h, SLICE("Server"), resp->server.n ? resp->server : SLICE("sluice"));
+	put_field(h, SLICE("Date"),
+		  resp->date.n ? resp->date : slice_cstr(h->env->loop.clock.http_date));
+	if (resp->content_type.n)
+		put_field(h, SLICE("Content-Type"), resp->content_type);
+	if (resp->content_length >= 0)
+		put_field(h, SLICE("Content-Length"),
+			  slice_make(length, num_put_u64(length, (uint64_t)resp->content_length)));
+	if (resp->last_modified.n)
+		put_field(h, SLICE("Last-Modified"), resp->last_modified);
+	if (resp->location.n)
+		put_field(h, SLICE("Location"), resp->location);
+	if (h->chunked)
+		put_lit(h, "Transfer-Encoding: chunked\r\n");
+	put_connection(h, r);
+	for (uint32_t i = 0; i < resp->fields.n; i++)
+		put_field(h, resp->fields.v[i].name, resp->fields.v[i].value);
+	put_lit(h, "\r\n");
+	r->head_sent = true;
+	r->sent_head_bytes = h->out.bytes - before;
+}
+
+/* The chunk's frame is written around the data, in the buffer's own head and tail room. */
+static void send_body(struct request *r, struct buf *b)
+{
+	struct h1 *h = r->front;
+	uint32_t n = buf_len(b);
+
+	if (n == 0 || r->resp.no_body || h->dead) {
+		buf_free(b);
+		return;
+	}
+	r->sent_body_bytes += n;
+	if (h->chunked) {
+		b->start -= (uint32_t)chunk_put_size_before(buf_head(b), n);
+		memcpy(b->data + b->end, "\r\n", 2);
+		b->end += 2;
+	}
+	bufq_push(&h->out, b);
+}
+
+static void finish(struct request *r)
+{
+	struct h1 *h = r->front;
+
+	if (h->chunked && !r->resp.no_body)
+		put_lit(h, "0\r\n\r\n");
+	h->finished = true;
+	r->finished = true;
+	h1_wake(h);
+}
+
+static void abort_answer(struct request *r)
+{
+	struct h1 *h = r->front;
+
+	h->abort_after = true;
+	h->close_after = true;
+	r->aborted = true;
+	h1_wake(h);
+}
+
+static void drop(struct request *r)
+{
+	h1_kill(r->front, false);
+}
+
+static uint64_t queued(const struct request *r)
+{
+	const struct h1 *h = r->front;
+
+	return h->out.bytes;
+}
+
+static void write_out(struct h1 *h)
+{
+	struct iovec iov[16];
+	struct buf *b;
+	ssize_t put;
+	int n;
+
+	while (h->out.first) {
+		for (n = 0, b = h->out.first; b && n < 16; b = b->next, n++)
+			iov[n] = (struct iovec){buf_head(b), buf_len(b)};
+		put = conn_writev(&h->conn, iov, n);
+		if (put == -SL_EAGAIN)
+			return;
+		if (put < 0) {
+			h1_kill(h, false);
+			return;
+		}
+		h->env->stats->bytes_out += (uint64_t)put;
+		bufq_consume(&h->out, (size_t)put);
+	}
+}
+
+void h1_flush(struct h1 *h)
+{
+	uint64_t before = h->out.bytes;
+	struct request *r = h->r;
+
+	if (h->dead || !before)
+		return;
+	write_out(h);
+	if (h->dead)
+		return;
+	if (h->out.bytes)
+		/* Between two successful writes, as nginx's send_timeout counts. */
+		timer_set(&h->env->loop, &h->timer,
+			  (uint64_t)(r ? r->scope->send_timeout_ms : 60000));
+	else if (h->phase == H1_REQUEST && !h->body_wanted)
+		timer_pause(&h->timer);
+	if (!h->out.bytes && (h->finished || h->abort_after))
+		h1_wake(h);
+}
+
+static void flush(struct request *r)
+{
+	h1_flush(r->front);
+}
+
+const struct front_ops h1_front_ops = {
+	.read_body = h1_read_body,
+	.send_head = send_head,
+	.send_body = send_body,
+	.finish = finish,
+	.abort = abort_answer,
+	.drop = drop,
+	.flush = flush,
+	.queued = queued,
+};

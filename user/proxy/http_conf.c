@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The rows of the http module and what their setters store; listeners are put together in
+ * http_listen.c. */
+#include "proxy/http_conf.h"
+
+#include <errno.h>
+
+#include "conf/log_conf.h"
+#include "core/err.h"
+#include "core/num.h"
+#include "http/headers.h"
+#include "proxy/http_listen.h"
+
+struct http_large_buffers {
+	int64_t n, bytes;
+};
+
+struct http_keepalive {
+	int64_t timeout_ms, header_s;
+};
+
+static int set_http(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		    const struct conf_row *row)
+{
+	c->http = arena_zalloc(&c->arena, sizeof *c->http);
+	c->http->block = b;
+	c->http->servers_tail = &c->http->servers;
+	return 0;
+}
+
+static int set_server(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		      const struct conf_row *row)
+{
+	struct server *s = arena_zalloc(&c->arena, sizeof *s);
+	struct http_scope *scope = mod;
+
+	s->block = b;
+	s->scope = scope;
+	scope->listens_tail = &scope->listens;
+	*c->http->servers_tail = s;
+	c->http->servers_tail = &s->next;
+	return 0;
+}
+
+static int set_location(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			const struct conf_row *row)
+{
+	struct http_scope *s = mod, *outer = b->parent->mod[MOD_HTTP];
+	struct slice kind = n->args[0], path = n->args[n->n_args - 1];
+
+	s->loc_kind = ROUTE_PREFIX;
+	if (n->n_args == 2) {
+		if (slice_eq(kind, SLICE("=")))
+			s->loc_kind = ROUTE_EXACT;
+		else if (slice_eq(kind, SLICE("^~")))
+			s->loc_kind = ROUTE_PREFIX_STOP;
+		else if (slice_eq(kind, SLICE("~")) || slice_eq(kind, SLICE("~*")))
+			return conf_error(c, n, "regular expressions in \"location\" are not supported "
+						"by this version of sluice");
+		else
+			return conf_error(c, n, "invalid location modifier \"%.*s\"",
+					  SLICE_FMT(kind));
+	} else if (path.n > 1 && path.p[0] == '=') {
+		s->loc_kind = ROUTE_EXACT;
+		path = slice_skip(path, 1);
+	} else if (path.n > 2 && slice_starts(path, SLICE("^~"))) {
+		s->loc_kind = ROUTE_PREFIX_STOP;
+		path = slice_skip(path, 2);
+	} else if (path.n && (path.p[0] == '~' || path.p[0] == '@')) {
+		return conf_error(c, n, "%s locations are not supported by this version of sluice",
+				  path.p[0] == '@' ? "named" : "regular expression");
+	}
+	if (b->parent->ctx == CTX_LOCATION && !slice_starts(path, outer->loc_path))
+		return conf_error(c, n, "location \"%.*s\" is outside location \"%.*s\"",
+				  SLICE_FMT(path), SLICE_FMT(outer->loc_path));
+	s->loc_path = path;
+	return 0;
+}
+
+static int set_server_name(struct conf *c, struct conf_block *b, void *mod,
+			   const struct conf_node *n, const struct conf_row *row)
+{
+	struct http_scope *s = mod;
+	struct slice *names = arena_alloc(&c->arena, (size_t)(s->n_names + n->n_args) * sizeof *names);
+
+	if (s->n_names)
+		memcpy(names, s->names, (size_t)s->n_names * sizeof *names);
+	for (int i = 0; i < n->n_args; i++) {
+		if (n->args[i].n && n->args[i].p[0] == '~')
+			return conf_error(c, n, "regular expressions in \"server_name\" are not "
+						"supported by this version of sluice");
+		names[s->n_names + i] = n->args[i];
+	}
+	s->names = names;
+	s->n_names += n->n_args;
+	return 0;
+}
+
+static int set_large_buffers(struct conf *c, struct conf_block *b, void *mod,
+			     const struct conf_node *n, const struct conf_row *row)
+{
+	struct http_scope *s = mod;
+	struct http_large_buffers *l = arena_zalloc(&c->arena, sizeof *l);
+	uint64_t count;
+
+	if (s->large)
+		return conf_error(c, n, "\"%.*s\" directive is duplicate", SLICE_FMT(n->name));
+	if (num_u63(n->args[0], &count) || count == 0 || count > 1024 ||
+	    conf_parse_size(n->args[1], &l->bytes) || l->bytes < 256 || l->bytes > 1 << 20)
+		return conf_error_hint(c, n, "a number from 1 to 1024, a size from 256 to 1m",
+				       "invalid value in \"%.*s\" directive", SLICE_FMT(n->name));
+	l->n = (int64_t)count;
+	s->large = l;
+	return 0;
+}
+
+static int set_keepalive_timeout(struct conf *c, struct conf_block *b, void *mod,
+				 const struct conf_node *n, const struct conf_row *row)
+{
+	struct http_scope *s = mod;
+	struct http_keepalive *k = arena_zalloc(&c->arena, sizeof *k);
+
+	if (s->keepalive)
+		return conf_error(c, n, "\"%.*s\" directive is duplicate", SLICE_FMT(n->name));
+	if (conf_parse_msec(n->args[0], &k->timeout_ms) ||
+	    (n->n_args == 2 && conf_parse_sec(n->args[1], &k->header_s)))
+		return conf_error(c, n, "invalid value in \"%.*s\" directive", SLICE_FMT(n->name));
+	s->keepalive = k;
+	return 0;
+}
+
+static int set_return(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		      const struct conf_row *row)
+{
+	struct http_scope *s = mod;
+	struct http_return *r = arena_zalloc(&c->arena, sizeof *r);
+	struct slice first = n->args[0];
+	uint64_t status;
+
+	if (s->ret)
+		return 0; /* as nginx: the first one ends the request */
+	if (num_u63(first, &status) == 0 && status <= 999) {
+		r->status = (unsigned)status;
+	} else if (n->n_args == 1 &&
+		   (slice_istarts(first, SLICE("http://")) || slice_istarts(first, SLICE("https://")) ||
+		    slice_istarts(first, SLICE("$scheme")))) {
+		r->status = 302;
+		r->bare_url = true;
+	} else {
+		return conf_error(c, n, "invalid return code \"%.*s\"", SLICE_FMT(first));
+	}
+	s->ret = r;
+	if (n->n_args == 1 && !r->bare_url)
+		return 0;
+	return conf_tmpl(c, n, n->args[n->n_args - 1], &r->text);
+}
+
+static bool is_token(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] <= ' ' || strchr("()<>@,;:\\\"/[]?={}\x7f", s.p[i]))
+			return false;
+	return s.n > 0;
+}
+
+static int set_add_header(struct conf *c, struct conf_block *b, void *mod,
+			  const struct conf_node *n, const struct conf_row *row)
+{
+	struct http_scope *s = mod;
+	struct add_header *h = arena_zalloc(&c->arena, sizeof *h), **at;
+
+	if (n->n_args == 3 && !slice_eq(n->args[2], SLICE("always")))
+		return conf_error_hint(c, n, "only \"always\" may follow the value",
+				       "invalid parameter \"%.*s\"", SLICE_FMT(n->args[2]));
+	if (!is_token(n->args[0]))
+		return conf_error(c, n, "invalid header name \"%.*s\"", SLICE_FMT(n->args[0]));
+	switch (hdr_id_of(n->args[0], hdr_hash(n->args[0]))) {
+	case HDR_CONTENT_LENGTH: case HDR_TRANSFER_ENCODING: case HDR_CONNECTION:
+		return conf_error(c, n, "\"add_header\" cannot set \"%.*s\": it frames the answer",
+				  SLICE_FMT(n->args[0]));
+	default:
+		break;
+	}
+	h->name = n->args[0];
+	h->always = n->n_args == 3;
+	for (at = &s->add_headers; *at; at = &(*at)->next)
+		;
+	*at = h;
+	return conf_tmpl(c, n, n->args[1], &h->value);
+}
+
+static int set_temp_path(struct conf *c, struct conf_block *b, void *mod,
+			 const struct conf_node *n, const struct conf_row *row)
+{
+	struct http_scope *s = mod;
+
+	s->client_body_temp_path = slice_cstr(conf_prefix_path(c, n->args[0]));
+	return 0;
+}
+
+static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
+{
+	struct http_scope *s = mod;
+	const struct log_scope *log = b->mod[MOD_LOG];
+
+	if (!s->large) {
+		s->large = arena_alloc(&c->arena, sizeof *s->large);
+		*s->large = (struct http_large_buffers){4, 8192};
+	}
+	if (!s->keepalive) {
+		s->keepalive = arena_alloc(&c->arena, sizeof *s->keepalive);
+		*s->keepalive = (struct http_keepalive){75000, 0};
+	}
+	s->large_header_n = s->large->n;
+	s->large_header_bytes = s->large->bytes;
+	s->keepalive_timeout_ms = s->keepalive->timeout_ms;
+	s->keepalive_header_s = s->keepalive->header_s;
+	s->error_log = log ? log->log : NULL;
+	return 0;
+}
+
+/* The location blocks right inside B as a table. */
+static int build_locations(struct conf *c, struct conf_block *b)
+{
+	struct http_scope *s = b->mod[MOD_HTTP];
+	struct route_loc *locs;
+	uint32_t n = 0, dup = 0;
+
+	for (struct conf_block *k = b->first_child; k; k = k->next)
+		n += k->ctx == CTX_LOCATION;
+	locs = arena_zalloc(&c->arena, (n + 1) * sizeof *locs);
+	n = 0;
+	for (struct conf_block *k = b->first_child; k; k = k->next) {
+		struct http_scope *in = k->mod[MOD_HTTP];
+
+		if (k->ctx != CTX_LOCATION)
+			continue;
+		locs[n++] = (struct route_loc){
+			.path = in->loc_path,
+			.kind = in->loc_kind,
+			.redirect_slash = http_listen_is_proxied(k) &&
+					  slice_ends(in->loc_path, SLICE("/")),
+			.target = k,
+		};
+	}
+	s->has_locs = n > 0;
+	if (route_locs_build(&c->arena, locs, n, &s->locs, &dup) == 0)
+		return 0;
+	return conf_error(c, ((struct conf_block *)locs[dup].target)->node,
+			  "duplicate location \"%.*s\"", SLICE_FMT(locs[dup].path));
+}
+
+static int finish(struct conf *c, struct conf_block *b, void *mod)
+{
+	if (b->ctx == CTX_HTTP)
+		return http_listen_build(c);
+	return build_locations(c, b);
+}
+
+struct conf_block *http_conf_location(const struct server *srv, struct slice path, bool *slash)
+{
+	struct conf_block *b = srv->block;
+	const struct http_scope *s = srv->scope;
+
+	*slash = false;
+	while (s->has_locs) {
+		const struct route_loc *l = route_locs_find(&s->locs, path, slash);
+
+		if (!l)
+			break;
+		b = l->target;
+		s = b->mod[MOD_HTTP];
+		if (*slash || l->kind == ROUTE_EXACT)
+			break;
+	}
+	return b;
+}
+
+#define AT(field) offsetof(struct http_scope, field)
+#define TYPED(dname, ctx, t, field, dflt, text)                                                    \
+	{.name = dname, .contexts = ctx, .args_min = 1, .args_max = 1, .type = t,                   \
+	 .offset = AT(field), .deflt = dflt, .help = text}
+
+static const struct conf_row rows[] = {
+	{.name = "http", .contexts = CTX_MAIN, .type = CONF_BLOCK, .block_ctx = CTX_HTTP,
+	 .set = set_http, .help = "everything about HTTP"},
+	{.name = "server", .contexts = CTX_HTTP, .type = CONF_BLOCK, .block_ctx = CTX_SERVER,
+	 .flags = CONF_MULTI, .set = set_server, .help = "a virtual server"},
+	{.name = "location", .contexts = CTX_SERVER | CTX_LOCATION, .args_min = 1, .args_max = 2,
+	 .type = CONF_BLOCK, .block_ctx = CTX_LOCATION, .flags = CONF_MULTI, .set = set_location,
+	 .help = "[= | ^~] PATH -- what holds for paths that begin with (=: are) PATH"},
+	{.name = "listen", .contexts = CTX_SERVER, .args_min = 1, .args_max = -1, .type = CONF_CUSTOM,
+	 .flags = CONF_MULTI, .set = http_listen_set,
+	 .help = "ADDRESS[:PORT] | PORT | unix:PATH [ssl] [default_server] [backlog=N] [rcvbuf=SIZE] "
+		 "[sndbuf=SIZE] [deferred] [ipv6only=on|off] -- where the server accepts connections"},
+	{.name = "server_name", .contexts = CTX_SERVER, .args_min = 1, .args_max = -1,
+	 .type = CONF_CUSTOM, .flags = CONF_MULTI, .set = set_server_name,
+	 .help = "NAME ... -- exact names, *.wildcards, .both, wild.cards.*"},
+	TYPED("client_max_body_size", CTX_SCOPE, CONF_SIZE, client_max_body_bytes, "1m",
+	      "larger request bodies get 413; 0: no limit"),
+	TYPED("client_body_buffer_size", CTX_SCOPE, CONF_SIZE, client_body_buffer_bytes, "16k",
+	      "request bodies up to this size stay in memory, larger ones go to a file"),
+	{.name = "client_body_temp_path", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
+	 .type = CONF_STR, .offset = AT(client_body_temp_path), .deflt = "/tmp", .set = set_temp_path,
+	 .help = "folder of the (nameless) files that hold large request bodies"},
+	{.name = "client_header_buffer_size", .contexts = CTX_HTTP | CTX_SERVER, .args_min = 1,
+	 .args_max = 1, .type = CONF_SIZE, .offset = AT(client_header_buffer_bytes), .min = 64,
+	 .max = 1 << 20, .deflt = "1k",
+	 .help = "a request head may have this much besides large_client_header_buffers"},
+	{.name = "large_client_header_buffers", .contexts = CTX_HTTP | CTX_SERVER, .args_min = 2,
+	 .args_max = 2, .type = CONF_CUSTOM, .offset = AT(large), .flags = CONF_INHERIT,
+	 .set = set_large_buffers,
+	 .help = "NUMBER SIZE -- limits of a request head: SIZE a line (414, 400), NUMBER * SIZE in all"},
+	TYPED("client_header_timeout", CTX_HTTP | CTX_SERVER, CONF_MSEC, client_header_timeout_ms, "60s",
+	      "a TLS handshake, and a request head, must be complete within this time"),
+	TYPED("client_body_timeout", CTX_SCOPE, CONF_MSEC, client_body_timeout_ms, "60s",
+	      "the longest pause between two reads of a request body"),
+	TYPED("send_timeout", CTX_SCOPE, CONF_MSEC, send_timeout_ms, "60s",
+	      "the longest pause between two writes to a client"),
+	{.name = "keepalive_timeout", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 2,
+	 .type = CONF_CUSTOM, .offset = AT(keepalive), .flags = CONF_INHERIT,
+	 .set = set_keepalive_timeout,
+	 .help = "TIME [TIME] -- how long an idle client connection stays; the second goes into "
+		 "\"Keep-Alive: timeout=\""},
+	TYPED("keepalive_requests", CTX_SCOPE, CONF_NUM, keepalive_requests, "1000",
+	      "requests on one client connection"),
+	TYPED("keepalive_time", CTX_SCOPE, CONF_MSEC, keepalive_time_ms, "1h",
+	      "how long a client connection may be used in all"),
+	TYPED("lingering_time", CTX_SCOPE, CONF_MSEC, lingering_time_ms, "30s",
+	      "how long a body that nobody wants is read and dropped, at most"),
+	TYPED("lingering_timeout", CTX_SCOPE, CONF_MSEC, lingering_timeout_ms, "5s",
+	      "how long is waited for more of such a body"),
+	TYPED("merge_slashes", CTX_HTTP | CTX_SERVER, CONF_FLAG, merge_slashes, "on",
+	      "several slashes in a path count as one"),
+	TYPED("underscores_in_headers", CTX_HTTP | CTX_SERVER, CONF_FLAG, underscores_in_headers, "off",
+	      "pass on request fields with an underscore in their name"),
+	TYPED("chunked_transfer_encoding", CTX_SCOPE, CONF_FLAG, chunked, "on",
+	      "off: an answer of unknown length ends with its connection"),
+	TYPED("absolute_redirect", CTX_SCOPE, CONF_FLAG, absolute_redirect, "on",
+	      "redirects to a path name scheme and host too"),
+	TYPED("port_in_redirect", CTX_SCOPE, CONF_FLAG, port_in_redirect, "on",
+	      "absolute redirects name the port"),
+	TYPED("server_name_in_redirect", CTX_SCOPE, CONF_FLAG, server_name_in_redirect, "off",
+	      "absolute redirects name the first server_name, not the request's host"),
+	TYPED("default_type", CTX_SCOPE, CONF_STR, default_type, "text/plain",
+	      "Content-Type of `return` with a text"),
+	{.name = "return", .contexts = CTX_SERVER | CTX_LOCATION, .args_min = 1, .args_max = 2,
+	 .type = CONF_CUSTOM, .flags = CONF_MULTI, .set = set_return,
+	 .help = "CODE [TEXT] | CODE URL | URL -- answers by itself; 444 closes without an answer"},
+	{.name = "add_header", .contexts = CTX_SCOPE, .args_min = 2, .args_max = 3,
+	 .type = CONF_CUSTOM, .offset = AT(add_headers), .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_add_header,
+	 .help = "NAME VALUE [always] -- a field for answers (without always: 200, 201, 204, 206, "
+		 "301-304, 307, 308)"},
+};
+
+const struct conf_module http_module = {
+	.name = "http",
+	.rows = rows,
+	.n_rows = sizeof rows / sizeof rows[0],
+	.contexts = CTX_SCOPE,
+	.bytes = sizeof(struct http_scope),
+	.inherit = inherit,
+	.finish = finish,
+};

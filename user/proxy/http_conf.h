@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The http block: servers, listeners, locations and what a location says of clients and answers
+ * (module MOD_HTTP). Immutable once loaded. */
+#ifndef SL_PROXY_HTTP_CONF_H
+#define SL_PROXY_HTTP_CONF_H
+
+#include "conf/conf.h"
+#include "net/listen.h"
+#include "policy/route.h"
+#include "tls/tls_conn.h"
+
+extern const struct conf_module http_module;
+
+/* `return`: status 0 is none. */
+struct http_return {
+	unsigned status;
+	struct tmpl *text;		/* body, or the URL of a redirect; may be NULL */
+	bool bare_url;			/* `return URL;` */
+};
+
+/* One `add_header`. */
+struct add_header {
+	struct add_header *next;
+	struct slice name;
+	struct tmpl *value;
+	bool always;
+};
+
+/* One `listen`. */
+struct listen_conf {
+	struct listen_conf *next;
+	struct addr addr;
+	struct listen_opts opts;
+	bool ssl, default_server;
+	bool has_opts;			/* socket options were given here */
+	const struct conf_node *node;
+};
+
+/* MOD_HTTP's struct in http, server and location. */
+struct http_scope {
+	int64_t client_max_body_bytes;	/* 0: no limit */
+	int64_t client_body_buffer_bytes;
+	int64_t client_header_buffer_bytes;
+	int64_t large_header_n, large_header_bytes;
+	int64_t client_header_timeout_ms, client_body_timeout_ms, send_timeout_ms;
+	int64_t keepalive_timeout_ms, keepalive_header_s;	/* header: 0 none */
+	int64_t keepalive_requests, keepalive_time_ms;
+	int64_t lingering_time_ms, lingering_timeout_ms;
+	int64_t merge_slashes, underscores_in_headers, chunked;
+	int64_t absolute_redirect, port_in_redirect, server_name_in_redirect;
+	struct slice default_type;
+	struct slice client_body_temp_path;
+	struct http_large_buffers *large;
+	struct http_keepalive *keepalive;
+	struct http_return *ret;	/* not inherited */
+	struct add_header *add_headers;	/* inherited when none is set here */
+	struct log *error_log;		/* filled from MOD_LOG */
+	/* server only */
+	struct listen_conf *listens, **listens_tail;
+	struct slice *names;		/* as written */
+	int n_names;
+	/* location only */
+	struct slice loc_path;
+	enum route_loc_kind loc_kind;
+	/* server and location: the locations inside */
+	struct route_locs locs;
+	bool has_locs;
+};
+
+struct server {
+	struct server *next;
+	struct conf_block *block;
+	struct http_scope *scope;
+	struct slice name;		/* the first server_name, for $server_name and redirects */
+	struct tls_server *tls;		/* NULL when no listener of it is ssl */
+};
+
+/* One address that is listened on, with the servers behind it. */
+struct listener {
+	struct addr addr;
+	struct listen_opts opts;
+	bool ssl;
+	bool default_is_said, has_opts;
+	bool wildcard;			/* 0.0.0.0 or [::] */
+	struct listener *shares;	/* a wildcard listener on the same port whose socket serves this
+					 * address too: this one has none */
+	bool has_specific;		/* some listener shares this one's socket */
+	struct server *default_server;
+	struct tls_listener tls;	/* when ssl: for tls_accept_start() */
+	struct route_names names;	/* target: struct server */
+	struct route_names_builder builder;
+	int fd;				/* -1 until the master opened it */
+	const struct conf_node *node;
+};
+
+struct http_conf {
+	struct conf_block *block;
+	struct server *servers, **servers_tail;
+	struct listener *listeners;
+	uint32_t n_listeners;
+};
+
+/* The scope struct of a block. */
+static inline const struct http_scope *http_scope_of(const struct conf_block *b)
+{
+	return b->mod[MOD_HTTP];
+}
+
+/* The server that HOST (lower case, no port; may be empty) means on this listener. */
+struct server *http_conf_server(const struct listener *l, struct slice host);
+/* The listener for a connection that came in on L with this local address. */
+const struct listener *http_conf_listener(const struct http_conf *h, const struct listener *l,
+					  const struct addr *local);
+/* The block that serves PATH in SRV (nested locations followed); the server's own block when none
+ * matches. *slash as in route_locs_find. */
+struct conf_block *http_conf_location(const struct server *srv, struct slice path, bool *slash);
+
+#endif

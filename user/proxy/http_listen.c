@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Puts the `listen` lines of all servers together: one listener an address, with its default server, names
+ * and TLS. Opens nothing. */
+#include "proxy/http_listen.h"
+
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "core/num.h"
+#include "proxy/proxy_conf.h"
+#include "tls/tls_conf.h"
+
+bool http_listen_is_proxied(const struct conf_block *location)
+{
+	const struct proxy_scope *p = location->mod[MOD_PROXY];
+
+	return p && p->pass;
+}
+
+/* A host name in `listen` is looked up once, as nginx does. */
+static int lookup(struct slice host, uint16_t port, struct addr *out)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai = NULL;
+	char name[256];
+
+	if (host.n >= sizeof name)
+		return -SL_EINVAL;
+	snprintf(name, sizeof name, "%.*s", SLICE_FMT(host));
+	if (getaddrinfo(name, NULL, &hints, &ai))
+		return -SL_ENOTFOUND;
+	memset(out, 0, sizeof *out);
+	memcpy(&out->sa, ai->ai_addr, ai->ai_addrlen);
+	out->len = ai->ai_addrlen;
+	addr_set_port(out, port);
+	freeaddrinfo(ai);
+	return 0;
+}
+
+static int parse_addr(struct slice s, struct addr *out)
+{
+	struct slice host = s, port_text = {0};
+	uint64_t port = 80;
+	ptrdiff_t colon;
+
+	if (slice_starts(s, SLICE("unix:")))
+		return addr_from_unix(slice_skip(s, 5), out);
+	if (num_u63(s, &port) == 0) {
+		host = SLICE("*");
+	} else if (s.n && s.p[0] == '[') {
+		colon = slice_find(s, ']') + 1;
+		if (colon == 0)
+			return -SL_EINVAL;
+		host = slice_make(s.p, (size_t)colon);
+		port_text = slice_skip(s, (size_t)colon);
+		if (port_text.n && port_text.p[0] != ':')
+			return -SL_EINVAL;
+		port_text = slice_skip(port_text, 1);
+	} else if ((colon = slice_find(s, ':')) >= 0) {
+		host = slice_make(s.p, (size_t)colon);
+		port_text = slice_skip(s, (size_t)colon + 1);
+	}
+	if (port_text.n && num_u63(port_text, &port))
+		return -SL_EINVAL;
+	if (port == 0 || port > 65535)
+		return -SL_EINVAL;
+	if (slice_eq(host, SLICE("*")))
+		host = SLICE("0.0.0.0");
+	if (addr_from_ip(host, (uint16_t)port, out) == 0)
+		return 0;
+	return lookup(host, (uint16_t)port, out);
+}
+
+static int parse_param(struct conf *c, const struct conf_node *n, struct slice p,
+		       struct listen_conf *l)
+{
+	struct slice v;
+	uint64_t num;
+	int64_t size;
+
+	if (slice_eq(p, SLICE("ssl"))) {
+		l->ssl = true;
+		return 0;
+	}
+	if (slice_eq(p, SLICE("default_server")) || slice_eq(p, SLICE("default"))) {
+		l->default_server = true;
+		return 0;
+	}
+	if (slice_eq(p, SLICE("http2")))
+		return conf_error_hint(c, n, "leave \"http2\" out: clients then use HTTP/1.1",
+				       "HTTP/2 is not supported by this version of sluice");
+	l->has_opts = true;
+	if (conf_param(p, "backlog", &v) && num_u63(v, &num) == 0 && num > 0 && num < INT32_MAX)
+		l->opts.backlog = (int)num;
+	else if (conf_param(p, "rcvbuf", &v) && conf_parse_size(v, &size) == 0 && size < INT32_MAX)
+		l->opts.rcvbuf = (int)size;
+	else if (conf_param(p, "sndbuf", &v) && conf_parse_size(v, &size) == 0 && size < INT32_MAX)
+		l->opts.sndbuf = (int)size;
+	else if (slice_eq(p, SLICE("deferred")))
+		l->opts.deferred = true;
+	else if (slice_eq(p, SLICE("ipv6only=on")))
+		l->opts.ipv6only = true;
+	else if (slice_eq(p, SLICE("ipv6only=off")))
+		l->opts.ipv6only = false;
+	else
+		return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(p));
+	return 0;
+}
+
+int http_listen_set(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		    const struct conf_row *row)
+{
+	struct http_scope *s = mod;
+	struct listen_conf *l = arena_zalloc(&c->arena, sizeof *l);
+
+	*l = (struct listen_conf){.opts.ipv6only = true, .node = n};
+	if (parse_addr(n->args[0], &l->addr))
+		return conf_error_hint(c, n, "ADDRESS[:PORT], PORT or unix:PATH",
+				       "invalid address \"%.*s\" of the \"listen\" directive",
+				       SLICE_FMT(n->args[0]));
+	for (int i = 1; i < n->n_args; i++)
+		if (parse_param(c, n, n->args[i], l))
+			return -SL_EINVAL;
+	for (const struct listen_conf *k = s->listens; k; k = k->next)
+		if (addr_eq(&k->addr, &l->addr))
+			return conf_error(c, n, "a duplicate listen %.*s", SLICE_FMT(n->args[0]));
+	*s->listens_tail = l;
+	s->listens_tail = &l->next;
+	return 0;
+}
+
+static struct listener *find(struct http_conf *h, const struct addr *a)
+{
+	for (uint32_t i = 0; i < h->n_listeners; i++)
+		if (addr_eq(&h->listeners[i].addr, a))
+			return &h->listeners[i];
+	return NULL;
+}
+
+static bool is_wildcard(const struct addr *a)
+{
+	return (a->sa.sa_family == AF_INET && a->in.sin_addr.s_addr == 0) ||
+	       (a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr));
+}
+
+static int add_names(struct conf *c, struct listener *l, struct server *srv,
+		     const struct listen_conf *lc)
+{
+	char text[ADDR_TEXT_MAX];
+	int r;
+
+	addr_text(&l->addr, text);
+	for (int i = 0; i < srv->scope->n_names; i++) {
+		r = route_names_add(&l->builder, srv->scope->names[i], srv);
+		if (r == -SL_EEXIST)
+			conf_warn(c, lc->node, "conflicting server name \"%.*s\" on %s, ignored",
+				  SLICE_FMT(srv->scope->names[i]), text);
+		else if (r)
+			return conf_error(c, lc->node,
+					  "invalid server name or wildcard \"%.*s\" on %s",
+					  SLICE_FMT(srv->scope->names[i]), text);
+	}
+	return 0;
+}
+
+static int add_listen(struct conf *c, struct server *srv, struct listen_conf *lc)
+{
+	struct http_conf *h = c->http;
+	struct listener *l = find(h, &lc->addr);
+	char text[ADDR_TEXT_MAX];
+
+	addr_text(&lc->addr, text);
+	if (!l) {
+		l = &h->listeners[h->n_listeners++];
+		*l = (struct listener){.addr = lc->addr, .opts = lc->opts, .ssl = lc->ssl,
+				       .wildcard = is_wildcard(&lc->addr), .fd = -1,
+				       .node = lc->node, .builder.arena = &c->arena};
+	} else if (lc->has_opts) {
+		if (l->has_opts)
+			return conf_error(c, lc->node, "duplicate listen options for %s", text);
+		l->opts = lc->opts;
+	}
+	l->has_opts |= lc->has_opts;
+	l->ssl |= lc->ssl;
+	if (lc->default_server && l->default_is_said)
+		return conf_error(c, lc->node, "a duplicate default server for %s", text);
+	l->default_is_said |= lc->default_server;
+	if (!l->default_server || lc->default_server)
+		l->default_server = srv;
+	return add_names(c, l, srv, lc);
+}
+
+static struct listen_conf *implied_listen(struct conf *c, const struct server *srv)
+{
+	struct listen_conf *l = arena_zalloc(&c->arena, sizeof *l);
+
+	*l = (struct listen_conf){.opts.ipv6only = true, .node = srv->block->node};
+	addr_from_ip(SLICE("0.0.0.0"), geteuid() == 0 ? 80 : 8000, &l->addr);
+	return l;
+}
+
+/* One socket serves a wildcard and the addresses of the same port: two binds would collide. */
+static void share_sockets(struct http_conf *h)
+{
+	for (uint32_t i = 0; i < h->n_listeners; i++) {
+		struct listener *l = &h->listeners[i];
+
+		for (uint32_t k = 0; k < h->n_listeners && !l->wildcard; k++) {
+			struct listener *w = &h->listeners[k];
+
+			if (!w->wildcard || w->addr.sa.sa_family != l->addr.sa.sa_family ||
+			    l->addr.sa.sa_family == AF_UNIX || addr_port(&w->addr) != addr_port(&l->addr))
+				continue;
+			l->shares = w;
+			w->has_specific = true;
+		}
+	}
+}
+
+/* The server that a client's SNI means (RFC 6066 3), as nginx: unknown names stay with the default. */
+static struct tls_server *pick_tls(struct conn *c, struct slice name, void *data)
+{
+	const struct listener *l = data;
+	char low[256];
+
+	if (name.n >= sizeof low)
+		return NULL;
+	for (size_t i = 0; i < name.n; i++)
+		low[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
+	return http_conf_server(l, slice_make(low, name.n))->tls;
+}
+
+static int build_tls(struct conf *c, struct listener *l, struct server *srv)
+{
+	/* As nginx: a server that is nobody's default may leave its clients to the default's certificate. */
+	if (!srv->tls && (l->default_server == srv || tls_conf_has_certificate(srv->block))) {
+		srv->tls = tls_conf_build(c, srv->block);
+		if (!srv->tls)
+			return -SL_EINVAL;
+	}
+	l->tls = (struct tls_listener){.server = l->default_server->tls,
+				       .alpn = SLICE("\x08http/1.1"),
+				       .pick = pick_tls,
+				       .data = l};
+	return 0;
+}
+
+static int finish_server(struct conf *c, struct server *srv)
+{
+	struct http_conf *h = c->http;
+
+	for (struct listen_conf *lc = srv->scope->listens; lc; lc = lc->next) {
+		struct listener *l = find(h, &lc->addr);
+
+		if (l->ssl && build_tls(c, l, srv))
+			return -SL_EINVAL;
+	}
+	return 0;
+}
+
+int http_listen_build(struct conf *c)
+{
+	struct http_conf *h = c->http;
+	uint32_t n = 0;
+
+	for (struct server *s = h->servers; s; s = s->next) {
+		if (!s->scope->listens)
+			s->scope->listens = implied_listen(c, s);
+		if (s->scope->n_names)
+			s->name = s->scope->names[0];
+		for (struct listen_conf *l = s->scope->listens; l; l = l->next)
+			n++;
+	}
+	h->listeners = arena_zalloc(&c->arena, (n + 1) * sizeof *h->listeners);
+	for (struct server *s = h->servers; s; s = s->next)
+		for (struct listen_conf *l = s->scope->listens; l; l = l->next)
+			if (add_listen(c, s, l))
+				return -SL_EINVAL;
+	for (uint32_t i = 0; i < h->n_listeners; i++)
+		route_names_build(&h->listeners[i].builder, &h->listeners[i].names);
+	share_sockets(h);
+	for (struct server *s = h->servers; s; s = s->next)
+		if (finish_server(c, s))
+			return -SL_EINVAL;
+	for (uint32_t i = 0; i < h->n_listeners; i++)
+		if (h->listeners[i].ssl)
+			h->listeners[i].tls.server = h->listeners[i].default_server->tls;
+	return 0;
+}
+
+struct server *http_conf_server(const struct listener *l, struct slice host)
+{
+	struct server *s;
+
+	if (host.n && host.p[host.n - 1] == '.')
+		host.n--;
+	s = route_names_find(&l->names, host);
+	return s ? s : l->default_server;
+}
+
+const struct listener *http_conf_listener(const struct http_conf *h, const struct listener *l,
+					  const struct addr *local)
+{
+	for (uint32_t i = 0; i < h->n_listeners; i++)
+		if (h->listeners[i].shares == l && addr_eq(&h->listeners[i].addr, local))
+			return &h->listeners[i];
+	return l;
+}

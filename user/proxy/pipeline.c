@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* THE table of steps: what happens to a request, in this order. Each step decides one thing. */
+#include "proxy/pipeline.h"
+
+#include <stdio.h>
+
+#include "core/err.h"
+#include "policy/limit_conf.h"
+#include "proxy/proxy_conf.h"
+#include "proxy/reply.h"
+#include "proxy/request.h"
+#include "proxy/upstream.h"
+
+static enum step_result answer(struct request *r, unsigned status, const char *why)
+{
+	reply_error(r, status, why);
+	return STEP_DONE;
+}
+
+/* Which server, and what the path is. */
+static enum step_result step_identify(struct request *r)
+{
+	const struct listener *l = r->client->listener;
+
+	r->server = http_conf_server(l, r->head.host);
+	r->block = r->server->block;
+	r->scope = r->server->scope;
+	if (r->head.method == METHOD_CONNECT)
+		return answer(r, 405, "CONNECT is not supported");
+	if (r->head.method == METHOD_TRACE)
+		return answer(r, 405, "TRACE is not supported");
+	if (uri_parse(r->head.path, r->scope->merge_slashes, &r->arena, &r->uri)) {
+		request_log(r, LOG_LVL_INFO, "client sent invalid request: bad path");
+		r->env->stats->bad_requests++;
+		request_offence(r, BAN_ON_BAD_REQUEST, 400);
+		return answer(r, 400, "the path is malformed");
+	}
+	return STEP_NEXT;
+}
+
+/* Which location. */
+static enum step_result step_route(struct request *r)
+{
+	const struct proxy_scope *p;
+	struct slice to;
+	bool slash;
+
+	r->block = http_conf_location(r->server, r->uri.path, &slash);
+	r->scope = http_scope_of(r->block);
+	p = r->block->mod[MOD_PROXY];
+	if (slash) {
+		to = uri_escape_path(r->scope->loc_path, &r->arena);
+		if (r->uri.args.n)
+			to = arena_printf(&r->arena, "%.*s?%.*s", SLICE_FMT(to),
+					  SLICE_FMT(r->uri.args));
+		reply_redirect(r, 301, to);
+		return STEP_DONE;
+	}
+	r->body.max_bytes = (uint64_t)r->scope->client_max_body_bytes;
+	if (r->body.max_bytes && r->head.body == BODY_LENGTH &&
+	    r->head.content_length > r->body.max_bytes) {
+		request_log(r, LOG_LVL_ERROR, "client intended to send too large body: %llu bytes",
+			    (unsigned long long)r->head.content_length);
+		return answer(r, 413, "the request body is larger than client_max_body_size");
+	}
+	return p->pass || r->scope->ret ? STEP_NEXT : answer(r, 404, NULL);
+}
+
+static bool is_redirect(unsigned status)
+{
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+static enum step_result run_return(struct request *r, const struct http_return *ret)
+{
+	struct slice text;
+
+	if (ret->status == 444) {
+		r->resp.status = 444;
+		r->ops->drop(r);
+		return STEP_DONE;
+	}
+	text = ret->text ? tmpl_eval(ret->text, r, &r->arena) : (struct slice){0};
+	if (ret->text && is_redirect(ret->status))
+		reply_redirect(r, ret->status, text);
+	else if (ret->text || ret->status == 204 || ret->status < 400)
+		reply_text(r, ret->status, r->scope->default_type, text);
+	else
+		reply_error(r, ret->status, NULL);
+	return STEP_DONE;
+}
+
+static enum step_result step_server_return(struct request *r)
+{
+	return r->server->scope->ret ? run_return(r, r->server->scope->ret) : STEP_NEXT;
+}
+
+static enum step_result step_return(struct request *r)
+{
+	return r->scope->ret ? run_return(r, r->scope->ret) : STEP_NEXT;
+}
+
+static void log_limit(struct request *r, const struct limit_scope *s, int which, const char *what,
+		      uint64_t excess, bool delay)
+{
+	int level = (int)s->log_level + (delay ? 1 : 0);
+
+	request_log(r, (enum log_level)level, "%s%s, excess: %llu.%03llu by zone \"%.*s\"", what,
+		    s->dry_run ? ", dry run" : "", (unsigned long long)excess / 1000,
+		    (unsigned long long)excess % 1000, SLICE_FMT(s->lines->zone_name[which]));
+}
+
+static enum step_result step_limit_req(struct request *r)
+{
+	const struct limit_scope *s = r->block->mod[MOD_LIMIT];
+	struct slice keys[LIMIT_USES_MAX];
+	uint64_t delay_ms = 0, excess = 0;
+	int which = -1;
+
+	if (r->delayed || !s || !s->lines)
+		return STEP_NEXT;
+	for (int i = 0; i < s->lines->n; i++)
+		keys[i] = tmpl_eval(s->lines->zone[i]->key, r, &r->arena);
+	r->limit_status = "PASSED";
+	switch (limit_check(s->lines->use, keys, s->lines->n, r->env->loop.clock.mono_ms, &delay_ms,
+			    &which, &excess)) {
+	case LIMIT_PASS:
+		return STEP_NEXT;
+	case LIMIT_REJECT:
+		log_limit(r, s, which, "limiting requests", excess, false);
+		if (s->dry_run) {
+			r->limit_status = "REJECTED_DRY_RUN";
+			r->env->stats->limit_req_dry_run++;
+			return STEP_NEXT;
+		}
+		r->limit_status = "REJECTED";
+		r->env->stats->limit_req_rejected++;
+		request_offence(r, BAN_ON_LIMIT_REQ, (unsigned)s->status);
+		return answer(r, (unsigned)s->status, "too many requests: the rate limit is reached");
+	case LIMIT_DELAY:
+		break;
+	}
+	log_limit(r, s, which, "delaying request", excess, true);
+	if (s->dry_run) {
+		r->limit_status = "DELAYED_DRY_RUN";
+		return STEP_NEXT;
+	}
+	r->limit_status = "DELAYED";
+	r->env->stats->limit_req_delayed++;
+	r->delayed = true;
+	timer_set(&r->env->loop, &r->timer, delay_ms);
+	return STEP_WAIT;
+}
+
+/* The whole body, in memory or on disk, so that a peer that fails costs the client nothing. */
+static enum step_result step_body(struct request *r)
+{
+	if (!r->body_started) {
+		r->body_started = true;
+		if (r->head.body == BODY_NONE)
+			r->body.whole = true;
+		else
+			r->ops->read_body(r);
+	}
+	if (r->body.status)
+		return answer(r, (unsigned)r->body.status,
+			      r->body.status == 413
+				      ? "the request body is larger than client_max_body_size"
+				      : NULL);
+	if (r->body.whole)
+		return STEP_NEXT;
+	r->body.waiting = true;
+	return STEP_WAIT;
+}
+
+static const struct step steps[] = {
+	{"identify", step_identify},
+	{"server return", step_server_return},
+	{"route", step_route},
+	{"return", step_return},
+	{"limit_req", step_limit_req},
+	{"body", step_body},
+	{"balance", upstream_step_balance},
+	{"upstream", upstream_step_connect},
+};
+
+uint32_t pipeline_step_of(enum step_result (*run)(struct request *))
+{
+	uint32_t i = 0;
+
+	while (steps[i].run != run)
+		i++;
+	return i;
+}
+
+void pipeline_run(struct request *r)
+{
+	while (r->step < sizeof steps / sizeof steps[0]) {
+		switch (steps[r->step].run(r)) {
+		case STEP_NEXT:
+			r->step++;
+			continue;
+		case STEP_WAIT:
+		case STEP_DONE:
+			return;
+		}
+	}
+}
+
+void pipeline_resume(struct request *r)
+{
+	if (!r->finished && !r->aborted)
+		pipeline_run(r);
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns all connections to peers while they are idle, and their memory always. */
+#include "proxy/pool.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+
+#include "core/err.h"
+
+struct upstream_pool {
+	const struct upstream_conf *conf;
+	struct upconn *first, *last;
+	int64_t n_idle;
+};
+
+struct upstream_pools {
+	uint32_t n;
+	struct upstream_pool pool[];
+};
+
+void pool_setup(struct env *env)
+{
+	struct upstream_main *m = upstream_conf_main(env->conf);
+	uint32_t n = m ? m->n_groups : 0;
+
+	env->pools = calloc(1, sizeof *env->pools + n * sizeof env->pools->pool[0]);
+	if (!env->pools)
+		abort();
+	env->pools->n = n;
+	for (struct upstream_conf *g = m ? m->groups : NULL; g; g = g->next)
+		env->pools->pool[g->index].conf = g;
+}
+
+static void idle_unlink(struct upconn *uc)
+{
+	struct upstream_pool *p = uc->pool;
+
+	if (uc->prev)
+		uc->prev->next = uc->next;
+	else
+		p->first = uc->next;
+	if (uc->next)
+		uc->next->prev = uc->prev;
+	else
+		p->last = uc->prev;
+	uc->next = uc->prev = NULL;
+	p->n_idle--;
+	uc->env->stats->upstream_conns_idle--;
+}
+
+static bool is_idle(const struct upconn *uc)
+{
+	return uc->pool && (uc->prev || uc->pool->first == uc);
+}
+
+void pool_close(struct upconn *uc)
+{
+	struct env *env = uc->env;
+
+	if (is_idle(uc))
+		idle_unlink(uc);
+	timer_cancel(&env->loop, &uc->timer);
+	conn_close(&uc->conn);
+	env->n_conns--;
+	loop_free(&env->loop, uc);
+}
+
+/* A peer that speaks, or leaves, while nothing was asked: the connection is of no use. New TLS session
+ * tickets are no payload and leave it usable. */
+static void on_idle_event(struct conn *c)
+{
+	char byte;
+
+	if (c->failed || (conn_may_read(c) && conn_read(c, &byte, 1) != -SL_EAGAIN))
+		pool_close((struct upconn *)c);
+}
+
+static void on_idle_timeout(struct timer *t)
+{
+	pool_close((struct upconn *)((char *)t - offsetof(struct upconn, timer)));
+}
+
+struct upconn *pool_get(struct env *env, const struct upstream_conf *group, const struct addr *addr,
+			const struct tls_client *tls, uint64_t tls_name_hash)
+{
+	struct upconn *uc;
+
+	if (!group)
+		return NULL;
+	for (uc = env->pools->pool[group->index].first; uc; uc = uc->next) {
+		if (!addr_eq(&uc->addr, addr) || uc->tls != tls || uc->tls_name_hash != tls_name_hash)
+			continue;
+		idle_unlink(uc);
+		timer_pause(&uc->timer);
+		return uc;
+	}
+	return NULL;
+}
+
+struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
+			    const struct addr *addr, void (*on_event)(struct conn *))
+{
+	struct upconn *uc = calloc(1, sizeof *uc);
+	int e;
+
+	if (!uc || conn_connect(&uc->conn, &env->loop, addr, NULL, on_event)) {
+		e = errno;
+		free(uc);
+		errno = e;
+		return NULL;
+	}
+	uc->env = env;
+	uc->pool = group ? &env->pools->pool[group->index] : NULL;
+	uc->addr = *addr;
+	uc->made_ms = env->loop.clock.mono_ms;
+	timer_init(&uc->timer, on_idle_timeout);
+	env->n_conns++;
+	env->stats->upstream_connects++;
+	return uc;
+}
+
+static bool may_stay(const struct upconn *uc)
+{
+	const struct upstream_conf *g = uc->pool ? uc->pool->conf : NULL;
+
+	return g && g->keepalive > 0 && !uc->env->draining && !uc->conn.failed &&
+	       !uc->conn.peer_closed && uc->n_requests < (uint64_t)g->keepalive_requests &&
+	       uc->env->loop.clock.mono_ms - uc->made_ms < (uint64_t)g->keepalive_time_ms;
+}
+
+void pool_put(struct upconn *uc)
+{
+	struct upstream_pool *p = uc->pool;
+
+	uc->x = NULL;
+	if (!may_stay(uc)) {
+		pool_close(uc);
+		return;
+	}
+	if (p->n_idle >= p->conf->keepalive)
+		pool_close(p->last);
+	uc->conn.on_event = on_idle_event;
+	uc->prev = NULL;
+	uc->next = p->first;
+	if (p->first)
+		p->first->prev = uc;
+	else
+		p->last = uc;
+	p->first = uc;
+	p->n_idle++;
+	uc->env->stats->upstream_conns_idle++;
+	timer_set(&uc->env->loop, &uc->timer, (uint64_t)p->conf->keepalive_timeout_ms);
+}
+
+void pool_close_idle(struct env *env)
+{
+	for (uint32_t i = 0; i < env->pools->n; i++)
+		while (env->pools->pool[i].first)
+			pool_close(env->pools->pool[i].first);
+}
+
+void pool_fini(struct env *env)
+{
+	if (!env->pools)
+		return;
+	pool_close_idle(env);
+	free(env->pools);
+	env->pools = NULL;
+}

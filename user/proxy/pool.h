@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connections to peers: opened here, kept idle here (nginx's keepalive), closed here. A worker's own. */
+#ifndef SL_PROXY_POOL_H
+#define SL_PROXY_POOL_H
+
+#include "net/conn.h"
+#include "policy/upstream_conf.h"
+#include "proxy/env.h"
+
+struct exchange;
+struct tls_client;
+
+struct upconn {
+	struct conn conn;		/* first */
+	struct env *env;
+	struct upconn *next, *prev;	/* idle list of its pool, most recent first */
+	struct upstream_pool *pool;	/* NULL: never kept */
+	struct addr addr;
+	const struct tls_client *tls;	/* NULL: plain; else the settings it was made with */
+	uint64_t tls_name_hash;
+	struct exchange *x;		/* who uses it; NULL: idle */
+	uint32_t n_requests;
+	uint64_t made_ms;
+	struct timer timer;		/* while idle */
+};
+
+/* One for each group of the configuration. */
+void pool_setup(struct env *env);
+void pool_fini(struct env *env);
+/* Closes what is idle (drain). */
+void pool_close_idle(struct env *env);
+
+/* An idle connection to that peer with the same TLS settings and name, or NULL. GROUP may be NULL. */
+struct upconn *pool_get(struct env *env, const struct upstream_conf *group, const struct addr *addr,
+			const struct tls_client *tls, uint64_t tls_name_hash);
+/* A new one, connecting; NULL with errno when that fails at once. */
+struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
+			    const struct addr *addr, void (*on_event)(struct conn *));
+/* Gives it back: kept if it may be, closed otherwise. */
+void pool_put(struct upconn *uc);
+void pool_close(struct upconn *uc);
+
+#endif

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The rows of the proxy module, and what finish() makes of them: groups, hidden names, TLS settings. */
+#include "proxy/proxy_conf.h"
+
+#include <stdio.h>
+
+#include "core/err.h"
+#include "core/num.h"
+#include "policy/upstream_conf.h"
+#include "proxy/http_conf.h"
+#include "tls/tls_client.h"
+
+struct proxy_buffers {
+	int64_t n, bytes;
+};
+
+/* "host[:port]" of a proxy_pass. */
+static int parse_host(struct conf *c, const struct conf_node *n, struct proxy_pass *p)
+{
+	struct slice s = p->host_text;
+	ptrdiff_t colon = -1;
+	uint64_t port;
+
+	p->host = s;
+	if (slice_starts(s, SLICE("unix:")))
+		return 0;
+	if (s.n && s.p[0] == '[') {
+		ptrdiff_t close = slice_find(s, ']');
+
+		if (close < 0)
+			return conf_error(c, n, "invalid host in upstream \"%.*s\"", SLICE_FMT(s));
+		colon = (size_t)close + 1 < s.n && s.p[close + 1] == ':' ? close + 1 : -1;
+	} else {
+		colon = slice_find(s, ':');
+	}
+	if (colon >= 0) {
+		p->host = slice_make(s.p, (size_t)colon);
+		p->has_port = true;
+		if (num_u63(slice_skip(s, (size_t)colon + 1), &port) || port == 0 || port > 65535)
+			return conf_error(c, n, "invalid port in upstream \"%.*s\"", SLICE_FMT(s));
+		p->port = (uint16_t)port;
+	}
+	if (p->host.n == 0)
+		return conf_error(c, n, "no host in upstream \"%.*s\"", SLICE_FMT(s));
+	/* $proxy_host leaves the scheme's own port out. */
+	if (p->has_port && p->port == (p->https ? 443 : 80))
+		p->host_text = p->host;
+	return 0;
+}
+
+static int set_pass(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		    const struct conf_row *row)
+{
+	struct proxy_scope *s = mod;
+	struct proxy_pass *p = arena_zalloc(&c->arena, sizeof *p);
+	struct slice url = n->args[0], rest;
+	size_t end;
+
+	if (s->pass)
+		return conf_error(c, n, "\"proxy_pass\" directive is duplicate");
+	s->pass = p;
+	p->node = n;
+	if (slice_find(url, '$') >= 0)
+		return conf_tmpl(c, n, url, &p->url);
+	if (slice_istarts(url, SLICE("https://")))
+		p->https = true;
+	else if (!slice_istarts(url, SLICE("http://")))
+		return conf_error_hint(c, n, "http://... or https://...", "invalid URL prefix");
+	rest = slice_skip(url, p->https ? 8 : 7);
+	if (slice_starts(rest, SLICE("unix:"))) {
+		ptrdiff_t colon = slice_find(slice_skip(rest, 5), ':');
+
+		end = colon < 0 ? rest.n : (size_t)colon + 5;
+		p->host_text = p->host = slice_make(rest.p, end);
+		p->uri = slice_skip(rest, colon < 0 ? end : end + 1);
+	} else {
+		for (end = 0; end < rest.n && rest.p[end] != '/' && rest.p[end] != '?'; end++)
+			;
+		p->host_text = slice_make(rest.p, end);
+		p->uri = slice_skip(rest, end);
+	}
+	p->has_uri = p->uri.n > 0;
+	if (p->has_uri && p->uri.p[0] == '?')
+		p->uri = arena_printf(&c->arena, "/%.*s", SLICE_FMT(p->uri));
+	return parse_host(c, n, p);
+}
+
+static int set_header(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		      const struct conf_row *row)
+{
+	struct proxy_scope *s = mod;
+	struct proxy_headers *h = s->set_headers;
+	struct proxy_header *v;
+	struct slice name = n->args[0];
+
+	for (size_t i = 0; i < name.n; i++)
+		if ((unsigned char)name.p[i] <= ' ' || strchr("()<>@,;:\\\"/[]?={}\x7f", name.p[i]))
+			return conf_error(c, n, "invalid header name \"%.*s\"", SLICE_FMT(name));
+	if (!h)
+		h = s->set_headers = arena_zalloc(&c->arena, sizeof *h);
+	v = arena_alloc(&c->arena, (size_t)(h->n + 1) * sizeof *v);
+	if (h->n)
+		memcpy(v, h->v, (size_t)h->n * sizeof *v);
+	v[h->n] = (struct proxy_header){.name = name, .id = hdr_id_of(name, hdr_hash(name))};
+	h->sets[v[h->n].id] |= v[h->n].id != HDR_OTHER;
+	h->v = v;
+	return conf_tmpl(c, n, n->args[1], &v[h->n++].value);
+}
+
+/* proxy_hide_header and proxy_pass_header. */
+static int set_name(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		    const struct conf_row *row)
+{
+	struct proxy_names **at = (void *)((char *)mod + row->offset), *names = *at;
+	struct slice *v;
+
+	if (!names)
+		names = *at = arena_zalloc(&c->arena, sizeof *names);
+	v = arena_alloc(&c->arena, (size_t)(names->n + 1) * sizeof *v);
+	if (names->n)
+		memcpy(v, names->v, (size_t)names->n * sizeof *v);
+	v[names->n++] = n->args[0];
+	names->v = v;
+	return 0;
+}
+
+static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		       const struct conf_row *row)
+{
+	struct proxy_scope *s = mod;
+	struct proxy_buffers *p = arena_zalloc(&c->arena, sizeof *p);
+	uint64_t count;
+
+	if (s->buffers)
+		return conf_error(c, n, "\"proxy_buffers\" directive is duplicate");
+	if (num_u63(n->args[0], &count) || count < 2 || count > 4096 ||
+	    conf_parse_size(n->args[1], &p->bytes) || p->bytes < 512 || p->bytes > 16 << 20)
+		return conf_error_hint(c, n, "a number from 2, a size from 512",
+				       "invalid value in \"proxy_buffers\" directive");
+	p->n = (int64_t)count;
+	s->buffers = p;
+	return 0;
+}
+
+static void hide(uint8_t table[HDR_N], struct slice name, uint8_t value)
+{
+	enum hdr_id id = hdr_id_of(name, hdr_hash(name));
+
+	if (id != HDR_OTHER)
+		table[id] = value;
+}
+
+static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
+{
+	struct proxy_scope *s = mod;
+	static const enum hdr_id hidden[] = {
+		HDR_DATE, HDR_SERVER, HDR_X_PAD, HDR_X_ACCEL_EXPIRES, HDR_X_ACCEL_REDIRECT,
+		HDR_X_ACCEL_LIMIT_RATE, HDR_X_ACCEL_BUFFERING, HDR_X_ACCEL_CHARSET,
+	};
+
+	if (!s->buffers) {
+		s->buffers = arena_alloc(&c->arena, sizeof *s->buffers);
+		*s->buffers = (struct proxy_buffers){8, 4096};
+	}
+	s->buffers_bytes = s->buffers->n * s->buffers->bytes;
+	for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++)
+		s->hide[hidden[i]] = 1;
+	for (int i = 0; s->hide_headers && i < s->hide_headers->n; i++)
+		hide(s->hide, s->hide_headers->v[i], 1);
+	for (int i = 0; s->pass_headers && i < s->pass_headers->n; i++)
+		hide(s->hide, s->pass_headers->v[i], 0);
+	return 0;
+}
+
+static const char *cstr(struct conf *c, struct slice s)
+{
+	return s.n ? arena_cstr(&c->arena, s) : NULL;
+}
+
+static int build_tls(struct conf *c, struct proxy_scope *s)
+{
+	struct tls_pair pair = {0};
+	struct tls_client_params p = {
+		.protocols = (unsigned)s->ssl_protocols,
+		.ciphers_cstr = cstr(c, s->ssl_ciphers),
+		.verify = s->ssl_verify,
+		.verify_depth = (int)s->ssl_verify_depth,
+		.session_reuse = s->ssl_session_reuse,
+	};
+	char err[TLS_TEXT_MAX];
+
+	if (s->ssl_trusted_certificate.n)
+		p.ca_cstr = conf_path(c, s->ssl_trusted_certificate);
+	if (s->ssl_crl.n)
+		p.crl_cstr = conf_path(c, s->ssl_crl);
+	if (s->ssl_certificate.n) {
+		if (!s->ssl_certificate_key.n)
+			return conf_error(c, s->pass->node,
+					  "no \"proxy_ssl_certificate_key\" is defined for "
+					  "certificate \"%.*s\"",
+					  SLICE_FMT(s->ssl_certificate));
+		pair.cert_cstr = conf_path(c, s->ssl_certificate);
+		pair.key_cstr = conf_path(c, s->ssl_certificate_key);
+		p.pair = &pair;
+	}
+	s->tls = tls_client_new(&p, err);
+	return s->tls ? 0 : conf_error(c, s->pass->node, "%s", err);
+}
+
+static int finish(struct conf *c, struct conf_block *b, void *mod)
+{
+	struct proxy_scope *s = mod;
+	struct proxy_pass *p = s->pass;
+
+	if (!p)
+		return 0;
+	if (p->url) {
+		struct slice host = slice_skip(p->url->source, slice_istarts(p->url->source,
+									     SLICE("https")) ? 8 : 7);
+
+		/* A literal group name in front of the first variable is used by this scheme. */
+		for (size_t i = 0; i < host.n; i++)
+			if (host.p[i] == '/' || host.p[i] == '$')
+				host.n = i;
+		if (upstream_conf_find(c, host))
+			upstream_conf_use(upstream_conf_find(c, host),
+					  slice_istarts(p->url->source, SLICE("https")) ? 443 : 80);
+		return build_tls(c, s);
+	}
+	p->group = upstream_conf_get(c, p->node, p->host, p->port, p->has_port, p->https ? 443 : 80);
+	if (!p->group)
+		return -SL_EINVAL;
+	return p->https ? build_tls(c, s) : 0;
+}
+
+static const struct conf_value http_versions[] = {{"1.0", 10}, {"1.1", 11}, {NULL, 0}};
+static const struct conf_value llm_values[] = {
+	{"off", LLM_OFF}, {"on", LLM_ON}, {"auto", LLM_AUTO}, {NULL, 0}};
+static const struct conf_value next_values[] = {
+	{"error", NEXT_ERROR}, {"timeout", NEXT_TIMEOUT}, {"invalid_header", NEXT_INVALID_HEADER},
+	{"http_500", NEXT_HTTP_500}, {"http_502", NEXT_HTTP_502}, {"http_503", NEXT_HTTP_503},
+	{"http_504", NEXT_HTTP_504}, {"http_403", NEXT_HTTP_403}, {"http_404", NEXT_HTTP_404},
+	{"http_429", NEXT_HTTP_429}, {"non_idempotent", NEXT_NON_IDEMPOTENT}, {"off", NEXT_OFF},
+	{NULL, 0}};
+static const struct conf_value protocols[] = {
+	{"TLSv1", TLS_V1_0}, {"TLSv1.1", TLS_V1_1}, {"TLSv1.2", TLS_V1_2}, {"TLSv1.3", TLS_V1_3},
+	{NULL, 0}};
+
+#define AT(field) offsetof(struct proxy_scope, field)
+#define TYPED(dname, t, field, dflt, text)                                                         \
+	{.name = dname, .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1, .type = t,             \
+	 .offset = AT(field), .deflt = dflt, .help = text}
+
+static const struct conf_row rows[] = {
+	{.name = "proxy_pass", .contexts = CTX_LOCATION, .args_min = 1, .args_max = 1,
+	 .type = CONF_CUSTOM, .set = set_pass,
+	 .help = "http[s]://GROUP|HOST[:PORT][/URI] -- where requests go; a URI takes the place of the "
+		 "location's path; variables are allowed"},
+	TYPED("proxy_connect_timeout", CONF_MSEC, connect_timeout_ms, "60s",
+	      "until the connection, and its TLS handshake, stand"),
+	TYPED("proxy_send_timeout", CONF_MSEC, send_timeout_ms, "60s",
+	      "the longest pause between two writes to the upstream"),
+	TYPED("proxy_read_timeout", CONF_MSEC, read_timeout_ms, "60s",
+	      "the longest pause between two reads from the upstream"),
+	{.name = "proxy_http_version", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
+	 .type = CONF_ENUM, .offset = AT(http_version), .values = http_versions, .deflt = "1.1",
+	 .help = "version spoken to the upstream"},
+	{.name = "proxy_set_header", .contexts = CTX_SCOPE, .args_min = 2, .args_max = 2,
+	 .type = CONF_CUSTOM, .offset = AT(set_headers), .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_header, .help = "NAME VALUE -- sets a request field; an empty value removes it"},
+	TYPED("proxy_pass_request_headers", CONF_FLAG, pass_request_headers, "on",
+	      "the client's fields go to the upstream"),
+	TYPED("proxy_pass_request_body", CONF_FLAG, pass_request_body, "on",
+	      "the client's body goes to the upstream"),
+	{.name = "proxy_hide_header", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
+	 .type = CONF_CUSTOM, .offset = AT(hide_headers), .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_name, .help = "NAME -- a field of the answer that clients do not get"},
+	{.name = "proxy_pass_header", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
+	 .type = CONF_CUSTOM, .offset = AT(pass_headers), .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_name, .help = "NAME -- a field that clients get although it is hidden by default"},
+	TYPED("proxy_buffering", CONF_FLAG, buffering, "on",
+	      "take up to proxy_buffers ahead of a slow client; event streams are never held back"),
+	{.name = "proxy_buffer_size", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
+	 .type = CONF_SIZE, .offset = AT(buffer_bytes), .min = 512, .max = 16 << 20, .deflt = "4k",
+	 .help = "the head of an answer must fit; without buffering also what is taken ahead"},
+	{.name = "proxy_buffers", .contexts = CTX_SCOPE, .args_min = 2, .args_max = 2,
+	 .type = CONF_CUSTOM, .offset = AT(buffers), .flags = CONF_INHERIT, .set = set_buffers,
+	 .help = "NUMBER SIZE -- NUMBER * SIZE bytes of an answer may wait for its client"},
+	{.name = "proxy_next_upstream", .contexts = CTX_SCOPE, .args_min = 1, .args_max = -1,
+	 .type = CONF_BITS, .offset = AT(next_upstream), .values = next_values,
+	 .deflt = "error timeout", .help = "when another server is asked"},
+	TYPED("proxy_next_upstream_tries", CONF_NUM, next_tries, "0",
+	      "servers asked for one request, at most; 0: all"),
+	TYPED("proxy_next_upstream_timeout", CONF_MSEC, next_timeout_ms, "0",
+	      "no further server is asked after this time; 0: no limit"),
+	{.name = "llm", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1, .type = CONF_ENUM,
+	 .offset = AT(llm), .values = llm_values, .deflt = "auto",
+	 .help = "a POST may be asked again of another server before its answer began; auto: when its "
+		 "path is that of an LLM API"},
+	TYPED("proxy_ssl_verify", CONF_FLAG, ssl_verify, "off",
+	      "check the upstream's certificate: chain, dates and name"),
+	{.name = "proxy_ssl_verify_depth", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
+	 .type = CONF_NUM, .offset = AT(ssl_verify_depth), .max = 100, .deflt = "1",
+	 .help = "intermediate certificates between the upstream's and a trusted one"},
+	TYPED("proxy_ssl_trusted_certificate", CONF_STR, ssl_trusted_certificate, NULL,
+	      "file of trusted certificates; without it the system's are trusted"),
+	TYPED("proxy_ssl_crl", CONF_STR, ssl_crl, NULL, "file of revoked certificates"),
+	TYPED("proxy_ssl_certificate", CONF_STR, ssl_certificate, NULL, "our certificate for upstreams"),
+	TYPED("proxy_ssl_certificate_key", CONF_STR, ssl_certificate_key, NULL, "its key"),
+	TYPED("proxy_ssl_server_name", CONF_FLAG, ssl_server_name, "on", "tell the name (SNI)"),
+	TYPED("proxy_ssl_name", CONF_TMPL, ssl_name, NULL,
+	      "the name for SNI and verification; without it the host of the server line"),
+	TYPED("proxy_ssl_session_reuse", CONF_FLAG, ssl_session_reuse, "on", "resume TLS sessions"),
+	{.name = "proxy_ssl_protocols", .contexts = CTX_SCOPE, .args_min = 1, .args_max = -1,
+	 .type = CONF_BITS, .offset = AT(ssl_protocols), .values = protocols,
+	 .deflt = "TLSv1.2 TLSv1.3", .help = "TLS versions for upstreams"},
+	TYPED("proxy_ssl_ciphers", CONF_STR, ssl_ciphers, "DEFAULT", "ciphers up to TLSv1.2"),
+};
+
+const struct conf_module proxy_module = {
+	.name = "proxy",
+	.rows = rows,
+	.n_rows = sizeof rows / sizeof rows[0],
+	.contexts = CTX_SCOPE,
+	.bytes = sizeof(struct proxy_scope),
+	.inherit = inherit,
+	.finish = finish,
+};

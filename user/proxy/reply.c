@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Makes the gateway's own answers. */
+#include "proxy/reply.h"
+
+#include <stdio.h>
+
+#include "http/uri.h"
+#include "proxy/request.h"
+#include "tls/tls_conn.h"
+
+static struct slice reason_of(unsigned status)
+{
+	struct slice s = head_reason_of(status);
+
+	return s.n ? s : SLICE("Error");
+}
+
+/* "text/html" named in Accept, as browsers do; "*" alone is a program. */
+static bool wants_html(const struct request *r)
+{
+	struct hdr *h = hdrs_find(&r->head.fields, HDR_ACCEPT);
+	struct slice rest, token;
+
+	if (!h)
+		return false;
+	rest = h->value;
+	while (hdr_next_token(&rest, &token))
+		if (slice_istarts(token, SLICE("text/html")))
+			return true;
+	return false;
+}
+
+/* WHY is our own text: quotes and backslashes are the only bytes to escape. */
+static struct slice json_text(struct arena *a, const char *why)
+{
+	char *out = arena_bytes(a, 2 * strlen(why) + 1), *o = out;
+
+	for (; *why; why++) {
+		if (*why == '"' || *why == '\\')
+			*o++ = '\\';
+		*o++ = (unsigned char)*why < 0x20 ? ' ' : *why;
+	}
+	return slice_make(out, (size_t)(o - out));
+}
+
+static const char *error_type(unsigned status)
+{
+	if (status == 429)
+		return "rate_limit_error";
+	if (status == 401)
+		return "authentication_error";
+	if (status == 403)
+		return "permission_error";
+	return status >= 500 ? "gateway_error" : "invalid_request_error";
+}
+
+static struct slice error_json(struct request *r, unsigned status, const char *why)
+{
+	struct slice reason = reason_of(status);
+
+	if (!why)
+		why = arena_cstr(&r->arena, reason);
+	return arena_printf(&r->arena,
+			    "{\"error\":{\"message\":\"%.*s\",\"type\":\"%s\",\"param\":null,"
+			    "\"code\":\"%u\"}}\n",
+			    SLICE_FMT(json_text(&r->arena, why)), error_type(status), status);
+}
+
+static struct slice page(struct request *r, unsigned status)
+{
+	struct slice reason = reason_of(status);
+
+	return arena_printf(&r->arena,
+			    "<html>\r\n<head><title>%u %.*s</title></head>\r\n<body>\r\n"
+			    "<center><h1>%u %.*s</h1></center>\r\n<hr><center>sluice</center>\r\n"
+			    "</body>\r\n</html>\r\n",
+			    status, SLICE_FMT(reason), status, SLICE_FMT(reason));
+}
+
+static bool has_no_body(unsigned status)
+{
+	return status < 200 || status == 204 || status == 304;
+}
+
+static void send_reply(struct request *r, struct slice body)
+{
+	bool empty = has_no_body(r->resp.status);
+
+	if (empty)
+		r->resp.content_type = (struct slice){0};
+	r->resp.content_length = empty ? -1 : (int64_t)body.n;
+	r->resp.no_body = empty || r->head.method == METHOD_HEAD;
+	reply_head(r);
+	while (body.n && !r->resp.no_body) {
+		struct buf *b = buf_new();
+		size_t n = body.n < buf_room(b) ? body.n : buf_room(b);
+
+		memcpy(b->data + b->end, body.p, n);
+		b->end += (uint32_t)n;
+		r->ops->send_body(r, b);
+		body = slice_skip(body, n);
+	}
+	r->ops->finish(r);
+	r->ops->flush(r);
+}
+
+void reply_head(struct request *r)
+{
+	request_offence(r, BAN_ON_STATUS, r->resp.status);
+	reply_add_headers(r);
+	r->ops->send_head(r);
+}
+
+static void start(struct request *r, unsigned status)
+{
+	r->resp = (struct response){.status = (uint16_t)status, .content_length = -1};
+}
+
+void reply_error(struct request *r, unsigned status, const char *why)
+{
+	start(r, status);
+	/* As nginx: after these nobody can be sure where the next request begins, or should ask. */
+	if (status == 400 || status == 413 || status == 414 || status == 500 || status == 501)
+		r->keep_alive = false;
+	if (wants_html(r)) {
+		r->resp.content_type = SLICE("text/html");
+		send_reply(r, page(r, status));
+		return;
+	}
+	r->resp.content_type = SLICE("application/json");
+	send_reply(r, error_json(r, status, why));
+}
+
+void reply_text(struct request *r, unsigned status, struct slice content_type, struct slice body)
+{
+	start(r, status);
+	r->resp.content_type = content_type;
+	send_reply(r, body);
+}
+
+static bool is_default_port(const struct request *r, uint16_t port)
+{
+	return port == (r->client->tls ? 443 : 80);
+}
+
+static struct slice absolute(struct request *r, struct slice path)
+{
+	struct slice host = r->head.host.n && !r->scope->server_name_in_redirect ? r->head.host
+										 : r->server->name;
+	uint16_t port = addr_port(&r->client->listener->addr);
+	const char *scheme = r->client->tls ? "https" : "http";
+
+	if (!r->scope->absolute_redirect)
+		return path;
+	if (!r->scope->port_in_redirect || is_default_port(r, port) || port == 0)
+		return arena_printf(&r->arena, "%s://%.*s%.*s", scheme, SLICE_FMT(host),
+				    SLICE_FMT(path));
+	return arena_printf(&r->arena, "%s://%.*s:%u%.*s", scheme, SLICE_FMT(host), port,
+			    SLICE_FMT(path));
+}
+
+void reply_redirect(struct request *r, unsigned status, struct slice location)
+{
+	start(r, status);
+	/* A line break that came in through a variable would be a header of the client's making. */
+	if (slice_find(location, '\r') >= 0 || slice_find(location, '\n') >= 0) {
+		reply_error(r, 500, NULL);
+		return;
+	}
+	r->resp.location = location.n && location.p[0] == '/' ? absolute(r, location) : location;
+	r->resp.content_type = SLICE("text/html");
+	send_reply(r, page(r, status));
+}
+
+static bool add_by_default(unsigned status)
+{
+	switch (status) {
+	case 200: case 201: case 204: case 206: case 301: case 302: case 303: case 304: case 307:
+	case 308:
+		return true;
+	default:
+		return false;
+	}
+}
+
+void reply_add_headers(struct request *r)
+{
+	for (const struct add_header *h = r->scope->add_headers; h; h = h->next) {
+		struct slice value;
+
+		if (!h->always && !add_by_default(r->resp.status))
+			continue;
+		value = tmpl_eval(h->value, r, &r->arena);
+		if (!value.n || slice_find(value, '\r') >= 0 || slice_find(value, '\n') >= 0)
+			continue;
+		/* Two Content-Type fields would be read in two ways: ours is replaced. */
+		if (slice_ieq(h->name, SLICE("Content-Type")))
+			r->resp.content_type = value;
+		else
+			hdrs_add(&r->resp.fields, &r->arena, h->name, value);
+	}
+}

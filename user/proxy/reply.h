@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Answers that sluice makes itself, and what every answer's head gets (add_header). */
+#ifndef SL_PROXY_REPLY_H
+#define SL_PROXY_REPLY_H
+
+#include "core/slice.h"
+
+struct request;
+
+/* An error of the gateway: a JSON body in the form that OpenAI's clients read, or HTML for a client that
+ * prefers it. WHY (may be NULL) is told to the client; never put secrets or inner addresses in it. */
+void reply_error(struct request *r, unsigned status, const char *why);
+/* A whole answer with BODY (borrowed for the request's life). */
+void reply_text(struct request *r, unsigned status, struct slice content_type, struct slice body);
+/* 301, 302, 303, 307, 308 to LOCATION: absolute, or a path that becomes absolute as nginx does it. */
+void reply_redirect(struct request *r, unsigned status, struct slice location);
+/* Sends r->resp as it stands: counts its status, adds add_header, serialises. */
+void reply_head(struct request *r);
+/* Evaluates add_header into r->resp. */
+void reply_add_headers(struct request *r);
+
+#endif

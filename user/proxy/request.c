@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A request's life between front and pipeline: its memory, its body, its end. The body stays in memory
+ * up to client_body_buffer_size and goes to an unlinked file beyond. */
+#define _GNU_SOURCE
+#include "proxy/request.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "core/hash.h"
+#include "policy/ban_conf.h"
+#include "proxy/access_log.h"
+#include "proxy/pipeline.h"
+#include "proxy/reply.h"
+#include "proxy/upstream.h"
+
+enum { ARENA_BYTES = 4096 };
+
+static void on_timer(struct timer *t)
+{
+	pipeline_resume((struct request *)((char *)t - offsetof(struct request, timer)));
+}
+
+struct request *request_new(struct env *env, struct client *client, const struct front_ops *ops,
+			    void *front)
+{
+	struct arena a;
+	struct request *r;
+
+	arena_init(&a, ARENA_BYTES);
+	r = arena_zalloc(&a, sizeof *r);
+	r->arena = a;
+	r->env = env;
+	r->client = client;
+	r->ops = ops;
+	r->front = front;
+	r->start_ms = env->loop.clock.wall_ms;
+	r->start_mono_ms = env->loop.clock.mono_ms;
+	r->server = client->listener->default_server;
+	r->block = r->server->block;
+	r->scope = r->server->scope;
+	r->body.fd = -1;
+	r->resp.content_length = -1;
+	r->tries_tail = &r->tries;
+	timer_init(&r->timer, on_timer);
+	env->stats->requests++;
+	env->stats->requests_active++;
+	return r;
+}
+
+static void rebase(struct slice *s, const char *from, size_t n, const char *to)
+{
+	if (s->p >= from && s->p <= from + n)
+		s->p = to + (s->p - from);
+}
+
+void request_set_head(struct request *r, const struct req_head *head, struct slice raw)
+{
+	const char *copy = arena_dup(&r->arena, raw).p;
+	struct slice *texts[] = {&r->head.method_text, &r->head.target, &r->head.path,
+				 &r->head.authority,   &r->head.scheme, &r->head.host,
+				 &r->head.host_field};
+
+	r->head = *head;
+	r->head_bytes = raw.n;
+	r->keep_alive = head->keep_alive;
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+		rebase(texts[i], raw.p, raw.n, copy);
+	for (uint32_t i = 0; i < r->head.fields.n; i++) {
+		rebase(&r->head.fields.v[i].name, raw.p, raw.n, copy);
+		rebase(&r->head.fields.v[i].value, raw.p, raw.n, copy);
+	}
+}
+
+void request_start(struct request *r)
+{
+	pipeline_run(r);
+}
+
+void request_refuse(struct request *r, unsigned status, const char *why)
+{
+	r->keep_alive = false;
+	r->env->stats->bad_requests++;
+	request_log(r, LOG_LVL_INFO, "client sent invalid request: %s", why);
+	request_offence(r, BAN_ON_BAD_REQUEST, status);
+	reply_error(r, status, why);
+}
+
+/* The body's temporary file: no name, so that nothing stays when the process dies. */
+static int open_temp(struct request *r)
+{
+	const char *dir = r->scope->client_body_temp_path.p;
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char path[4096];
+
+	if (fd >= 0 || errno != EOPNOTSUPP)
+		return fd;
+	if (snprintf(path, sizeof path, "%s/body.XXXXXX", dir) >= (int)sizeof path)
+		return -1;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
+static int write_all(int fd, const char *p, size_t n, size_t at)
+{
+	while (n) {
+		ssize_t k = pwrite(fd, p, n, (off_t)at);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return -SL_ESYS;
+		p += k;
+		n -= (size_t)k;
+		at += (size_t)k;
+	}
+	return 0;
+}
+
+static int put_file(struct request *r, const char *p, size_t n)
+{
+	struct request_body *b = &r->body;
+
+	if (b->fd < 0) {
+		b->fd = open_temp(r);
+		if (b->fd < 0 || write_all(b->fd, b->mem, b->len, 0))
+			goto fail;
+		b->mem = NULL;
+		b->room = 0;
+	}
+	if (write_all(b->fd, p, n, b->len))
+		goto fail;
+	b->len += n;
+	return 0;
+fail:
+	request_log(r, LOG_LVL_CRIT, "request body of %zu bytes cannot be kept in \"%s\": %s", b->len + n,
+		    r->scope->client_body_temp_path.p, strerror(errno));
+	return 500;
+}
+
+int request_body_put(struct request *r, const char *p, size_t n)
+{
+	struct request_body *b = &r->body;
+	size_t limit = (size_t)r->scope->client_body_buffer_bytes, room;
+	char *mem;
+
+	r->body_bytes += n;
+	if (b->max_bytes && b->len + n > b->max_bytes) {
+		request_log(r, LOG_LVL_ERROR, "client intended to send too large chunked body");
+		return 413;
+	}
+	if (b->fd >= 0 || b->len + n > limit)
+		return put_file(r, p, n);
+	if (b->len + n > b->room) {
+		room = r->head.body == BODY_LENGTH ? (size_t)r->head.content_length : 2 * (b->len + n);
+		mem = arena_bytes(&r->arena, room < limit ? room : limit);
+		if (b->len)
+			memcpy(mem, b->mem, b->len);
+		b->mem = mem;
+		b->room = room < limit ? room : limit;
+	}
+	memcpy(b->mem + b->len, p, n);
+	b->len += n;
+	return 0;
+}
+
+void request_body_end(struct request *r, int status)
+{
+	r->body.whole = status == 0;
+	r->body.status = status;
+	if (r->body.waiting) {
+		r->body.waiting = false;
+		pipeline_resume(r);
+	}
+}
+
+void request_drained(struct request *r)
+{
+	if (r->up)
+		upstream_resume(r);
+}
+
+/* What is left when the answer is out, or nobody waits for it any more. */
+static void release(struct request *r)
+{
+	struct env *env = r->env;
+	struct arena a;
+	unsigned class = r->resp.status / 100;
+
+	timer_cancel(&env->loop, &r->timer);
+	upstream_cancel(r);
+	env->stats->requests_active--;
+	env->stats->responses[r->head_sent && class < 6 ? class : 0]++;
+	access_log_write(r);
+	if (r->body.fd >= 0)
+		close(r->body.fd);
+	a = r->arena;
+	arena_fini(&a);
+}
+
+void request_client_gone(struct request *r)
+{
+	bool whole = r->finished || r->aborted;
+
+	r->client_gone = true;
+	if (!whole && r->head.method_text.n)
+		request_log(r, LOG_LVL_INFO, "client prematurely closed connection%s",
+			    r->up ? ", so upstream connection is closed too" : "");
+	/* As nginx logs it: 499 where no answer had begun. */
+	if (!r->head_sent && !r->resp.status)
+		r->resp.status = r->head.method_text.n ? 499 : 400;
+	release(r);
+}
+
+void request_done(struct request *r)
+{
+	release(r);
+}
+
+const struct log *request_log_of(const struct request *r)
+{
+	return r->scope->error_log ? r->scope->error_log : r->env->log;
+}
+
+void request_log(const struct request *r, enum log_level level, const char *fmt, ...)
+{
+	const struct log *l = request_log_of(r);
+	char text[2048];
+	va_list ap;
+	int n, room = sizeof text;
+
+	if (!log_wants(l, level))
+		return;
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof text / 2, fmt, ap);
+	va_end(ap);
+	if (n > (int)sizeof text / 2 - 1)
+		n = sizeof text / 2 - 1;
+	n += snprintf(text + n, (size_t)(room - n), ", client: %s, server: %.*s", r->client->ip,
+		      SLICE_FMT(r->server->name));
+	if (r->head.method_text.n && n < room)
+		/* The query may hold keys: only the path is logged here. */
+		n += snprintf(text + n, (size_t)(room - n), ", request: \"%.*s %.*s HTTP/1.%u\"",
+			      SLICE_FMT(r->head.method_text),
+			      (int)strcspn(r->head.path.n ? r->head.path.p : "", "? \r\n"),
+			      r->head.path.n ? r->head.path.p : "", r->head.minor);
+	if (r->up && n < room)
+		n += upstream_log_suffix(r, text + n, (size_t)(room - n));
+	if (r->head.host_field.n && n < room)
+		n += snprintf(text + n, (size_t)(room - n), ", host: \"%.*s\"",
+			      SLICE_FMT(r->head.host_field));
+	log_write(l, level, r->client->serial, "%s", text);
+}
+
+struct slice request_id(struct request *r)
+{
+	struct {
+		uint64_t count, start_ns;
+	} in;
+	struct hash128 h;
+
+	if (!r->id[0]) {
+		in.count = ++r->env->id_count;
+		in.start_ns = clock_mono_ns();
+		h = hash128(slice_make((char *)&in, sizeof in), r->env->id_seed);
+		snprintf(r->id, sizeof r->id, "%016llx%016llx", (unsigned long long)h.hi,
+			 (unsigned long long)h.lo);
+	}
+	return slice_make(r->id, 32);
+}
+
+static void ask_ban(struct request *r, const struct ban_rule *rule)
+{
+	struct msg m = {.type = MSG_BAN};
+	const uint8_t *bytes;
+	size_t n = addr_bytes(&r->client->addr, &bytes);
+
+	m.ban.family = n == 4 ? 4 : 6;
+	memcpy(m.ban.bytes, bytes, n);
+	m.ban.rule_id = rule->id;
+	m.ban.for_ms = rule->for_ms;
+	snprintf(m.ban.reason, sizeof m.ban.reason, "%s", rule->text);
+	r->env->stats->bans_requested++;
+	request_log(r, LOG_LVL_WARN, "ban of %s asked for: %s in %s", r->client->ip, rule->text,
+		    rule->scope);
+	r->env->ask_ban(r->env, &m);
+}
+
+void request_offence(struct request *r, enum ban_on on, unsigned status)
+{
+	const struct ban_scope *s = r->block->mod[MOD_BAN];
+	const uint8_t *bytes;
+
+	if (!s || !r->env->evidence || !addr_bytes(&r->client->addr, &bytes))
+		return;
+	for (const struct ban_rule *rule = s->rules; rule; rule = rule->next) {
+		if (rule->on != on || (on == BAN_ON_STATUS && !ban_rule_has_status(rule, status)))
+			continue;
+		if (ban_offence(r->env->evidence, rule->id, &r->client->addr, rule->after,
+				rule->within_ms, r->env->loop.clock.mono_ms))
+			ask_ban(r, rule);
+	}
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A request on its way through the pipeline, whatever protocol it came by. The front (h1.c) owns its
+ * connection and calls request_…; the pipeline answers through the front's table. */
+#ifndef SL_PROXY_REQUEST_H
+#define SL_PROXY_REQUEST_H
+
+#include "core/buf.h"
+#include "http/head.h"
+#include "http/uri.h"
+#include "net/addr.h"
+#include "policy/ban_conf.h"
+#include "proxy/env.h"
+#include "proxy/http_conf.h"
+
+struct request;
+struct upstream;
+
+/* What a front does for a request's answer. None of these may free the request before they return;
+ * errors on the connection come back through request_client_gone(). */
+struct front_ops {
+	/* Starts to pull the body in: request_body_put() for each piece, then request_body_end(). */
+	void (*read_body)(struct request *r);
+	/* Serialises r->resp. Once a request (1xx aside). */
+	void (*send_head)(struct request *r);
+	/* Takes B; data begins at or behind BUF_HEADROOM. */
+	void (*send_body)(struct request *r, struct buf *b);
+	/* The answer is whole. The front calls request_done() when it is written out. */
+	void (*finish)(struct request *r);
+	/* The answer cannot be completed: what is queued goes out, then the connection ends in a way
+	 * that nobody takes for a whole answer. */
+	void (*abort)(struct request *r);
+	/* Closes at once without an answer (return 444, a ban). */
+	void (*drop)(struct request *r);
+	/* Writes as much as the socket takes. */
+	void (*flush)(struct request *r);
+	/* Bytes of the answer that wait for the client. */
+	uint64_t (*queued)(const struct request *r);
+};
+
+/* Who is at the other end, as far as a request needs to know. */
+struct client {
+	struct addr addr, local;
+	char ip[ADDR_TEXT_MAX];		/* text of addr without port */
+	uint32_t ip_len;
+	uint64_t serial;		/* $connection */
+	uint32_t n_requests;		/* on this connection, this one counted */
+	bool pipelined;			/* this request had come in before the last one's end */
+	struct conn *conn;
+	bool tls;
+	const struct listener *listener;
+};
+
+struct request_body {
+	char *mem;			/* arena; NULL when there is none or it is in a file */
+	size_t len, room;
+	int fd;				/* unlinked temporary file, or -1 */
+	bool whole, waiting;		/* waiting: the pipeline stands at it */
+	int status;			/* not 0: it failed, and this is the answer */
+	uint64_t max_bytes;		/* client_max_body_size, 0: none */
+};
+
+/* The answer's head, before serialisation. */
+struct response {
+	uint16_t status;
+	struct slice reason;		/* empty: the standard one */
+	int64_t content_length;		/* -1: not known */
+	struct slice content_type, location, last_modified, server, date;	/* empty: none / own */
+	struct hdrs fields;		/* all others, in order */
+	bool no_body;			/* HEAD, 204, 304: a length may be told, nothing is sent */
+	bool streaming;			/* text/event-stream */
+};
+
+/* One try at a peer, for the $upstream_… lists. Times in ms, -1: not reached. */
+struct try {
+	struct try *next;
+	struct slice addr;
+	uint16_t status;		/* 0: no answer */
+	int64_t connect_ms, header_ms, response_ms;
+	uint64_t bytes_received, bytes_sent;
+};
+
+struct request {
+	struct arena arena;
+	struct env *env;
+	const struct front_ops *ops;
+	void *front;
+	struct client *client;
+	struct req_head head;
+	struct uri uri;
+	struct server *server;
+	const struct conf_block *block;		/* the location in force */
+	const struct http_scope *scope;		/* its MOD_HTTP struct */
+	uint64_t start_ms;			/* wall clock, of the first byte */
+	uint64_t start_mono_ms;
+	uint64_t head_bytes, body_bytes;	/* received */
+	uint64_t sent_head_bytes, sent_body_bytes;
+	uint32_t step;
+	struct timer timer;			/* of the step that waits */
+	struct request_body body;
+	struct response resp;
+	struct upstream *up;			/* NULL until the pipeline needs one */
+	struct try *tries, **tries_tail;
+	char id[33];				/* $request_id, made when asked for */
+	const char *limit_status;		/* $limit_req_status; NULL: no limit was checked */
+	bool keep_alive;			/* the connection may serve another request */
+	bool body_started, head_sent, finished, aborted, client_gone;
+	bool delayed;				/* limit_req's delay is behind it */
+};
+
+/* A request whose head is parsed (RAW: its bytes, HEAD: slices into RAW) or, with STATUS, refused.
+ * Copies what it keeps. The front then calls request_start(). */
+struct request *request_new(struct env *env, struct client *client, const struct front_ops *ops,
+			    void *front);
+void request_set_head(struct request *r, const struct req_head *head, struct slice raw);
+void request_start(struct request *r);
+/* A request that the parser refused: answered with STATUS (400, 414, 431, 505 ...), then closed. */
+void request_refuse(struct request *r, unsigned status, const char *why);
+
+/* From the front. */
+int request_body_put(struct request *r, const char *p, size_t n);	/* 0, or the status to answer */
+void request_body_end(struct request *r, int status);	/* 0: whole; else a 4xx/5xx, body is lost */
+void request_drained(struct request *r);		/* the queue got shorter */
+void request_client_gone(struct request *r);		/* connection lost: cancels everything */
+void request_done(struct request *r);			/* all is written: logs, frees */
+
+/* Error log with nginx's suffix (client, server, request, upstream, host). */
+void request_log(const struct request *r, enum log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+const struct log *request_log_of(const struct request *r);
+/* 32 lower-case hexadecimal digits. */
+struct slice request_id(struct request *r);
+/* One offence of this request's client against the `ban` rules in force. STATUS for BAN_ON_STATUS. */
+void request_offence(struct request *r, enum ban_on on, unsigned status);
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Builds the request for a peer. What a client sent goes on only in forms that the parser accepted;
+ * lengths and framing are always our own. */
+#include "proxy/upreq.h"
+
+#include <stdio.h>
+
+#include "core/err.h"
+#include "core/num.h"
+#include "net/addr.h"
+#include "proxy/names.h"
+
+/* nginx's $proxy_add_... and friends come in by variables; a decoded %0d%0a must not become a new field. */
+static struct slice one_line(struct arena *a, struct slice s)
+{
+	char *p;
+
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] != '\r' && s.p[i] != '\n' && s.p[i] != 0)
+			continue;
+		p = arena_cstr(a, s);
+		for (size_t k = i; k < s.n; k++)
+			if (p[k] == '\r' || p[k] == '\n' || p[k] == 0)
+				p[k] = ' ';
+		return slice_make(p, s.n);
+	}
+	return s;
+}
+
+/* The same for a request target: what may not stand there is percent-encoded. */
+static struct slice safe_target(struct arena *a, struct slice s)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	char *out, *o;
+	size_t bad = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		bad += (unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f;
+	if (!bad)
+		return s;
+	out = o = arena_bytes(a, s.n + 2 * bad);
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		if (c > ' ' && c != 0x7f) {
+			*o++ = (char)c;
+			continue;
+		}
+		*o++ = '%';
+		*o++ = hex[c >> 4];
+		*o++ = hex[c & 15];
+	}
+	return slice_make(out, (size_t)(o - out));
+}
+
+/* proxy_pass's URI in place of what the location matched, the rest escaped again. */
+static struct slice replaced_target(struct request *r, struct slice uri)
+{
+	struct slice rest = slice_skip(r->uri.path, r->scope->loc_path.n);
+
+	rest = uri_escape_path(rest, &r->arena);
+	if (!r->uri.has_args)
+		return arena_printf(&r->arena, "%.*s%.*s", SLICE_FMT(uri), SLICE_FMT(rest));
+	return arena_printf(&r->arena, "%.*s%.*s?%.*s", SLICE_FMT(uri), SLICE_FMT(rest),
+			    SLICE_FMT(r->uri.args));
+}
+
+/* "host:port" or "[::1]:port" apart. -SL_EINVAL. */
+static int split_host(struct slice s, struct slice *host, uint16_t *port, bool *has_port)
+{
+	ptrdiff_t colon;
+	uint64_t n;
+
+	*has_port = false;
+	*host = s;
+	if (slice_starts(s, SLICE("unix:")))
+		return 0;
+	if (s.n && s.p[0] == '[') {
+		ptrdiff_t close = slice_find(s, ']');
+
+		if (close < 0)
+			return -SL_EINVAL;
+		*host = slice_make(s.p, (size_t)close + 1);
+		s = slice_skip(s, (size_t)close + 1);
+		if (!s.n)
+			return 0;
+		if (s.p[0] != ':')
+			return -SL_EINVAL;
+		colon = 0;
+	} else {
+		colon = slice_find(s, ':');
+		if (colon < 0)
+			return s.n ? 0 : -SL_EINVAL;
+		*host = slice_make(s.p, (size_t)colon);
+	}
+	if (!host->n || num_u63(slice_skip(s, (size_t)colon + 1), &n) || n == 0 || n > 65535)
+		return -SL_EINVAL;
+	*port = (uint16_t)n;
+	*has_port = true;
+	return 0;
+}
+
+/* proxy_pass with variables: the text is known only now. */
+static int dynamic_target(struct request *r)
+{
+	struct upstream *u = r->up;
+	struct slice url = tmpl_eval(u->conf->pass->url, r, &r->arena), rest, host, uri = {0};
+	uint16_t port = 0;
+	bool has_port;
+	ptrdiff_t slash;
+
+	if (slice_istarts(url, SLICE("https://")))
+		u->https = true;
+	else if (!slice_istarts(url, SLICE("http://")))
+		return 500;
+	else
+		u->https = false;
+	rest = slice_skip(url, u->https ? 8 : 7);
+	for (slash = 0; slash < (ptrdiff_t)rest.n && !strchr("/?", rest.p[slash]); slash++)
+		;
+	uri = slice_skip(rest, (size_t)slash);
+	u->host_text = slice_make(rest.p, (size_t)slash);
+	if (split_host(u->host_text, &host, &port, &has_port))
+		return 500;
+	if (uri.n && uri.p[0] == '?')
+		uri = arena_printf(&r->arena, "/%.*s", SLICE_FMT(uri));
+	u->target = safe_target(&r->arena, uri.n ? uri : r->head.path);
+	u->group_conf = upstream_conf_find(r->env->conf, host);
+	u->group = u->group_conf ? u->group_conf->group
+				 : names_group(r->env, r->block, host,
+					       has_port ? port : u->https ? 443 : 80);
+	return u->group ? 0 : 502;
+}
+
+int upreq_target(struct request *r)
+{
+	struct upstream *u = r->up;
+	const struct proxy_pass *pass = u->conf->pass;
+
+	if (pass->url)
+		return dynamic_target(r);
+	u->host_text = pass->host_text;
+	u->group_conf = pass->group;
+	u->group = pass->group->group;
+	u->target = pass->has_uri ? replaced_target(r, pass->uri) : r->head.path;
+	return 0;
+}
+
+struct out {
+	char *p;
+	size_t n, room;
+	struct arena *a;
+};
+
+static void put(struct out *o, struct slice s)
+{
+	if (o->n + s.n > o->room) {
+		size_t room = 2 * (o->n + s.n);
+		char *p = arena_bytes(o->a, room);
+
+		memcpy(p, o->p, o->n);
+		o->p = p;
+		o->room = room;
+	}
+	if (s.n)
+		memcpy(o->p + o->n, s.p, s.n);
+	o->n += s.n;
+}
+
+static void put_field(struct out *o, struct slice name, struct slice value)
+{
+	put(o, name);
+	put(o, SLICE(": "));
+	put(o, value);
+	put(o, SLICE("\r\n"));
+}
+
+/* Fields that the gateway makes itself or that end at this hop, as nginx's list. */
+static bool is_own(enum hdr_id id)
+{
+	switch (id) {
+	case HDR_HOST: case HDR_CONNECTION: case HDR_CONTENT_LENGTH: case HDR_TRANSFER_ENCODING:
+	case HDR_TE: case HDR_KEEP_ALIVE: case HDR_EXPECT: case HDR_UPGRADE:
+	case HDR_PROXY_CONNECTION: case HDR_TRAILER:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_set(const struct proxy_headers *set, const struct hdr *f)
+{
+	if (f->id != HDR_OTHER)
+		return set->sets[f->id];
+	for (int i = 0; i < set->n; i++)
+		if (set->v[i].id == HDR_OTHER && slice_ieq(set->v[i].name, f->name))
+			return true;
+	return false;
+}
+
+/* Letters, digits, hyphen: other names are invalid to nginx, and '_' may be taken for '-' by a CGI. */
+static bool has_plain_name(const struct request *r, struct slice name)
+{
+	for (size_t i = 0; i < name.n; i++) {
+		char c = name.p[i];
+
+		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		    c == '-' || (c == '_' && r->scope->underscores_in_headers))
+			continue;
+		return false;
+	}
+	return true;
+}
+
+static bool is_nominated(const struct hdrs *fields, const struct hdr *f)
+{
+	for (uint32_t i = 0; i < fields->n; i++)
+		if (fields->v[i].id == HDR_CONNECTION && hdr_has_token(fields->v[i].value, f->name))
+			return true;
+	return false;
+}
+
+static void put_client_fields(struct out *o, const struct request *r,
+			      const struct proxy_headers *set)
+{
+	const struct hdrs *fields = &r->head.fields;
+	bool has_connection = hdrs_find(fields, HDR_CONNECTION) != NULL;
+
+	for (uint32_t i = 0; i < fields->n; i++) {
+		const struct hdr *f = &fields->v[i];
+
+		if (is_own(f->id) || is_set(set, f) || !has_plain_name(r, f->name))
+			continue;
+		if (has_connection && is_nominated(fields, f))
+			continue;
+		put_field(o, f->name, f->value);
+	}
+}
+
+static void put_set_fields(struct out *o, struct request *r, const struct proxy_headers *set)
+{
+	for (int i = 0; i < set->n; i++) {
+		const struct proxy_header *h = &set->v[i];
+		struct slice value;
+
+		if (h->id == HDR_CONTENT_LENGTH || h->id == HDR_TRANSFER_ENCODING)
+			continue;
+		value = one_line(&r->arena, tmpl_eval(h->value, r, &r->arena));
+		if (value.n)
+			put_field(o, h->name, value);
+	}
+}
+
+static void put_own_fields(struct out *o, const struct request *r, const struct proxy_headers *set)
+{
+	const struct upstream *u = r->up;
+	bool has_length = r->head.body != BODY_NONE || hdrs_find(&r->head.fields, HDR_CONTENT_LENGTH);
+	char n[20];
+
+	if (!set->sets[HDR_HOST])
+		put_field(o, SLICE("Host"), u->host_text);
+	if (!set->sets[HDR_CONNECTION] &&
+	    (u->conf->http_version == 10 || !u->group_conf || u->group_conf->keepalive == 0))
+		put_field(o, SLICE("Connection"), SLICE("close"));
+	if (has_length && u->conf->pass_request_body)
+		put_field(o, SLICE("Content-Length"), slice_make(n, num_put_u64(n, r->body.len)));
+}
+
+/* Whom the certificate must name: proxy_ssl_name, else the host of the server line, else proxy_pass's. */
+static struct slice tls_name(struct request *r)
+{
+	struct upstream *u = r->up;
+	struct slice name = {0}, host;
+	uint16_t port;
+	bool has_port;
+
+	if (u->conf->ssl_name)
+		name = tmpl_eval(u->conf->ssl_name, r, &r->arena);
+	else if (u->group_conf && !u->group_conf->implicit)
+		name = slice_cstr(u->group->server[u->group->peer[u->peer].server].host);
+	if (!name.n || slice_starts(name, SLICE("unix:")))
+		name = u->host_text;
+	return split_host(name, &host, &port, &has_port) ? name : host;
+}
+
+void upreq_build(struct request *r)
+{
+	static const struct proxy_headers none;
+	struct upstream *u = r->up;
+	const struct proxy_headers *set = u->conf->set_headers ? u->conf->set_headers : &none;
+	struct out o = {.a = &r->arena, .room = r->head_bytes + 256};
+
+	if (u->https)
+		u->tls_name = tls_name(r);
+	if (u->head.n)
+		return;
+	o.p = arena_bytes(o.a, o.room);
+	put(&o, r->head.method_text);
+	put(&o, SLICE(" "));
+	put(&o, u->target);
+	put(&o, u->conf->http_version == 10 ? SLICE(" HTTP/1.0\r\n") : SLICE(" HTTP/1.1\r\n"));
+	put_set_fields(&o, r, set);
+	put_own_fields(&o, r, set);
+	if (u->conf->pass_request_headers)
+		put_client_fields(&o, r, set);
+	put(&o, SLICE("\r\n"));
+	u->head = slice_make(o.p, o.n);
+}

@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns what a configuration can ask of a request, its client and its answer, with nginx's names and
+ * nginx's difference between an empty value and none. Reads only; secrets have no variable of their own
+ * ($http_authorization is the user's choice). */
+#include "proxy/vars.h"
+
+#include <unistd.h>
+
+#include "http/chars.h"
+#include "proxy/vars_impl.h"
+#include "tls/tls_conn.h"
+
+static bool text(struct slice *out, struct slice s)
+{
+	*out = s;
+	return true;
+}
+
+/* Empty counts as no value. */
+static bool text_if_any(struct slice *out, struct slice s)
+{
+	*out = s;
+	return s.n > 0;
+}
+
+/* The request's head. */
+
+/* A struct slice at offset DATA of the request. */
+VARS_GETTER(get_slice)
+{
+	return text_if_any(out, *(const struct slice *)((const char *)request + (uintptr_t)data));
+}
+
+VARS_GETTER(get_host)
+{
+	const struct request *r = request;
+
+	return text(out, r->head.host.n ? r->head.host : r->server->name);
+}
+
+VARS_GETTER(get_http)
+{
+	const struct request *r = request;
+
+	return hdrs_join_var(&r->head.fields, a, arg, out);
+}
+
+VARS_GETTER(get_arg)
+{
+	const struct request *r = request;
+
+	return uri_arg(r->uri.args, arg, out);
+}
+
+VARS_GETTER(get_cookie)
+{
+	const struct request *r = request;
+	const struct hdr *h = hdrs_find(&r->head.fields, HDR_COOKIE);
+
+	for (; h; h = hdrs_next(&r->head.fields, h))
+		if (uri_cookie(h->value, arg, out))
+			return true;
+	return false;
+}
+
+VARS_GETTER(get_is_args)
+{
+	const struct request *r = request;
+
+	return text(out, r->uri.args.n ? SLICE("?") : SLICE(""));
+}
+
+/* With absolute-form what is behind the host; CONNECT has nothing but its target. */
+VARS_GETTER(get_request_uri)
+{
+	const struct request *r = request;
+
+	return text_if_any(out, r->head.path.n ? r->head.path : r->head.target);
+}
+
+static struct slice protocol(const struct request *r)
+{
+	return r->head.minor ? SLICE("HTTP/1.1") : SLICE("HTTP/1.0");
+}
+
+/* A head that was refused leaves an empty text, so that logs show `"" 400`. */
+VARS_GETTER(get_request)
+{
+	const struct request *r = request;
+	struct slice method = r->head.method_text, target = r->head.target, version = protocol(r);
+	char *at;
+
+	if (!method.n)
+		return text(out, SLICE(""));
+	at = arena_bytes(a, method.n + target.n + version.n + 2);
+	*out = slice_make(at, method.n + target.n + version.n + 2);
+	memcpy(at, method.p, method.n);
+	at += method.n;
+	*at++ = ' ';
+	if (target.n)
+		memcpy(at, target.p, target.n);
+	at += target.n;
+	*at++ = ' ';
+	memcpy(at, version.p, version.n);
+	return true;
+}
+
+VARS_GETTER(get_server_protocol)
+{
+	const struct request *r = request;
+
+	*out = protocol(r);
+	return r->head.method_text.n > 0;
+}
+
+VARS_GETTER(get_content_length)
+{
+	const struct request *r = request;
+	const struct hdr *h = hdrs_find(&r->head.fields, HDR_CONTENT_LENGTH);
+
+	if (h)
+		return text(out, h->value);
+	return r->head.body == BODY_CHUNKED && r->body.whole && vars_number(a, r->body.len, out);
+}
+
+VARS_GETTER(get_content_type)
+{
+	const struct request *r = request;
+	const struct hdr *h = hdrs_find(&r->head.fields, HDR_CONTENT_TYPE);
+
+	return h && text(out, h->value);
+}
+
+/* As in nginx: a body that went to a file has no value. */
+VARS_GETTER(get_request_body)
+{
+	const struct request *r = request;
+
+	*out = slice_make(r->body.mem, r->body.len);
+	return r->body.mem && r->body.fd < 0;
+}
+
+static int base64_value(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	if (c == '+')
+		return 62;
+	return c == '/' ? 63 : -1;
+}
+
+/* The user of "user:password"; the password is checked to be base64 but never decoded into memory. Control
+ * bytes are refused: the name goes into headers and logs. */
+static bool basic_user(struct slice code, struct arena *a, struct slice *out)
+{
+	char *user;
+	unsigned bits = 0, n_bits = 0;
+	size_t n = 0;
+	bool colon = false;
+
+	for (int i = 0; i < 2 && code.n && code.p[code.n - 1] == '='; i++)
+		code.n--;
+	if (code.n % 4 == 1)
+		return false;
+	user = arena_bytes(a, code.n + 1);
+	for (size_t i = 0; i < code.n; i++) {
+		int v = base64_value(code.p[i]);
+		unsigned char c;
+
+		if (v < 0)
+			return false;
+		if (colon)
+			continue;
+		bits = (bits << 6 | (unsigned)v) & 0xffff;
+		n_bits += 6;
+		if (n_bits < 8)
+			continue;
+		n_bits -= 8;
+		c = (unsigned char)(bits >> n_bits);
+		colon = c == ':';
+		if (c < 0x20 || c == 0x7f)
+			return false;
+		if (!colon)
+			user[n++] = (char)c;
+	}
+	*out = slice_make(user, n);
+	return colon;
+}
+
+VARS_GETTER(get_remote_user)
+{
+	const struct request *r = request;
+	const struct hdr *h = hdrs_find(&r->head.fields, HDR_AUTHORIZATION);
+
+	return h && slice_istarts(h->value, SLICE("Basic ")) &&
+	       basic_user(slice_trim(slice_skip(h->value, 6)), a, out);
+}
+
+VARS_GETTER(get_request_id)
+{
+	return text(out, request_id(request));
+}
+
+/* The connection. */
+
+VARS_GETTER(get_scheme)
+{
+	const struct request *r = request;
+
+	return text(out, r->client->tls ? SLICE("https") : SLICE("http"));
+}
+
+VARS_GETTER(get_https)
+{
+	const struct request *r = request;
+
+	return text(out, r->client->tls ? SLICE("on") : SLICE(""));
+}
+
+VARS_GETTER(get_server_name)
+{
+	const struct request *r = request;
+
+	return text(out, r->server->name);
+}
+
+static bool port_of(const struct addr *addr, struct arena *a, struct slice *out)
+{
+	uint16_t port = addr_port(addr);
+
+	return port ? vars_number(a, port, out) : text(out, SLICE(""));
+}
+
+VARS_GETTER(get_server_port)
+{
+	const struct request *r = request;
+
+	return port_of(&r->client->listener->addr, a, out);
+}
+
+/* Asked of the kernel once a connection, and only where one listener serves several addresses. */
+static const struct addr *local_addr(struct client *c)
+{
+	socklen_t len = sizeof c->local.un;
+
+	if (c->local.len)
+		return &c->local;
+	if (!c->listener->wildcard || getsockname(c->conn->io.fd, &c->local.sa, &len) < 0)
+		return &c->listener->addr;
+	c->local.len = len;
+	return &c->local;
+}
+
+VARS_GETTER(get_server_addr)
+{
+	struct request *r = request;
+	const struct addr *local = local_addr(r->client);
+	char *at = arena_bytes(a, ADDR_TEXT_MAX);
+
+	*out = slice_make(at, local->sa.sa_family == AF_UNIX ? addr_text(local, at)
+							     : addr_ip_text(local, at));
+	return true;
+}
+
+VARS_GETTER(get_remote_addr)
+{
+	const struct request *r = request;
+
+	return text(out, slice_make(r->client->ip, r->client->ip_len));
+}
+
+VARS_GETTER(get_binary_remote_addr)
+{
+	const struct request *r = request;
+	const uint8_t *bytes;
+	size_t n = addr_bytes(&r->client->addr, &bytes);
+
+	return text(out, n ? slice_make((const char *)bytes, n) : SLICE(""));
+}
+
+VARS_GETTER(get_remote_port)
+{
+	const struct request *r = request;
+
+	return port_of(&r->client->addr, a, out);
+}
+
+VARS_GETTER(get_connection)
+{
+	const struct request *r = request;
+
+	return vars_number(a, r->client->serial, out);
+}
+
+VARS_GETTER(get_connection_requests)
+{
+	const struct request *r = request;
+
+	return vars_number(a, r->client->n_requests, out);
+}
+
+VARS_GETTER(get_pipe)
+{
+	const struct request *r = request;
+
+	return text(out, r->client->pipelined ? SLICE("p") : SLICE("."));
+}
+
+VARS_GETTER(get_forwarded_for)
+{
+	const struct request *r = request;
+	struct slice ip = slice_make(r->client->ip, r->client->ip_len), before;
+	char *at;
+
+	if (!hdrs_join_var(&r->head.fields, a, SLICE("x_forwarded_for"), &before))
+		return text(out, ip);
+	at = arena_bytes(a, before.n + 2 + ip.n);
+	*out = slice_make(at, before.n + 2 + ip.n);
+	if (before.n)
+		memcpy(at, before.p, before.n);
+	memcpy(at + before.n, ", ", 2);
+	memcpy(at + before.n + 2, ip.p, ip.n);
+	return true;
+}
+
+/* TLS: nothing of it has a value on a plain connection. */
+
+static const struct conn *tls_of(const struct request *r)
+{
+	return r->client->tls ? r->client->conn : NULL;
+}
+
+static bool tls_text(const char *cstr, struct slice *out)
+{
+	return cstr && text_if_any(out, slice_cstr(cstr));
+}
+
+VARS_GETTER(get_ssl_protocol)
+{
+	const struct conn *c = tls_of(request);
+
+	return c && tls_text(tls_protocol_cstr(c), out);
+}
+
+VARS_GETTER(get_ssl_cipher)
+{
+	const struct conn *c = tls_of(request);
+
+	return c && tls_text(tls_cipher_cstr(c), out);
+}
+
+VARS_GETTER(get_ssl_curve)
+{
+	const struct conn *c = tls_of(request);
+
+	return c && tls_text(tls_curve_cstr(c), out);
+}
+
+VARS_GETTER(get_ssl_server_name)
+{
+	const struct conn *c = tls_of(request);
+
+	return c && text_if_any(out, tls_sni(c));
+}
+
+VARS_GETTER(get_ssl_alpn)
+{
+	const struct conn *c = tls_of(request);
+
+	return c && text_if_any(out, tls_alpn(c));
+}
+
+VARS_GETTER(get_ssl_reused)
+{
+	const struct conn *c = tls_of(request);
+
+	return c && text(out, tls_session_reused(c) ? SLICE("r") : SLICE("."));
+}
+
+/* The answer. */
+
+VARS_GETTER(get_status)
+{
+	const struct request *r = request;
+	unsigned s = r->resp.status;
+	char *at = arena_bytes(a, 3);
+
+	at[0] = (char)('0' + s / 100 % 10);
+	at[1] = (char)('0' + s / 10 % 10);
+	at[2] = (char)('0' + s % 10);
+	return text(out, slice_make(at, 3));
+}
+
+VARS_GETTER(get_request_length)
+{
+	const struct request *r = request;
+
+	return vars_number(a, r->head_bytes + r->body_bytes, out);
+}
+
+VARS_GETTER(get_bytes_sent)
+{
+	const struct request *r = request;
+
+	return vars_number(a, r->sent_head_bytes + r->sent_body_bytes, out);
+}
+
+VARS_GETTER(get_body_bytes_sent)
+{
+	const struct request *r = request;
+
+	return vars_number(a, r->sent_body_bytes, out);
+}
+
+VARS_GETTER(get_request_time)
+{
+	const struct request *r = request;
+	uint64_t now = r->env->loop.clock.mono_ms;
+
+	return vars_seconds(a, now > r->start_mono_ms ? now - r->start_mono_ms : 0, out);
+}
+
+VARS_GETTER(get_request_completion)
+{
+	const struct request *r = request;
+
+	return text(out, r->finished && !r->client_gone ? SLICE("OK") : SLICE(""));
+}
+
+VARS_GETTER(get_limit_req_status)
+{
+	const struct request *r = request;
+
+	return r->limit_status && text(out, slice_cstr(r->limit_status));
+}
+
+VARS_GETTER(get_sent_http)
+{
+	const struct request *r = request;
+
+	return hdrs_join_var(&r->resp.fields, a, arg, out);
+}
+
+VARS_GETTER(get_sent_content_length)
+{
+	const struct request *r = request;
+
+	return r->resp.content_length >= 0 &&
+	       vars_number(a, (uint64_t)r->resp.content_length, out);
+}
+
+VARS_GETTER(get_sent_connection)
+{
+	const struct request *r = request;
+
+	return text(out, r->keep_alive ? SLICE("keep-alive") : SLICE("close"));
+}
+
+VARS_GETTER(get_sent_keep_alive)
+{
+	const struct request *r = request;
+
+	if (!r->keep_alive || r->scope->keepalive_header_s <= 0)
+		return false;
+	*out = arena_printf(a, "timeout=%lld", (long long)r->scope->keepalive_header_s);
+	return true;
+}
+
+VARS_GETTER(get_sent_transfer_encoding)
+{
+	const struct request *r = request;
+
+	*out = SLICE("chunked");
+	return r->head_sent && r->resp.content_length < 0 && !r->resp.no_body &&
+	       r->head.minor >= 1 && r->scope->chunked;
+}
+
+/* Time and place. The loop's texts change under a request's feet, so they are copied. */
+
+VARS_GETTER(get_time_local)
+{
+	const struct request *r = request;
+
+	return text(out, arena_dup(a, slice_cstr(r->env->loop.clock.time_local)));
+}
+
+VARS_GETTER(get_time_iso8601)
+{
+	const struct request *r = request;
+
+	return text(out, arena_dup(a, slice_cstr(r->env->loop.clock.time_iso8601)));
+}
+
+VARS_GETTER(get_msec)
+{
+	const struct request *r = request;
+
+	return vars_seconds(a, r->env->loop.clock.wall_ms, out);
+}
+
+VARS_GETTER(get_hostname)
+{
+	enum { HOSTNAME_ROOM = 256 };
+	char *name = arena_bytes(a, HOSTNAME_ROOM);
+
+	if (gethostname(name, HOSTNAME_ROOM) < 0)
+		return false;
+	name[HOSTNAME_ROOM - 1] = 0;
+	for (char *p = name; *p; p++)
+		*p = chars_lower(*p);
+	return text(out, slice_cstr(name));
+}
+
+VARS_GETTER(get_pid)
+{
+	return vars_number(a, (uint64_t)getpid(), out);
+}
+
+#define ROW(n, g) {.name = n, .get = g}
+#define SLICE_ROW(n, field) {.name = n, .get = get_slice, \
+			     .data = (void *)offsetof(struct request, field)}
+#define PREFIX_ROW(n, g) {.name = n, .prefix = true, .get = g}
+
+const struct var_def vars_request[] = {
+	ROW("host", get_host),
+	PREFIX_ROW("http_", get_http),
+	PREFIX_ROW("arg_", get_arg),
+	PREFIX_ROW("cookie_", get_cookie),
+	SLICE_ROW("args", uri.args),
+	SLICE_ROW("query_string", uri.args),
+	ROW("is_args", get_is_args),
+	SLICE_ROW("uri", uri.path),
+	SLICE_ROW("document_uri", uri.path),
+	ROW("request_uri", get_request_uri),
+	ROW("request", get_request),
+	SLICE_ROW("request_method", head.method_text),
+	ROW("request_body", get_request_body),
+	ROW("server_protocol", get_server_protocol),
+	ROW("content_length", get_content_length),
+	ROW("content_type", get_content_type),
+	ROW("remote_user", get_remote_user),
+	ROW("request_id", get_request_id),
+
+	ROW("scheme", get_scheme),
+	ROW("https", get_https),
+	ROW("server_name", get_server_name),
+	ROW("server_port", get_server_port),
+	ROW("server_addr", get_server_addr),
+	ROW("remote_addr", get_remote_addr),
+	ROW("remote_port", get_remote_port),
+	ROW("binary_remote_addr", get_binary_remote_addr),
+	ROW("connection", get_connection),
+	ROW("connection_requests", get_connection_requests),
+	ROW("pipe", get_pipe),
+	ROW("proxy_add_x_forwarded_for", get_forwarded_for),
+
+	ROW("ssl_protocol", get_ssl_protocol),
+	ROW("ssl_cipher", get_ssl_cipher),
+	ROW("ssl_curve", get_ssl_curve),
+	ROW("ssl_server_name", get_ssl_server_name),
+	ROW("ssl_alpn_protocol", get_ssl_alpn),
+	ROW("ssl_session_reused", get_ssl_reused),
+
+	ROW("status", get_status),
+	ROW("request_length", get_request_length),
+	ROW("bytes_sent", get_bytes_sent),
+	ROW("body_bytes_sent", get_body_bytes_sent),
+	ROW("request_time", get_request_time),
+	ROW("request_completion", get_request_completion),
+	ROW("limit_req_status", get_limit_req_status),
+	PREFIX_ROW("sent_http_", get_sent_http),
+	SLICE_ROW("sent_http_content_type", resp.content_type),
+	SLICE_ROW("sent_http_last_modified", resp.last_modified),
+	SLICE_ROW("sent_http_location", resp.location),
+	SLICE_ROW("sent_http_server", resp.server),
+	SLICE_ROW("sent_http_date", resp.date),
+	ROW("sent_http_content_length", get_sent_content_length),
+	ROW("sent_http_connection", get_sent_connection),
+	ROW("sent_http_keep_alive", get_sent_keep_alive),
+	ROW("sent_http_transfer_encoding", get_sent_transfer_encoding),
+
+	ROW("time_local", get_time_local),
+	ROW("time_iso8601", get_time_iso8601),
+	ROW("msec", get_msec),
+	ROW("hostname", get_hostname),
+	ROW("pid", get_pid),
+	{.name = NULL},
+};

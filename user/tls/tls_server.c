@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns a server's SSL_CTX and what OpenSSL calls back for it about sessions and tickets. Knows nothing
+ * of connections but OpenSSL's SSL. */
+#include "tls/tls_server.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/clock.h"
+#include "core/err.h"
+#include "tls/tls_state.h"
+
+enum {
+	ROTATE_MIN_S = 60,
+	ROTATE_MAX_S = 86400,	/* a stolen key opens two days of tickets at most */
+	SESSION_DER_MAX = 1024,
+};
+
+struct tls_server {
+	SSL_CTX *ctx;
+	struct tls_cache *cache;
+	struct tls_tickets *tickets;
+	uint64_t rotate_s;
+	EVP_CIPHER *cipher;	/* fetched once: a fetch for each ticket costs a microsecond */
+};
+
+static struct tls_server *of(SSL_CTX *ctx)
+{
+	return SSL_CTX_get_app_data(ctx);
+}
+
+SSL_CTX *tls_server_ctx(const struct tls_server *s)
+{
+	return s->ctx;
+}
+
+/* Sessions: OpenSSL asks with its own clock, time(2). They belong to the listener's default server, also
+ * when SNI chose another one: the next connection is asked about them before its name is known. */
+
+static struct slice session_id(const SSL_SESSION *sess)
+{
+	unsigned n;
+	const unsigned char *id = SSL_SESSION_get_id(sess, &n);
+
+	return slice_make((const char *)id, n);
+}
+
+static int on_new_session(SSL *ssl, SSL_SESSION *sess)
+{
+	struct tls_server *s = tls_state_session_server(ssl);
+	unsigned char der[SESSION_DER_MAX], *at = der;
+	int64_t expires_s = SSL_SESSION_get_time(sess) + SSL_SESSION_get_timeout(sess);
+	int n;
+
+	/* With tickets, TLS 1.3 calls for each one, though nobody will ever ask for it by id. */
+	if (SSL_version(ssl) == TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET))
+		return 0;
+	n = i2d_SSL_SESSION(sess, NULL);
+	if (!s->cache || n <= 0 || n > (int)sizeof der)
+		return 0;
+	i2d_SSL_SESSION(sess, &at);
+	tls_cache_put(s->cache, session_id(sess), slice_make((const char *)der, (size_t)n),
+		      (uint32_t)time(NULL), (uint32_t)(expires_s < UINT32_MAX ? expires_s : UINT32_MAX));
+	OPENSSL_cleanse(der, sizeof der);
+	return 0;
+}
+
+static SSL_SESSION *on_get_session(SSL *ssl, const unsigned char *id, int id_n, int *copy)
+{
+	struct tls_server *s = tls_state_session_server(ssl);
+	unsigned char der[SESSION_DER_MAX];
+	const unsigned char *at = der;
+	SSL_SESSION *sess = NULL;
+	size_t n = 0;
+
+	*copy = 0;
+	if (s->cache)
+		n = tls_cache_get(s->cache, slice_make((const char *)id, (size_t)id_n),
+				  (uint32_t)time(NULL), der, sizeof der);
+	if (n)
+		sess = d2i_SSL_SESSION(NULL, &at, (long)n);
+	OPENSSL_cleanse(der, sizeof der);
+	return sess;
+}
+
+static void on_remove_session(SSL_CTX *ctx, SSL_SESSION *sess)
+{
+	struct tls_server *s = of(ctx);
+
+	if (s && s->cache)
+		tls_cache_remove(s->cache, session_id(sess));
+}
+
+/* Tickets. */
+
+static int set_mac(EVP_MAC_CTX *mac, struct tls_ticket_key *k)
+{
+	char digest[] = "SHA256";
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->hmac, sizeof k->hmac),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	return EVP_MAC_CTX_set_params(mac, params);
+}
+
+/* OpenSSL's contract: 1 fine, 2 fine but send a new ticket, 0 unknown key, -1 error. */
+static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+		     EVP_MAC_CTX *mac, int seal)
+{
+	struct tls_server *s = tls_state_session_server(ssl);
+	uint64_t now_s = clock_mono_ms() / 1000;
+	struct tls_ticket_key k;
+	int rc = -1, found;
+
+	if (!s->tickets)
+		return 0;
+	if (seal) {
+		if (tls_tickets_seal(s->tickets, now_s, s->rotate_s, &k))
+			return -1;
+		memcpy(name, k.name, sizeof k.name);
+		if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(s->cipher)) == 1 &&
+		    EVP_EncryptInit_ex2(cipher, s->cipher, k.aes, iv, NULL) == 1 &&
+		    set_mac(mac, &k) == 1)
+			rc = 1;
+	} else {
+		found = tls_tickets_open(s->tickets, name, now_s, s->rotate_s, &k);
+		if (found < 0)
+			return 0;
+		if (EVP_DecryptInit_ex2(cipher, s->cipher, k.aes, iv, NULL) == 1 &&
+		    set_mac(mac, &k) == 1)
+			/* TLS 1.3 renews by itself. */
+			rc = found && SSL_version(ssl) != TLS1_3_VERSION ? 2 : 1;
+	}
+	OPENSSL_cleanse(&k, sizeof k);
+	return rc;
+}
+
+/* Making one. */
+
+/* Sessions of servers with other certificates are not taken, as in nginx. */
+static int set_id_context(SSL_CTX *ctx, EVP_MD_CTX *md)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned n;
+	X509 *x;
+	int more;
+
+	if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
+		return 0;
+	for (more = SSL_CTX_set_current_cert(ctx, SSL_CERT_SET_FIRST); more == 1;
+	     more = SSL_CTX_set_current_cert(ctx, SSL_CERT_SET_NEXT)) {
+		x = SSL_CTX_get0_certificate(ctx);
+		if (!x || X509_digest(x, EVP_sha256(), digest, &n) != 1 ||
+		    EVP_DigestUpdate(md, digest, n) != 1)
+			return 0;
+	}
+	return EVP_DigestFinal_ex(md, digest, &n) == 1 &&
+	       SSL_CTX_set_session_id_context(ctx, digest, 16) == 1;
+}
+
+static void set_sessions(struct tls_server *s, const struct tls_server_params *p)
+{
+	long mode = SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_AUTO_CLEAR;
+
+	SSL_CTX_set_timeout(s->ctx, (long)p->session_timeout_s);
+	if (p->cache_mode == TLS_CACHE_OFF)
+		mode = SSL_SESS_CACHE_OFF;
+	else if (!(p->cache_mode & TLS_CACHE_BUILTIN))
+		mode |= SSL_SESS_CACHE_NO_INTERNAL;
+	else
+		mode = SSL_SESS_CACHE_SERVER;
+	SSL_CTX_set_session_cache_mode(s->ctx, mode);
+	if (p->cache_mode & TLS_CACHE_BUILTIN && p->builtin_n)
+		SSL_CTX_sess_set_cache_size(s->ctx, (long)p->builtin_n);
+	if (p->cache_mode & TLS_CACHE_SHARED && p->cache) {
+		s->cache = p->cache;
+		SSL_CTX_sess_set_new_cb(s->ctx, on_new_session);
+		SSL_CTX_sess_set_get_cb(s->ctx, on_get_session);
+		SSL_CTX_sess_set_remove_cb(s->ctx, on_remove_session);
+	}
+}
+
+static void set_tickets(struct tls_server *s, const struct tls_server_params *p)
+{
+	int64_t rotate_s = p->session_timeout_s;
+
+	if (!p->tickets) {
+		SSL_CTX_set_options(s->ctx, SSL_OP_NO_TICKET);
+		/* Without a cache TLS 1.3 would hand out tickets that nobody can honour. */
+		if (!(p->cache_mode & (TLS_CACHE_BUILTIN | TLS_CACHE_SHARED)))
+			SSL_CTX_set_num_tickets(s->ctx, 0);
+		return;
+	}
+	rotate_s = rotate_s < ROTATE_MIN_S ? ROTATE_MIN_S : rotate_s;
+	s->rotate_s = (uint64_t)(rotate_s > ROTATE_MAX_S ? ROTATE_MAX_S : rotate_s);
+	s->tickets = p->tickets;
+	SSL_CTX_set_tlsext_ticket_key_evp_cb(s->ctx, on_ticket);
+}
+
+static int set_up(struct tls_server *s, const struct tls_server_params *p, char *err)
+{
+	EVP_MD_CTX *md;
+	int rc;
+
+	s->ctx = tls_ctx_new(true, p->protocols, p->ciphers_cstr, err);
+	if (!s->ctx)
+		return -SL_ETLS;
+	SSL_CTX_set_app_data(s->ctx, s);
+	for (int i = 0; i < p->n_pairs; i++) {
+		rc = tls_ctx_use_pair(s->ctx, &p->pairs[i], err);
+		if (rc)
+			return rc;
+	}
+	if (p->prefer_server_ciphers)
+		SSL_CTX_set_options(s->ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+	if (p->ecdh_curve_cstr && !tls_ctx_set_curves(s->ctx, p->ecdh_curve_cstr))
+		return tls_ctx_fail(err, "invalid TLS curves", p->ecdh_curve_cstr, "");
+	SSL_CTX_set_tlsext_servername_callback(s->ctx, tls_state_on_sni);
+	SSL_CTX_set_alpn_select_cb(s->ctx, tls_state_on_alpn, NULL);
+	s->cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+	if (!s->cipher)
+		return tls_ctx_fail(err, "no AES-256-CBC for session tickets", NULL, "");
+	set_sessions(s, p);
+	set_tickets(s, p);
+	md = EVP_MD_CTX_new();
+	rc = 0;
+	if (!md || !set_id_context(s->ctx, md))
+		rc = tls_ctx_fail(err, "cannot set the session id context", NULL, "");
+	EVP_MD_CTX_free(md);
+	return rc;
+}
+
+struct tls_server *tls_server_new(const struct tls_server_params *p,
+				  char err[TLS_TEXT_MAX])
+{
+	struct tls_server *s = calloc(1, sizeof *s);
+
+	if (!s) {
+		snprintf(err, TLS_TEXT_MAX, "out of memory");
+		return NULL;
+	}
+	if (set_up(s, p, err)) {
+		tls_server_free(s);
+		return NULL;
+	}
+	ERR_clear_error();
+	return s;
+}
+
+void tls_server_free(struct tls_server *s)
+{
+	if (!s)
+		return;
+	SSL_CTX_free(s->ctx);
+	EVP_CIPHER_free(s->cipher);
+	free(s);
+}

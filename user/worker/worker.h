@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A worker process: one loop, the listening sockets, the channel to the master. */
+#ifndef SL_WORKER_WORKER_H
+#define SL_WORKER_WORKER_H
+
+#include "core/stats.h"
+#include "policy/ban.h"
+#include "proxy/env.h"
+
+/* What the master gives; everything is inherited over fork(). */
+struct worker_params {
+	struct conf *conf;
+	const struct log *log;
+	struct stats_worker *stats;
+	unsigned slot;			/* of stats in struct stats */
+	bool resolves;			/* this worker asks DNS for the upstream groups */
+	struct ban_table *bans;
+	struct ban_evidence *evidence;
+	int channel_fd;			/* -1: there is no master */
+	uint32_t conns_max;
+	bool multi_accept;
+	uint64_t shutdown_timeout_ms;	/* 0: none */
+	/* Without a master: carries a ban out. */
+	void (*ban_here)(void *data, const struct msg *m);
+	void *data;
+};
+
+/* Serves until it is told to end: TERM and INT at once, QUIT and MSG_QUIT after the requests under way,
+ * MSG_DRAIN after all connections. Privileges are dropped already, signals are blocked. Returns the
+ * process's exit code. */
+int worker_run(const struct worker_params *p);
+
+#endif
