@@ -27,7 +27,7 @@ ARCHIVES = $(FOLDERS:%=$(BUILD)/lib/%.a)
 SKELETON = $(BUILD)/skel/guard.skel.h
 
 PROGRAMS = $(BUILD)/sluice $(BUILD)/sluicectl $(BUILD)/mock-llm $(BUILD)/sl-load
-UNIT_SRCS = $(sort $(wildcard tests/unit/*/test_*.c) tests/bpf/test_guard.c)
+UNIT_SRCS = $(sort $(wildcard tests/unit/*/test_*.c) $(wildcard tests/bpf/test_*.c))
 UNIT_BINS = $(UNIT_SRCS:%.c=$(BUILD)/%)
 
 .PHONY: all
@@ -87,8 +87,14 @@ $(BUILD)/tests/%: tests/%.c $(ARCHIVES)
 	$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) $< -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
 		-lcmocka $(LIBS)
 
+# The kept corpora, run without libFuzzer.
+FUZZ_REPLAYS = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(FUZZ_REPLAYS): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c tests/fuzz/fuzz.h $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.c,$^) -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
+
 .PHONY: unit-tests
-unit-tests: $(UNIT_BINS)
+unit-tests: $(UNIT_BINS) $(FUZZ_REPLAYS)
 
 .PHONY: test
 test: all unit-tests ## everything that must pass; the last line is "N passed, N failed"

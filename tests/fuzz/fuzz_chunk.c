@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Fuzzes user/http/chunk.c. The first byte says how the input is cut; the answer must not depend on it,
- * and what is accepted must read the same by the plainest of decoders. */
+/* Fuzzes user/http/chunk.c. The first byte says how the input is cut; the answer must not depend on
+ * it, and what is accepted must read the same by the plainest of decoders. */
 #include "core/err.h"
 #include "http/chunk.h"
 #include "tests/fuzz/fuzz.h"

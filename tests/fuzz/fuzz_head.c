@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Fuzzes user/http/head*.c. The first byte chooses request or response, limits, and where the input is cut; the
- * answer must not depend on the cut, and an accepted head must hold what the parsers promise. */
+/* Fuzzes user/http/head*.c. The first byte chooses request or response, limits, and where the input
+ * is cut; the answer must not depend on the cut, and an accepted head must hold what the parsers
+ * promise. */
 #include "core/arena.h"
 #include "core/err.h"
 #include "http/head.h"

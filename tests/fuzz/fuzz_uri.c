@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Fuzzes user/http/uri.c: what is accepted is normal, and escaping it and parsing again changes nothing.
- * The first byte says whether slashes are merged. */
+/* Fuzzes user/http/uri.c: what is accepted is normal, and escaping it and parsing again changes
+ * nothing. The first byte says whether slashes are merged. */
 #include "core/arena.h"
 #include "core/err.h"
 #include "http/uri.h"

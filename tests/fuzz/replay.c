@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Runs a fuzzer's entry point on the files and folders named, without libFuzzer, so that a kept corpus is a
- * regression test with any compiler. A run over no file at all fails. */
+/* Runs a fuzzer's entry point on the files and folders named, without libFuzzer, so that a kept
+ * corpus is a regression test with any compiler. A run over no file at all fails. */
 #include <dirent.h>
 #include <sys/stat.h>
 

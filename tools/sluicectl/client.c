@@ -35,11 +35,14 @@ static int fail_connect(const char *path)
 
 	client_fail("cannot connect to %s: %s", path, strerror(e));
 	if (e == EACCES || e == EPERM)
-		fputs("Only root and the user that sluice runs as may use the socket: try sudo.\n", stderr);
+		fputs("Only root and the user that sluice runs as may use the socket: try sudo.\n",
+		      stderr);
 	else
 		fprintf(stderr,
-			"Is sluice running, with \"admin { listen unix:%s; }\" in its configuration?\n"
-			"Another socket is given with -s.\n", path);
+			"Is sluice running, with \"admin { listen unix:%s; }\" in its "
+			"configuration?\n"
+			"Another socket is given with -s.\n",
+			path);
 	return EXIT_CONNECT;
 }
 
@@ -146,7 +149,8 @@ int client_request(const char *socket_path, const char *method, const char *path
 	if (r)
 		return r;
 	if (asprintf(&head,
-		     "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n"
+		     "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: "
+		     "%zu\r\n"
 		     "Content-Type: application/json\r\n\r\n%s",
 		     method, path, body ? strlen(body) : 0, body ? body : "") < 0) {
 		head = NULL;
@@ -160,7 +164,7 @@ int client_request(const char *socket_path, const char *method, const char *path
 	out->raw = read_all(fd, &n);
 	if (!out->raw)
 		r = client_fail("no answer from %s: %s", socket_path,
-			 errno == EAGAIN ? "it took too long" : strerror(errno));
+				errno == EAGAIN ? "it took too long" : strerror(errno));
 	else if (!parse_answer(out, n))
 		r = client_fail("what came from %s is not a whole HTTP answer", socket_path);
 out:

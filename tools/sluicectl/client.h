@@ -9,8 +9,8 @@ enum { EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_CONNECT = 3 };
 
 struct answer {
 	int status;
-	char *raw;		/* the whole of it; heap, the caller frees it also after a failure */
-	const char *body;	/* within raw, NUL-terminated */
+	char *raw;	  /* the whole of it; heap, the caller frees it also after a failure */
+	const char *body; /* within raw, NUL-terminated */
 	size_t body_len;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sluicectl: the admin API at a terminal. Owns the command line and the exit codes. Knows nothing of
- * shared memory or the kernel: what it shows is what the API said. */
+/* sluicectl: the admin API at a terminal. Owns the command line and the exit codes. Knows nothing
+ * of shared memory or the kernel: what it shows is what the API said. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -21,7 +21,7 @@ struct options {
 struct command {
 	const char *name, *args, *help;
 	int n_args;
-	bool has_top, has_for;	/* has_for: --for and --reason */
+	bool has_top, has_for; /* has_for: --for and --reason */
 	int (*run)(const struct options *o, const char *arg);
 };
 
@@ -80,8 +80,8 @@ static void put_escaped(char *out, size_t room, const char *in)
 	for (; *in && o + 4 < room; in++) {
 		unsigned char c = (unsigned char)*in;
 
-		if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '.' ||
-		    c == ':' || c == '-')
+		if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
+		    c == '.' || c == ':' || c == '-')
 			out[o++] = (char)c;
 		else
 			o += (size_t)snprintf(out + o, room - o, "%%%02X", c);
@@ -100,7 +100,8 @@ static int run_sources(const struct options *o, const char *arg)
 
 static int run_ban(const struct options *o, const char *arg)
 {
-	json_t *j = json_pack("{s:s, s:s, s:s*}", "address", arg, "for", o->for_time, "reason", o->reason);
+	json_t *j = json_pack("{s:s, s:s, s:s*}", "address", arg, "for", o->for_time, "reason",
+			      o->reason);
 	char *body = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	int r = body ? perform(o, "POST", "/api/v1/bans", body, show_ban)
 		     : client_fail("the address, time or reason is not UTF-8 text");
@@ -130,12 +131,13 @@ static int run_reload(const struct options *o, const char *arg)
 
 static const struct command commands[] = {
 	{"status", "", "how sluice is doing: workers, traffic, guard", 0, false, false, run_status},
-	{"upstreams", "", "the groups, their servers and who failed", 0, false, false, run_upstreams},
+	{"upstreams", "", "the groups, their servers and who failed", 0, false, false,
+	 run_upstreams},
 	{"bans", "", "who is banned, newest first", 0, false, false, run_bans},
-	{"sources", "[--top N]", "who sends the most packets, as the guard counts (20)", 0, true, false,
-	 run_sources},
-	{"ban", "ADDR --for TIME [--reason TEXT]", "ban an address; TIME as 30s, 10m, 1d, or forever", 1,
-	 false, true, run_ban},
+	{"sources", "[--top N]", "who sends the most packets, as the guard counts (20)", 0, true,
+	 false, run_sources},
+	{"ban", "ADDR --for TIME [--reason TEXT]",
+	 "ban an address; TIME as 30s, 10m, 1d, or forever", 1, false, true, run_ban},
 	{"unban", "ADDR", "lift a ban", 1, false, false, run_unban},
 	{"reload", "", "load the configuration again", 0, false, false, run_reload},
 };
@@ -151,7 +153,8 @@ static void print_help(FILE *f)
 	fputs("\n  -s, --socket SOCKET  the admin socket (" SOCKET_DEFAULT ")\n"
 	      "  -j, --json           the API's answer as it came\n"
 	      "  -h, --help           this text\n\n"
-	      "Exit status: 0 done, 1 refused or failed, 2 usage, 3 no connection.\n", f);
+	      "Exit status: 0 done, 1 refused or failed, 2 usage, 3 no connection.\n",
+	      f);
 }
 
 static int usage(const char *what, const char *name)
@@ -168,7 +171,8 @@ static int run_command(const struct options *o, int argc, char **argv)
 		if (strcmp(argv[0], commands[i].name) == 0)
 			c = &commands[i];
 	if (!c)
-		return argc ? usage("unknown command ", argv[0]) : usage("a command is missing", "");
+		return argc ? usage("unknown command ", argv[0])
+			    : usage("a command is missing", "");
 	if (argc - 1 < c->n_args)
 		return usage("an address is missing after ", c->name);
 	if (argc - 1 > c->n_args)
@@ -185,9 +189,12 @@ static int run_command(const struct options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
-		{"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},	  {"top", required_argument, NULL, 't'},
-		{"for", required_argument, NULL, 'f'},	  {"reason", required_argument, NULL, 'r'},
+		{"socket", required_argument, NULL, 's'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{"top", required_argument, NULL, 't'},
+		{"for", required_argument, NULL, 'f'},
+		{"reason", required_argument, NULL, 'r'},
 		{0},
 	};
 	struct options o = {.socket = SOCKET_DEFAULT};

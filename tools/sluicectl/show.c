@@ -82,9 +82,10 @@ static void print_guard(json_t *guard)
 		printf("guard        on: %s%s\n", show_text(guard, "mode"),
 		       json_is_true(json_object_get(guard, "dry_run")) ? ", dry run" : "");
 	}
-	json_object_foreach(totals, key, value)
+	json_object_foreach (totals, key, value)
 		if (num(value, "packets"))
-			printf("  %-14s %" JSON_INTEGER_FORMAT " packets, %" JSON_INTEGER_FORMAT " bytes\n",
+			printf("  %-14s %" JSON_INTEGER_FORMAT " packets, %" JSON_INTEGER_FORMAT
+			       " bytes\n",
 			       key, num(value, "packets"), num(value, "bytes"));
 }
 
@@ -95,7 +96,7 @@ static void print_numbers(const char *title, json_t *j)
 	json_t *value;
 
 	printf("%-12s ", title);
-	json_object_foreach(j, key, value) {
+	json_object_foreach (j, key, value) {
 		char name[64];
 
 		if (!json_is_integer(value))
@@ -112,8 +113,8 @@ static void print_numbers(const char *title, json_t *j)
 
 static void print_workers(json_t *list)
 {
-	static const char *const heads[] = {">SLOT", ">PID", ">CONFIG", ">CONNS", ">IDLE", ">REQUESTS",
-					    ">ACTIVE", ">MEMORY", ">CPU", NULL};
+	static const char *const heads[] = {">SLOT",	 ">PID",    ">CONFIG", ">CONNS", ">IDLE",
+					    ">REQUESTS", ">ACTIVE", ">MEMORY", ">CPU",	 NULL};
 	struct table t;
 	size_t i;
 	json_t *w;
@@ -122,7 +123,7 @@ static void print_workers(json_t *list)
 		return;
 	putchar('\n');
 	table_init(&t, heads);
-	json_array_foreach(list, i, w) {
+	json_array_foreach (list, i, w) {
 		char(*row)[CELL_MAX] = table_row(&t);
 
 		put_num(row[0], num(w, "slot"));
@@ -141,8 +142,8 @@ static void print_workers(json_t *list)
 void show_status(const json_t *j)
 {
 	const json_t *bytes = json_object_get(j, "bytes"), *reloads = json_object_get(j, "reloads");
-	static const char *const groups[] = {"connections", "requests", "responses", "tls", "limit_req",
-					     "upstream", "bans"};
+	static const char *const groups[] = {"connections", "requests", "responses", "tls",
+					     "limit_req",   "upstream", "bans"};
 	char up[CELL_MAX], in[CELL_MAX], out[CELL_MAX], last[CELL_MAX];
 	json_t *zone;
 	size_t i;
@@ -151,17 +152,20 @@ void show_status(const json_t *j)
 	put_bytes(in, num(bytes, "in"));
 	put_bytes(out, num(bytes, "out"));
 	put_time(last, reloads, "last");
-	printf("sluice %s, up %s, configuration %" JSON_INTEGER_FORMAT ", master %" JSON_INTEGER_FORMAT
-	       "\n", show_text(j, "version"), up, num(j, "generation"), num(j, "master_pid"));
+	printf("sluice %s, up %s, configuration %" JSON_INTEGER_FORMAT
+	       ", master %" JSON_INTEGER_FORMAT "\n",
+	       show_text(j, "version"), up, num(j, "generation"), num(j, "master_pid"));
 	printf("reloads      %" JSON_INTEGER_FORMAT " done, %" JSON_INTEGER_FORMAT
-	       " failed, last %s\n", num(reloads, "done"), num(reloads, "failed"), last);
+	       " failed, last %s\n",
+	       num(reloads, "done"), num(reloads, "failed"), last);
 	for (i = 0; i < sizeof groups / sizeof groups[0]; i++)
 		print_numbers(groups[i], json_object_get(j, groups[i]));
 	printf("traffic      %s in, %s out\n", in, out);
 	printf("workers      %zu, %" JSON_INTEGER_FORMAT " died\n",
 	       json_array_size(json_object_get(j, "workers")), num(j, "worker_deaths"));
-	json_array_foreach(json_object_get(j, "limit_zones"), i, zone)
-		printf("limit zone   %s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " keys\n",
+	json_array_foreach (json_object_get(j, "limit_zones"), i, zone)
+		printf("limit zone   %s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+		       " keys\n",
 		       show_text(zone, "name"), num(zone, "entries"), num(zone, "entries_max"));
 	print_guard(json_object_get(j, "guard"));
 	print_workers(json_object_get(j, "workers"));
@@ -212,18 +216,19 @@ static void add_peer(struct table *t, const json_t *group, const json_t *server,
 
 void show_upstreams(const json_t *j)
 {
-	static const char *const heads[] = {"GROUP", "SERVER", "PEER", "STATE", ">ACTIVE", ">REQUESTS",
-					    ">FAILURES", ">2XX", ">4XX", ">5XX", ">MEAN", NULL};
+	static const char *const heads[] = {"GROUP",   "SERVER",    "PEER",	 "STATE",
+					    ">ACTIVE", ">REQUESTS", ">FAILURES", ">2XX",
+					    ">4XX",    ">5XX",	    ">MEAN",	 NULL};
 	json_t *group, *server, *peer;
 	size_t g, s, p;
 	struct table t;
 
 	table_init(&t, heads);
-	json_array_foreach(json_object_get(j, "upstreams"), g, group)
-		json_array_foreach(json_object_get(group, "servers"), s, server) {
+	json_array_foreach (json_object_get(j, "upstreams"), g, group)
+		json_array_foreach (json_object_get(group, "servers"), s, server) {
 			if (!json_array_size(json_object_get(server, "peers")))
 				add_peer(&t, group, server, NULL);
-			json_array_foreach(json_object_get(server, "peers"), p, peer)
+			json_array_foreach (json_object_get(server, "peers"), p, peer)
 				add_peer(&t, group, server, peer);
 		}
 	table_print(&t);
@@ -231,14 +236,14 @@ void show_upstreams(const json_t *j)
 
 void show_bans(const json_t *j)
 {
-	static const char *const heads[] = {"ADDRESS", "LEFT", "SINCE (UTC)", "WHERE", ">DROPPED", "BY",
-					    "REASON", NULL};
+	static const char *const heads[] = {"ADDRESS",	"LEFT", "SINCE (UTC)", "WHERE",
+					    ">DROPPED", "BY",	"REASON",      NULL};
 	json_t *ban;
 	struct table t;
 	size_t i;
 
 	table_init(&t, heads);
-	json_array_foreach(json_object_get(j, "bans"), i, ban) {
+	json_array_foreach (json_object_get(j, "bans"), i, ban) {
 		const json_t *dropped = json_object_get(ban, "dropped");
 		char(*row)[CELL_MAX] = table_row(&t);
 
@@ -246,10 +251,12 @@ void show_bans(const json_t *j)
 		put_left(row[1], ban);
 		put_time(row[2], ban, "since");
 		table_clean(row[3], CELL_MAX,
-			  json_is_true(json_object_get(ban, "in_kernel")) ? "kernel" : "userspace");
+			    json_is_true(json_object_get(ban, "in_kernel")) ? "kernel"
+									    : "userspace");
 		if (dropped)
 			put_num(row[4], num(dropped, "packets"));
-		table_clean(row[5], CELL_MAX, json_is_true(json_object_get(ban, "manual")) ? "hand" : "rule");
+		table_clean(row[5], CELL_MAX,
+			    json_is_true(json_object_get(ban, "manual")) ? "hand" : "rule");
 		table_clean(row[6], CELL_MAX, show_text(ban, "reason"));
 	}
 	table_print(&t);
@@ -259,8 +266,9 @@ void show_bans(const json_t *j)
 
 void show_sources(const json_t *j)
 {
-	static const char *const heads[] = {"ADDRESS", ">PACKETS", ">BYTES", ">SYNS", ">DROPPED",
-					    "FIRST SEEN (UTC)", "LAST SEEN (UTC)", "", NULL};
+	static const char *const heads[] = {"ADDRESS",	       ">PACKETS", ">BYTES",
+					    ">SYNS",	       ">DROPPED", "FIRST SEEN (UTC)",
+					    "LAST SEEN (UTC)", "",	   NULL};
 	json_t *source;
 	struct table t;
 	size_t i;
@@ -270,7 +278,7 @@ void show_sources(const json_t *j)
 		return;
 	}
 	table_init(&t, heads);
-	json_array_foreach(json_object_get(j, "sources"), i, source) {
+	json_array_foreach (json_object_get(j, "sources"), i, source) {
 		char(*row)[CELL_MAX] = table_row(&t);
 
 		table_clean(row[0], CELL_MAX, show_text(source, "address"));
@@ -293,9 +301,10 @@ void show_ban(const json_t *ban)
 	put_left(left, ban);
 	printf("%s is banned%s%s%s\n", show_text(ban, "address"),
 	       json_is_integer(json_object_get(ban, "left_s")) ? " for " : " ", left,
-	       json_object_get(ban, "in_kernel")
-		       ? json_is_true(json_object_get(ban, "in_kernel")) ? ", in the kernel" : ", in userspace"
-		       : "");
+	       json_object_get(ban, "in_kernel") ? json_is_true(json_object_get(ban, "in_kernel"))
+							   ? ", in the kernel"
+							   : ", in userspace"
+						 : "");
 }
 
 void show_reload(const json_t *j)

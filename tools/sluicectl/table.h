@@ -17,8 +17,8 @@ struct table {
 
 /* HEADS ends with NULL; one that begins with '>' is of a column of numbers. */
 void table_init(struct table *t, const char *const *heads);
-/* The cells of a new row, empty; valid until the next call. Never NULL: the process ends when memory
- * is exhausted. */
+/* The cells of a new row, empty; valid until the next call. Never NULL: the process ends when
+ * memory is exhausted. */
 char (*table_row(struct table *t))[CELL_MAX];
 /* To stdout, and frees it. */
 void table_print(struct table *t);

@@ -18,10 +18,10 @@
 #include "core/err.h"
 
 enum {
-	TICK_MS = 250,		/* how exactly timeouts are kept while somebody is connected */
+	TICK_MS = 250, /* how exactly timeouts are kept while somebody is connected */
 	DRAIN_MS = 1000,
-	ACCEPT_REST_MS = 500,	/* after accept() failed for want of descriptors or memory */
-	ACCEPTS_MAX = 16,	/* in one turn */
+	ACCEPT_REST_MS = 500, /* after accept() failed for want of descriptors or memory */
+	ACCEPTS_MAX = 16,     /* in one turn */
 	EVENTS_MAX = 16,
 };
 
@@ -47,8 +47,8 @@ static void reopen_logs(struct admin *a)
 {
 	for (struct log_sink *s = a->env->sinks; s; s = s->next)
 		if (s->path && log_sink_open(s))
-			log_write(a->env->log, LOG_LVL_ERROR, 0, "admin: cannot open log \"%s\": %s",
-				  s->path, strerror(errno));
+			log_write(a->env->log, LOG_LVL_ERROR, 0,
+				  "admin: cannot open log \"%s\": %s", s->path, strerror(errno));
 }
 
 /* ---- questions to the master ---- */
@@ -100,7 +100,8 @@ enum MHD_Result admin_ask(struct request *rq, const struct msg *m, uint32_t time
 /* Who still waits near the end is answered, so that no connection closes without a word. */
 static void waits_sweep(struct admin *a, uint64_t now_ms)
 {
-	bool is_end = a->is_cut || (a->is_draining && now_ms + DRAIN_MS / 2 >= a->drain_deadline_ms);
+	bool is_end =
+		a->is_cut || (a->is_draining && now_ms + DRAIN_MS / 2 >= a->drain_deadline_ms);
 
 	for (int i = 0; i < ADMIN_WAITS_MAX; i++)
 		if (a->waits[i].id && (is_end || now_ms >= a->waits[i].deadline_ms))
@@ -173,7 +174,8 @@ static void on_accept(struct admin *a, int listener)
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+			    errno == ENOBUFS)
 				a->accept_rest_ms = clock_mono_ms() + ACCEPT_REST_MS;
 			return;
 		}
@@ -248,7 +250,8 @@ static int start_sides(struct admin *a)
 		if (side->daemon)
 			continue;
 		side->daemon = serve_start(side);
-		info = side->daemon ? MHD_get_daemon_info(side->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+		info = side->daemon ? MHD_get_daemon_info(side->daemon, MHD_DAEMON_INFO_EPOLL_FD)
+				    : NULL;
 		if (!info || watch(a, info->epoll_fd, ON_DAEMON))
 			return -SL_ESYS;
 	}
@@ -293,7 +296,9 @@ static void stop(struct admin *a)
 static int timeout_ms(struct admin *a)
 {
 	int timeout = a->is_draining || a->sides[0].n_clients || a->sides[1].n_clients ||
-		      a->accept_rest_ms > clock_mono_ms() ? TICK_MS : -1;
+				      a->accept_rest_ms > clock_mono_ms()
+			      ? TICK_MS
+			      : -1;
 
 	for (int i = 0; i < 2; i++) {
 		MHD_UNSIGNED_LONG_LONG ms;
@@ -338,8 +343,8 @@ static void on_panic(void *cls, const char *file, unsigned line, const char *rea
 {
 	const struct admin_env *env = cls;
 
-	log_write(env->log, LOG_LVL_ALERT, 0, "admin: libmicrohttpd gave up (%s:%u): %s", file, line,
-		  reason ? reason : "no reason given");
+	log_write(env->log, LOG_LVL_ALERT, 0, "admin: libmicrohttpd gave up (%s:%u): %s", file,
+		  line, reason ? reason : "no reason given");
 	abort();
 }
 

@@ -69,12 +69,13 @@ static int parse_address(struct conf *c, const struct conf_node *n, struct admin
 		return conf_error(c, n, "the socket of \"listen %.*s\" needs an absolute path",
 				  SLICE_FMT(l->text));
 	if (addr_from_unix(path, &l->addr))
-		return conf_error(c, n, "the path of \"listen %.*s\" is too long", SLICE_FMT(l->text));
+		return conf_error(c, n, "the path of \"listen %.*s\" is too long",
+				  SLICE_FMT(l->text));
 	return 0;
 }
 
-static int set_listen(struct conf *c, struct conf_block *block, void *mod, const struct conf_node *n,
-		      const struct conf_row *row)
+static int set_listen(struct conf *c, struct conf_block *block, void *mod,
+		      const struct conf_node *n, const struct conf_row *row)
 {
 	struct admin_conf *ac = mod;
 	struct admin_listen **at = &ac->listens;
@@ -94,14 +95,16 @@ static int set_listen(struct conf *c, struct conf_block *block, void *mod, const
 					  SLICE_FMT(n->args[i]),
 					  l->is_unix ? ", expected mode=0600" : "");
 		if (parse_mode(value, &l->mode))
-			return conf_error(c, n, "invalid mode \"%.*s\", expected octal digits as 0600",
+			return conf_error(c, n,
+					  "invalid mode \"%.*s\", expected octal digits as 0600",
 					  SLICE_FMT(value));
 	}
 	for (; *at; at = &(*at)->next)
 		if (addr_eq(&(*at)->addr, &l->addr))
 			return conf_error(c, n, "a duplicate listen %.*s", SLICE_FMT(l->text));
 	if (ac->n_listens == ADMIN_LISTENS_MAX)
-		return conf_error(c, n, "more than %d listen lines in \"admin\"", ADMIN_LISTENS_MAX);
+		return conf_error(c, n, "more than %d listen lines in \"admin\"",
+				  ADMIN_LISTENS_MAX);
 	*at = l;
 	ac->n_listens++;
 	return 0;
@@ -120,14 +123,27 @@ static int set_token_file(struct conf *c, struct conf_block *block, void *mod,
 }
 
 static const struct conf_row rows[] = {
-	{.name = "admin", .contexts = CTX_MAIN, .type = CONF_BLOCK, .block_ctx = CTX_ADMIN,
+	{.name = "admin",
+	 .contexts = CTX_MAIN,
+	 .type = CONF_BLOCK,
+	 .block_ctx = CTX_ADMIN,
 	 .help = "Metrics, API and dashboard, in a process of their own."},
-	{.name = "listen", .contexts = CTX_ADMIN, .args_min = 1, .args_max = 2, .type = CONF_CUSTOM,
-	 .set = set_listen, .flags = CONF_MULTI,
+	{.name = "listen",
+	 .contexts = CTX_ADMIN,
+	 .args_min = 1,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .set = set_listen,
+	 .flags = CONF_MULTI,
 	 .help = "unix:/PATH [mode=0600], or ADDRESS:PORT, which needs token_file."},
-	{.name = "token_file", .contexts = CTX_ADMIN, .args_min = 1, .args_max = 1,
-	 .type = CONF_CUSTOM, .set = set_token_file,
-	 .help = "File with the token that clients over TCP send as \"Authorization: Bearer TOKEN\"."},
+	{.name = "token_file",
+	 .contexts = CTX_ADMIN,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_CUSTOM,
+	 .set = set_token_file,
+	 .help = "File with the token that clients over TCP send as \"Authorization: Bearer "
+		 "TOKEN\"."},
 };
 
 /* What may stand in a Bearer token (RFC 6750 2.1). */
@@ -137,8 +153,8 @@ static bool is_token_char(char ch)
 	       (ch && strchr("-._~+/=", ch));
 }
 
-/* The content of the file into BUF, never more than SIZE bytes; its length, or a negative code after
- * conf_error(). */
+/* The content of the file into BUF, never more than SIZE bytes; its length, or a negative code
+ * after conf_error(). */
 static ssize_t read_token(struct conf *c, const struct admin_conf *ac, char *buf, size_t size)
 {
 	const char *path = conf_path(c, ac->token_file);
@@ -165,10 +181,11 @@ static ssize_t read_token(struct conf *c, const struct admin_conf *ac, char *buf
 	}
 	r = (ssize_t)n;
 	if (st.st_mode & (S_IROTH | S_IWOTH | S_IWGRP))
-		conf_warn(c, ac->token_node,
-			  "token_file \"%s\" has mode %04o: others than its owner can read or change "
-			  "the token, 0600 is meant",
-			  path, (unsigned)(st.st_mode & 07777));
+		conf_warn(
+			c, ac->token_node,
+			"token_file \"%s\" has mode %04o: others than its owner can read or change "
+			"the token, 0600 is meant",
+			path, (unsigned)(st.st_mode & 07777));
 out:
 	if (fd >= 0)
 		close(fd);
@@ -194,14 +211,17 @@ static int load_token(struct conf *c, struct admin_conf *ac)
 			       SLICE_FMT(ac->token_file), ADMIN_TOKEN_MAX);
 	for (ssize_t i = 0; !r && i < n; i++)
 		if (!is_token_char(buf[i]))
-			r = conf_error(c, ac->token_node,
-				       "token_file \"%.*s\" must hold one token of letters, digits and "
-				       "-._~+/=, but byte %zd is something else",
-				       SLICE_FMT(ac->token_file), i + 1);
+			r = conf_error(
+				c, ac->token_node,
+				"token_file \"%.*s\" must hold one token of letters, digits and "
+				"-._~+/=, but byte %zd is something else",
+				SLICE_FMT(ac->token_file), i + 1);
 	if (!r) {
 		if (n < 16)
-			conf_warn(c, ac->token_node, "the token in \"%.*s\" is short: 16 bytes or more "
-				  "are meant", SLICE_FMT(ac->token_file));
+			conf_warn(c, ac->token_node,
+				  "the token in \"%.*s\" is short: 16 bytes or more "
+				  "are meant",
+				  SLICE_FMT(ac->token_file));
 		ac->token = arena_zalloc(&c->arena, ADMIN_TOKEN_MAX);
 		memcpy(ac->token, buf, (size_t)n);
 		ac->token_len = (size_t)n;
@@ -233,7 +253,8 @@ static int finish(struct conf *c, struct conf_block *b, void *mod)
 					  SLICE_FMT(l->text));
 		if (!is_loopback(&l->addr))
 			conf_warn(c, l->node,
-				  "listen %.*s is reachable from other machines, and the token crosses "
+				  "listen %.*s is reachable from other machines, and the token "
+				  "crosses "
 				  "the network unencrypted",
 				  SLICE_FMT(l->text));
 	}

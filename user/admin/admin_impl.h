@@ -10,11 +10,12 @@
 #include "admin/admin.h"
 
 enum {
-	ADMIN_BODY_MAX = 65536,		/* of a request, kept */
-	ADMIN_SWALLOW_MAX = 1 << 20,	/* and read, before the connection is dropped without an answer */
+	ADMIN_BODY_MAX = 65536, /* of a request, kept */
+	ADMIN_SWALLOW_MAX =
+		1 << 20, /* and read, before the connection is dropped without an answer */
 	ADMIN_WAITS_MAX = 64,
-	ADMIN_TOP_MAX = 1000,		/* sources in one answer */
-	ADMIN_BANS_MAX = 10000,		/* bans in one answer */
+	ADMIN_TOP_MAX = 1000,	/* sources in one answer */
+	ADMIN_BANS_MAX = 10000, /* bans in one answer */
 };
 
 struct admin;
@@ -22,18 +23,19 @@ struct request;
 
 /* A connection. */
 struct admin_client {
-	struct admin_client *next, **at;	/* *at points to this one */
+	struct admin_client *next, **at; /* *at points to this one */
 	struct admin_side *side;
 	int fd;
-	uint64_t since_ms;	/* connected, or its last answer ended */
-	bool is_waiting;	/* for the master */
+	uint64_t since_ms; /* connected, or its last answer ended */
+	bool is_waiting;   /* for the master */
 	char who[ADDR_TEXT_MAX];
 };
 
-/* Unix and TCP connections have a daemon each, so that a flood over TCP leaves the socket usable. */
+/* Unix and TCP connections have a daemon each, so that a flood over TCP leaves the socket usable.
+ */
 struct admin_side {
 	struct admin *admin;
-	struct MHD_Daemon *daemon;	/* NULL: there is no such listener */
+	struct MHD_Daemon *daemon; /* NULL: there is no such listener */
 	bool is_unix;
 	unsigned n_clients;
 	struct admin_client *clients;
@@ -41,7 +43,7 @@ struct admin_side {
 
 /* A request whose answer the master has to give. */
 struct admin_wait {
-	uint32_t id;			/* 0: free */
+	uint32_t id; /* 0: free */
 	struct request *rq;
 	uint64_t deadline_ms;
 };
@@ -52,13 +54,13 @@ struct admin {
 	struct admin_side sides[2];
 	struct admin_wait waits[ADMIN_WAITS_MAX];
 	int epoll_fd, signal_fd;
-	bool *armed;			/* by listener: accepts now */
+	bool *armed; /* by listener: accepts now */
 	uint32_t last_id;
-	unsigned n_requests;		/* begun and not completed */
+	unsigned n_requests; /* begun and not completed */
 	bool is_draining, is_over;
-	bool is_cut;			/* the channel is closed */
+	bool is_cut; /* the channel is closed */
 	uint64_t drain_deadline_ms, accept_rest_ms, auth_logged_ms;
-	uint64_t n_answers[6];		/* by status class */
+	uint64_t n_answers[6]; /* by status class */
 	uint64_t n_auth_failures, n_host_failures;
 };
 
@@ -70,18 +72,18 @@ struct request {
 	struct admin_client *client;
 	struct MHD_Connection *conn;
 	const char *method, *path;
-	const char *rest;		/* of the path behind a route's prefix */
+	const char *rest; /* of the path behind a route's prefix */
 	char *body;
 	size_t body_len, body_room, n_seen;
 	admin_answer_fn answer;
-	bool is_waiting, is_replied, is_gone;	/* is_gone: the master closed the channel */
+	bool is_waiting, is_replied, is_gone; /* is_gone: the master closed the channel */
 	struct msg asked, reply;
 };
 
 /* ---- admin.c ---- */
 
-/* Sends M to the master and suspends the request; ANSWER is called with the reply, or without one after
- * TIMEOUT_MS. Answers itself when the master cannot be asked. */
+/* Sends M to the master and suspends the request; ANSWER is called with the reply, or without one
+ * after TIMEOUT_MS. Answers itself when the master cannot be asked. */
 enum MHD_Result admin_ask(struct request *rq, const struct msg *m, uint32_t timeout_ms,
 			  admin_answer_fn answer);
 
@@ -90,17 +92,19 @@ enum MHD_Result admin_ask(struct request *rq, const struct msg *m, uint32_t time
 /* NULL when libmicrohttpd refuses. */
 struct MHD_Daemon *serve_start(struct admin_side *side);
 /* TEXT is on the heap and taken, also on failure; NULL: out of memory. */
-enum MHD_Result serve_text(struct request *rq, unsigned status, const char *type, char *text, size_t n);
+enum MHD_Result serve_text(struct request *rq, unsigned status, const char *type, char *text,
+			   size_t n);
 /* J's reference is taken; NULL: out of memory. */
 enum MHD_Result serve_json(struct request *rq, unsigned status, json_t *j);
 enum MHD_Result serve_empty(struct request *rq, unsigned status);
-enum MHD_Result serve_error(struct request *rq, unsigned status, const char *code, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+enum MHD_Result serve_error(struct request *rq, unsigned status, const char *code, const char *fmt,
+			    ...) __attribute__((format(printf, 4, 5)));
 /* For an answer with headers of its own; RESPONSE is taken, TYPE may be NULL. */
 enum MHD_Result serve_response(struct request *rq, unsigned status, struct MHD_Response *response,
 			       const char *type);
 /* The argument NAME of the query as a number from 1 to MAX: 0, or -SL_EINVAL; DEFLT when absent. */
-int serve_query_num(struct request *rq, const char *name, uint64_t deflt, uint64_t max, uint64_t *out);
+int serve_query_num(struct request *rq, const char *name, uint64_t deflt, uint64_t max,
+		    uint64_t *out);
 
 /* ---- auth.c: who may ask ---- */
 
@@ -111,12 +115,12 @@ unsigned auth_check(struct request *rq, bool is_open, const char **code, const c
 
 struct view_peer {
 	struct balance_peer peer;
-	const char *state;		/* "up", "failed", "full", "down", "gone" */
+	const char *state; /* "up", "failed", "full", "down", "gone" */
 };
 
 struct view_group {
 	const struct upstream_conf *conf;
-	char name[BALANCE_NAME_MAX + 16];	/* unique among the groups, valid UTF-8 */
+	char name[BALANCE_NAME_MAX + 16]; /* unique among the groups, valid UTF-8 */
 	uint32_t n_servers, n_peers;
 	struct balance_server *servers;
 	struct view_peer *peers;
@@ -130,8 +134,8 @@ bool view_worker_runs(const struct stats_worker *w);
 /* The sum over the workers, those that have ended too, of the counter at OFFSET in struct
  * stats_worker; of a gauge over those that run. */
 uint64_t view_sum(const struct stats *s, size_t offset, bool is_gauge);
-/* A consistent copy of the bans in force, on the heap, newest first; *n of them, *n_in_kernel in the
- * kernel too. NULL with *n 0 when there are none or memory is short. */
+/* A consistent copy of the bans in force, on the heap, newest first; *n of them, *n_in_kernel in
+ * the kernel too. NULL with *n 0 when there are none or memory is short. */
 struct ban_entry *view_bans_new(const struct ban_table *t, size_t *n, size_t *n_in_kernel);
 
 struct view_process {

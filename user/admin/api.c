@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the JSON resources under /api/v1 that only read: status, upstreams, sources. docs/admin.md is
- * the reference. */
+/* Owns the JSON resources under /api/v1 that only read: status, upstreams, sources. docs/admin.md
+ * is the reference. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,17 +12,62 @@
 
 /* ---- status ---- */
 
-static json_int_t sum(const struct request *rq, size_t offset)
-{
-	return (json_int_t)view_sum(rq->admin->env->stats, offset, false);
-}
-
-static json_int_t gauge(const struct request *rq, size_t offset)
-{
-	return (json_int_t)view_sum(rq->admin->env->stats, offset, true);
-}
-
 #define AT(field) offsetof(struct stats_worker, field)
+
+/* What workers count, as members of members. */
+static const struct counter {
+	const char *group, *key;
+	size_t offset;
+	bool is_gauge;
+} counters[] = {
+	{"connections", "active", AT(conns_active), true},
+	{"connections", "idle", AT(conns_idle), true},
+	{"connections", "accepted", AT(conns_accepted), false},
+	{"connections", "refused_banned", AT(conns_refused_banned), false},
+	{"connections", "refused_full", AT(conns_refused_full), false},
+	{"requests", "active", AT(requests_active), true},
+	{"requests", "total", AT(requests), false},
+	{"requests", "malformed", AT(bad_requests), false},
+	{"requests", "cancelled", AT(client_cancelled), false},
+	{"requests", "unanswered", AT(responses[0]), false},
+	{"responses", "1xx", AT(responses[1]), false},
+	{"responses", "2xx", AT(responses[2]), false},
+	{"responses", "3xx", AT(responses[3]), false},
+	{"responses", "4xx", AT(responses[4]), false},
+	{"responses", "5xx", AT(responses[5]), false},
+	{"bytes", "in", AT(bytes_in), false},
+	{"bytes", "out", AT(bytes_out), false},
+	{"tls", "handshakes", AT(tls_handshakes), false},
+	{"tls", "resumed", AT(tls_resumed), false},
+	{"tls", "failed", AT(tls_failed), false},
+	{"limit_req", "delayed", AT(limit_req_delayed), false},
+	{"limit_req", "rejected", AT(limit_req_rejected), false},
+	{"limit_req", "dry_run", AT(limit_req_dry_run), false},
+	{"upstream", "tries", AT(upstream_tries), false},
+	{"upstream", "retries", AT(upstream_retries), false},
+	{"upstream", "connects", AT(upstream_connects), false},
+	{"upstream", "failures", AT(upstream_failures), false},
+	{"upstream", "cut", AT(upstream_cut), false},
+	{"upstream", "connections_idle", AT(upstream_conns_idle), true},
+	{"bans", "requested", AT(bans_requested), false},
+};
+
+#undef AT
+
+static void put_counters(json_t *j, const struct stats *s)
+{
+	for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
+		const struct counter *c = &counters[i];
+		json_t *group = json_object_get(j, c->group);
+
+		if (!group) {
+			group = json_object();
+			json_object_set_new(j, c->group, group);
+		}
+		json_object_set_new(group, c->key,
+				    json_integer((json_int_t)view_sum(s, c->offset, c->is_gauge)));
+	}
+}
 
 static json_t *workers_json(const struct stats *s)
 {
@@ -36,53 +81,15 @@ static json_t *workers_json(const struct stats *s)
 			continue;
 		view_process(w->pid, &p);
 		json_array_append_new(
-			list, json_pack("{s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:f}", "slot", i, "pid",
-					(int)w->pid, "generation", (int)w->generation,
+			list, json_pack("{s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:f}", "slot", i,
+					"pid", (int)w->pid, "generation", (int)w->generation,
 					"connections_active", (json_int_t)w->conns_active,
-					"connections_idle", (json_int_t)w->conns_idle, "requests_active",
-					(json_int_t)w->requests_active, "requests",
-					(json_int_t)w->requests, "memory_bytes", (json_int_t)p.rss_bytes,
-					"cpu_s", p.cpu_s));
+					"connections_idle", (json_int_t)w->conns_idle,
+					"requests_active", (json_int_t)w->requests_active,
+					"requests", (json_int_t)w->requests, "memory_bytes",
+					(json_int_t)p.rss_bytes, "cpu_s", p.cpu_s));
 	}
 	return list;
-}
-
-static json_t *traffic_json(const struct request *rq)
-{
-	json_t *j = json_pack("{s:{s:I, s:I, s:I, s:I, s:I}, s:{s:I, s:I, s:I, s:I, s:I}}",
-			      "connections",
-			      "active", gauge(rq, AT(conns_active)), "idle", gauge(rq, AT(conns_idle)),
-			      "accepted", sum(rq, AT(conns_accepted)),
-			      "refused_banned", sum(rq, AT(conns_refused_banned)),
-			      "refused_full", sum(rq, AT(conns_refused_full)),
-			      "requests",
-			      "active", gauge(rq, AT(requests_active)), "total", sum(rq, AT(requests)),
-			      "malformed", sum(rq, AT(bad_requests)),
-			      "cancelled", sum(rq, AT(client_cancelled)),
-			      "unanswered", sum(rq, AT(responses[0])));
-
-	json_object_set_new(j, "responses",
-			    json_pack("{s:I, s:I, s:I, s:I, s:I}", "1xx", sum(rq, AT(responses[1])),
-				      "2xx", sum(rq, AT(responses[2])), "3xx", sum(rq, AT(responses[3])),
-				      "4xx", sum(rq, AT(responses[4])), "5xx", sum(rq, AT(responses[5]))));
-	json_object_set_new(j, "bytes", json_pack("{s:I, s:I}", "in", sum(rq, AT(bytes_in)), "out",
-						  sum(rq, AT(bytes_out))));
-	json_object_set_new(j, "tls",
-			    json_pack("{s:I, s:I, s:I}", "handshakes", sum(rq, AT(tls_handshakes)),
-				      "resumed", sum(rq, AT(tls_resumed)), "failed",
-				      sum(rq, AT(tls_failed))));
-	json_object_set_new(j, "limit_req",
-			    json_pack("{s:I, s:I, s:I}", "delayed", sum(rq, AT(limit_req_delayed)),
-				      "rejected", sum(rq, AT(limit_req_rejected)), "dry_run",
-				      sum(rq, AT(limit_req_dry_run))));
-	json_object_set_new(j, "upstream",
-			    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "tries",
-				      sum(rq, AT(upstream_tries)), "retries",
-				      sum(rq, AT(upstream_retries)), "connects",
-				      sum(rq, AT(upstream_connects)), "failures",
-				      sum(rq, AT(upstream_failures)), "cut", sum(rq, AT(upstream_cut)),
-				      "connections_idle", gauge(rq, AT(upstream_conns_idle))));
-	return j;
 }
 
 static json_t *zones_json(const struct admin *a)
@@ -95,9 +102,10 @@ static json_t *zones_json(const struct admin *a)
 		if (!z->zone)
 			continue;
 		limit_zone_usage(z->zone, &used, &room);
-		json_array_append_new(list, json_pack("{s:o, s:I, s:I}", "name", api_json_slice(z->name),
-						      "entries", (json_int_t)used, "entries_max",
-						      (json_int_t)room));
+		json_array_append_new(list,
+				      json_pack("{s:o, s:I, s:I}", "name", api_json_slice(z->name),
+						"entries", (json_int_t)used, "entries_max",
+						(json_int_t)room));
 	}
 	return list;
 }
@@ -114,7 +122,8 @@ static json_t *guard_json(const struct admin *a)
 		return json_pack("{s:b, s:s}", "on", 0, "reason", off);
 	memcpy(text, a->env->stats->guard_mode, sizeof a->env->stats->guard_mode);
 	text[sizeof a->env->stats->guard_mode - 1] = 0;
-	j = json_pack("{s:b, s:o}", "on", a->env->stats->guard_on != 0, "mode", api_json_text(text));
+	j = json_pack("{s:b, s:o}", "on", a->env->stats->guard_on != 0, "mode",
+		      api_json_text(text));
 	if (guard_maps_get_settings(a->env->guard, &set) == 0)
 		json_object_set_new(j, "dry_run", json_boolean(set.dry_run));
 	if (guard_stats_totals(a->env->guard, totals))
@@ -122,44 +131,46 @@ static json_t *guard_json(const struct admin *a)
 	verdicts = json_object();
 	for (int i = 0; i < GUARD_N_TOTALS; i++)
 		json_object_set_new(verdicts, guard_stats_total_name((enum guard_total_index)i),
-				    json_pack("{s:I, s:I}", "packets", (json_int_t)totals[i].packets,
-					      "bytes", (json_int_t)totals[i].bytes));
+				    json_pack("{s:I, s:I}", "packets",
+					      (json_int_t)totals[i].packets, "bytes",
+					      (json_int_t)totals[i].bytes));
 	json_object_set_new(j, "totals", verdicts);
 	return j;
+}
+
+static json_t *bans_json(const struct admin *a)
+{
+	size_t n, n_in_kernel;
+
+	free(view_bans_new(a->env->bans, &n, &n_in_kernel));
+	return json_pack("{s:I, s:I, s:I}", "active", (json_int_t)n, "in_kernel",
+			 (json_int_t)n_in_kernel, "max", (json_int_t)BAN_TABLE_ROOM);
 }
 
 enum MHD_Result api_status(struct request *rq)
 {
 	const struct admin *a = rq->admin;
 	const struct stats *s = a->env->stats;
-	uint64_t now_ms = clock_wall_ms();
-	size_t n_bans, n_in_kernel;
-	json_t *j;
+	uint64_t now_ms = clock_wall_ms(), started_ms = s->started_wall_ms;
+	uint64_t up_s = now_ms > started_ms ? (now_ms - started_ms) / 1000 : 0;
+	json_t *j =
+		json_pack("{s:o, s:i, s:i, s:o, s:I, s:I}", "version",
+			  api_json_text(a->env->version), "master_pid", (int)s->master_pid,
+			  "admin_pid", (int)getpid(), "started", api_json_time(started_ms),
+			  "uptime_s", (json_int_t)up_s, "generation", (json_int_t)s->generation);
 
-	free(view_bans_new(a->env->bans, &n_bans, &n_in_kernel));
-	j = json_pack("{s:o, s:i, s:i, s:o, s:I, s:I}", "version", api_json_text(a->env->version),
-		      "master_pid", (int)s->master_pid, "admin_pid", (int)getpid(), "started",
-		      api_json_time(s->started_wall_ms), "uptime_s",
-		      (json_int_t)(now_ms > s->started_wall_ms ? (now_ms - s->started_wall_ms) / 1000
-							       : 0),
-		      "generation", (json_int_t)s->generation);
 	json_object_set_new(j, "reloads",
 			    json_pack("{s:I, s:I, s:o}", "done", (json_int_t)s->n_reloads, "failed",
 				      (json_int_t)s->n_reload_failures, "last",
 				      api_json_time(s->reloaded_wall_ms)));
 	json_object_set_new(j, "worker_deaths", json_integer(s->n_worker_deaths));
 	json_object_set_new(j, "workers", workers_json(s));
-	json_object_update_new(j, traffic_json(rq));
-	json_object_set_new(j, "bans",
-			    json_pack("{s:I, s:I, s:I, s:I}", "active", (json_int_t)n_bans, "in_kernel",
-				      (json_int_t)n_in_kernel, "max", (json_int_t)BAN_TABLE_ROOM,
-				      "requested", sum(rq, AT(bans_requested))));
+	json_object_set_new(j, "bans", bans_json(a));
+	put_counters(j, s);
 	json_object_set_new(j, "limit_zones", zones_json(a));
 	json_object_set_new(j, "guard", guard_json(a));
 	return serve_json(rq, 200, j);
 }
-
-#undef AT
 
 /* ---- upstreams ---- */
 
@@ -171,15 +182,16 @@ static json_t *peer_json(const struct view_peer *v)
 
 	for (int i = 1; i < 6; i++)
 		n_answers += p->n_status[i];
-	j = json_pack("{s:o, s:s, s:o, s:I, s:I, s:I, s:I}", "address", api_json_text(p->text), "state",
-		      v->state, "unavailable_since", api_json_time(p->unavailable_since_ms),
-		      "requests_active", (json_int_t)p->conns, "requests", (json_int_t)p->n_requests,
-		      "failures", (json_int_t)p->n_failures, "recent_failures", (json_int_t)p->fails);
-	json_object_set_new(j, "responses",
-			    json_pack("{s:I, s:I, s:I, s:I, s:I}", "1xx", (json_int_t)p->n_status[1],
-				      "2xx", (json_int_t)p->n_status[2], "3xx",
-				      (json_int_t)p->n_status[3], "4xx", (json_int_t)p->n_status[4],
-				      "5xx", (json_int_t)p->n_status[5]));
+	j = json_pack("{s:o, s:s, s:o, s:I, s:I, s:I, s:I}", "address", api_json_text(p->text),
+		      "state", v->state, "unavailable_since",
+		      api_json_time(p->unavailable_since_ms), "requests_active",
+		      (json_int_t)p->conns, "requests", (json_int_t)p->n_requests, "failures",
+		      (json_int_t)p->n_failures, "recent_failures", (json_int_t)p->fails);
+	json_object_set_new(
+		j, "responses",
+		json_pack("{s:I, s:I, s:I, s:I, s:I}", "1xx", (json_int_t)p->n_status[1], "2xx",
+			  (json_int_t)p->n_status[2], "3xx", (json_int_t)p->n_status[3], "4xx",
+			  (json_int_t)p->n_status[4], "5xx", (json_int_t)p->n_status[5]));
 	json_object_set_new(j, "response_ms_mean",
 			    n_answers ? json_real((double)p->response_ms_total / (double)n_answers)
 				      : json_null());
@@ -189,8 +201,10 @@ static json_t *peer_json(const struct view_peer *v)
 static json_t *server_json(const struct view_group *v, uint32_t i)
 {
 	static const char *const resolve[] = {
-		[BALANCE_FIXED] = "fixed", [BALANCE_PENDING] = "pending",
-		[BALANCE_RESOLVED] = "resolved", [BALANCE_FAILED] = "failed",
+		[BALANCE_FIXED] = "fixed",
+		[BALANCE_PENDING] = "pending",
+		[BALANCE_RESOLVED] = "resolved",
+		[BALANCE_FAILED] = "failed",
 	};
 	const struct balance_server *s = &v->servers[i];
 	json_t *peers = json_array(), *j;
@@ -201,9 +215,10 @@ static json_t *server_json(const struct view_group *v, uint32_t i)
 	j = json_pack("{s:o, s:i, s:I, s:I, s:I, s:I, s:b, s:b, s:s, s:o}", "host",
 		      api_json_text(s->host), "port", (int)s->port, "weight", (json_int_t)s->weight,
 		      "max_fails", (json_int_t)s->max_fails, "fail_timeout_s",
-		      (json_int_t)s->fail_timeout_s, "max_conns", (json_int_t)s->max_conns, "backup",
-		      (int)s->backup, "down", (int)s->down, "resolve",
-		      s->resolve <= BALANCE_FAILED ? resolve[s->resolve] : "unknown", "peers", peers);
+		      (json_int_t)s->fail_timeout_s, "max_conns", (json_int_t)s->max_conns,
+		      "backup", (int)s->backup, "down", (int)s->down, "resolve",
+		      s->resolve <= BALANCE_FAILED ? resolve[s->resolve] : "unknown", "peers",
+		      peers);
 	if (s->resolve != BALANCE_FIXED)
 		json_object_set_new(j, "resolved", api_json_time(s->resolved_wall_ms));
 	if (s->resolve_error[0])
@@ -251,8 +266,8 @@ static json_t *source_json(const struct admin *a, const struct guard_source_entr
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "address", text, "packets",
 			 (json_int_t)c->packets, "bytes", (json_int_t)c->bytes, "syns",
 			 (json_int_t)c->syns, "drops", (json_int_t)c->drops, "first_seen",
-			 seen_json(c->first_seen_ns), "last_seen", seen_json(c->last_seen_ns), "banned",
-			 (int)api_json_ban_find(a, e->addr.family, e->addr.bytes, &ban));
+			 seen_json(c->first_seen_ns), "last_seen", seen_json(c->last_seen_ns),
+			 "banned", (int)api_json_ban_find(a, e->addr.family, e->addr.bytes, &ban));
 }
 
 enum MHD_Result api_sources(struct request *rq)

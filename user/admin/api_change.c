@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the resources of the API that change something: bans and reload. They check what was asked for
- * and hand it to the master, which decides; nothing is changed here. */
+/* Owns the resources of the API that change something: bans and reload. They check what was asked
+ * for and hand it to the master, which decides; nothing is changed here. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,7 +16,7 @@ static enum MHD_Result refused(struct request *rq, const char *what, const struc
 	static const struct {
 		int result;
 		unsigned status;
-		const char *code, *text;	/* text: when the master gave none */
+		const char *code, *text; /* text: when the master gave none */
 	} rows[] = {
 		{-SL_EINVAL, 400, "bad_request", "the master refuses it as malformed"},
 		{-SL_ENOTFOUND, 404, "not_found", "that address is not banned"},
@@ -26,13 +26,17 @@ static enum MHD_Result refused(struct request *rq, const char *what, const struc
 	};
 
 	if (!reply && rq->is_gone)
-		return serve_error(rq, 503, "master_gone",
-				   "the master closed the connection: whether the %s took effect is not "
-				   "known", what);
+		return serve_error(
+			rq, 503, "master_gone",
+			"the master closed the connection: whether the %s took effect is not "
+			"known",
+			what);
 	if (!reply)
-		return serve_error(rq, 504, "timeout",
-				   "the master did not answer in time: whether the %s took effect is not "
-				   "known", what);
+		return serve_error(
+			rq, 504, "timeout",
+			"the master did not answer in time: whether the %s took effect is not "
+			"known",
+			what);
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
 		if (reply->result == rows[i].result)
 			return serve_error(rq, rows[i].status, rows[i].code, "%s",
@@ -65,10 +69,11 @@ static int parse_address(const char *text, struct msg_ban *out, char printed[sta
 
 static enum MHD_Result bad_address(struct request *rq, const char *text)
 {
-	return serve_error(rq, 400, "bad_request",
-			   "\"%.100s\" is not an IP address%s", text,
-			   strchr(text, '/') ? " (whole networks are denied in the xdp block of the "
-					       "configuration)" : "");
+	return serve_error(rq, 400, "bad_request", "\"%.100s\" is not an IP address%s", text,
+			   strchr(text, '/')
+				   ? " (whole networks are denied in the xdp block of the "
+				     "configuration)"
+				   : "");
 }
 
 /* ---- bans: list, get ---- */
@@ -81,15 +86,16 @@ enum MHD_Result api_bans_list(struct request *rq)
 	uint64_t limit;
 
 	if (serve_query_num(rq, "limit", 1000, ADMIN_BANS_MAX, &limit))
-		return serve_error(rq, 400, "bad_request", "\"limit\" must be a number from 1 to %d",
-				   ADMIN_BANS_MAX);
+		return serve_error(rq, 400, "bad_request",
+				   "\"limit\" must be a number from 1 to %d", ADMIN_BANS_MAX);
 	bans = view_bans_new(rq->admin->env->bans, &n, &n_in_kernel);
 	list = json_array();
 	for (size_t i = 0; i < n && i < limit; i++)
 		json_array_append_new(list, api_json_ban(rq->admin, &bans[i]));
 	free(bans);
-	return serve_json(rq, 200, json_pack("{s:I, s:I, s:o}", "total", (json_int_t)n, "in_kernel",
-					     (json_int_t)n_in_kernel, "bans", list));
+	return serve_json(rq, 200,
+			  json_pack("{s:I, s:I, s:o}", "total", (json_int_t)n, "in_kernel",
+				    (json_int_t)n_in_kernel, "bans", list));
 }
 
 enum MHD_Result api_bans_get(struct request *rq)
@@ -115,7 +121,7 @@ static const char *check_members(const json_t *j)
 
 	if (!json_is_object(j))
 		return "the body must be an object {\"address\", \"for\", \"reason\"}";
-	json_object_foreach((json_t *)(uintptr_t)j, key, value) {
+	json_object_foreach ((json_t *)(uintptr_t)j, key, value) {
 		if (strcmp(key, "address") && strcmp(key, "for") && strcmp(key, "reason"))
 			return "the members of a ban are \"address\", \"for\" and \"reason\"";
 		if (!json_is_string(value))
@@ -135,7 +141,8 @@ static const char *parse_for(const char *text, uint64_t *for_ms)
 	if (strcmp(text, "forever") == 0)
 		return NULL;
 	if (conf_parse_msec(slice_cstr(text), &ms) || ms <= 0 || (uint64_t)ms > BAN_FOR_MAX_MS)
-		return "\"for\" must be a time as 30s, 10m, 1h30m or 7d, at most 10 years, or \"forever\"";
+		return "\"for\" must be a time as 30s, 10m, 1h30m or 7d, at most 10 years, or "
+		       "\"forever\"";
 	*for_ms = (uint64_t)ms;
 	return NULL;
 }
@@ -156,8 +163,8 @@ _Static_assert(sizeof((struct msg_ban *)0)->reason == BAN_REASON_MAX, "copied as
 
 static json_t *asked_json(const struct msg_ban *b, const char *printed)
 {
-	return json_pack("{s:s, s:o, s:b, s:o}", "address", printed, "reason", api_json_text(b->reason),
-			 "manual", 1, "left_s",
+	return json_pack("{s:s, s:o, s:b, s:o}", "address", printed, "reason",
+			 api_json_text(b->reason), "manual", 1, "left_s",
 			 b->for_ms ? json_integer((json_int_t)(b->for_ms / 1000)) : json_null());
 }
 
@@ -199,7 +206,8 @@ enum MHD_Result api_bans_add(struct request *rq)
 	char printed[ADDR_TEXT_MAX];
 	const char *wrong, *address;
 	json_error_t error;
-	json_t *j = json_loadb(rq->body ? rq->body : "", rq->body_len, JSON_REJECT_DUPLICATES, &error);
+	json_t *j =
+		json_loadb(rq->body ? rq->body : "", rq->body_len, JSON_REJECT_DUPLICATES, &error);
 	enum MHD_Result r;
 
 	if (!j)

@@ -63,8 +63,8 @@ json_t *api_json_ban(const struct admin *a, const struct ban_entry *e)
 		      (int)(e->in_kernel != 0));
 	if (e->in_kernel && a->env->guard && guard_deny_get(a->env->guard, &addr, &deny) == 0)
 		json_object_set_new(j, "dropped",
-				    json_pack("{s:I, s:I}", "packets", (json_int_t)deny.packets, "bytes",
-					      (json_int_t)deny.bytes));
+				    json_pack("{s:I, s:I}", "packets", (json_int_t)deny.packets,
+					      "bytes", (json_int_t)deny.bytes));
 	return j;
 }
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Decides who may ask. A unix socket is guarded by its file mode. Over TCP a request needs the token,
- * and a Host that is an address or localhost: a web page whose own name was made to resolve to this
- * address (DNS rebinding) sends that name. Never logs what was sent as a token. */
+/* Decides who may ask. A unix socket is guarded by its file mode. Over TCP a request needs the
+ * token, and a Host that is an address or localhost: a web page whose own name was made to resolve
+ * to this address (DNS rebinding) sends that name. Never logs what was sent as a token. */
 #include "admin/admin_impl.h"
 #include "core/clock.h"
 #include "http/host.h"
 
 enum { LOG_EVERY_MS = 1000 };
 
-static enum MHD_Result count_host(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+static enum MHD_Result count_host(void *cls, enum MHD_ValueKind kind, const char *key,
+				  const char *value)
 {
 	if (strcasecmp(key, "Host") == 0)
 		++*(int *)cls;

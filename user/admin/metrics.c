@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the names and the text form of the metrics (Prometheus text format 0.0.4): one family after the
- * other, HELP and TYPE once, base units, counters with _total. docs/admin.md lists them. */
+/* Owns the names and the text form of the metrics (Prometheus text format 0.0.4): one family after
+ * the other, HELP and TYPE once, base units, counters with _total. docs/admin.md lists them. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -60,19 +60,20 @@ static const struct row {
 	{"sluice_connections_refused_total", "{reason=\"banned\"}",
 	 "Client connections closed at once: by a ban in userspace, or for want of room.", COUNTER,
 	 AT(conns_refused_banned)},
-	{"sluice_connections_refused_total", "{reason=\"full\"}", NULL, COUNTER, AT(conns_refused_full)},
+	{"sluice_connections_refused_total", "{reason=\"full\"}", NULL, COUNTER,
+	 AT(conns_refused_full)},
 	{"sluice_requests_active", "", "Requests that are under way.", GAUGE, AT(requests_active)},
 	{"sluice_requests_total", "", "Requests read.", COUNTER, AT(requests)},
-	{"sluice_responses_total", "{class=\"1xx\"}", "Responses to clients by status class.", COUNTER,
-	 AT(responses[1])},
+	{"sluice_responses_total", "{class=\"1xx\"}", "Responses to clients by status class.",
+	 COUNTER, AT(responses[1])},
 	{"sluice_responses_total", "{class=\"2xx\"}", NULL, COUNTER, AT(responses[2])},
 	{"sluice_responses_total", "{class=\"3xx\"}", NULL, COUNTER, AT(responses[3])},
 	{"sluice_responses_total", "{class=\"4xx\"}", NULL, COUNTER, AT(responses[4])},
 	{"sluice_responses_total", "{class=\"5xx\"}", NULL, COUNTER, AT(responses[5])},
 	{"sluice_requests_unanswered_total", "", "Requests that ended without a response.", COUNTER,
 	 AT(responses[0])},
-	{"sluice_requests_cancelled_total", "", "Requests whose client left before the end.", COUNTER,
-	 AT(client_cancelled)},
+	{"sluice_requests_cancelled_total", "", "Requests whose client left before the end.",
+	 COUNTER, AT(client_cancelled)},
 	{"sluice_requests_malformed_total", "", "Requests that the parser refused.", COUNTER,
 	 AT(bad_requests)},
 	{"sluice_received_bytes_total", "", "Bytes from clients.", COUNTER, AT(bytes_in)},
@@ -87,18 +88,20 @@ static const struct row {
 	 "Requests over a limit_req rate by what was done.", COUNTER, AT(limit_req_delayed)},
 	{"sluice_limit_req_total", "{verdict=\"rejected\"}", NULL, COUNTER, AT(limit_req_rejected)},
 	{"sluice_limit_req_total", "{verdict=\"dry_run\"}", NULL, COUNTER, AT(limit_req_dry_run)},
-	{"sluice_upstream_tries_total", "", "Requests sent to upstream peers, retries included.", COUNTER,
-	 AT(upstream_tries)},
+	{"sluice_upstream_tries_total", "", "Requests sent to upstream peers, retries included.",
+	 COUNTER, AT(upstream_tries)},
 	{"sluice_upstream_retries_total", "", "Tries after the first of a request.", COUNTER,
 	 AT(upstream_retries)},
 	{"sluice_upstream_connects_total", "", "New connections to upstream peers.", COUNTER,
 	 AT(upstream_connects)},
-	{"sluice_upstream_failures_total", "", "Tries that failed.", COUNTER, AT(upstream_failures)},
-	{"sluice_upstream_cut_total", "", "Answers that ended too early, after their head was sent.",
-	 COUNTER, AT(upstream_cut)},
+	{"sluice_upstream_failures_total", "", "Tries that failed.", COUNTER,
+	 AT(upstream_failures)},
+	{"sluice_upstream_cut_total", "",
+	 "Answers that ended too early, after their head was sent.", COUNTER, AT(upstream_cut)},
 	{"sluice_upstream_connections_idle", "", "Upstream connections kept for reuse.", GAUGE,
 	 AT(upstream_conns_idle)},
-	{"sluice_bans_requested_total", "", "Bans that workers asked for.", COUNTER, AT(bans_requested)},
+	{"sluice_bans_requested_total", "", "Bans that workers asked for.", COUNTER,
+	 AT(bans_requested)},
 #undef AT
 };
 
@@ -117,8 +120,8 @@ static void put_workers(FILE *f, const struct stats *s)
 	for (int i = 0; i < STATS_WORKERS_MAX; i++)
 		n += view_worker_runs(&s->worker[i]);
 	one_u64(f, "sluice_workers", GAUGE, "Worker processes, those that drain included.", n);
-	one_u64(f, "sluice_worker_deaths_total", COUNTER, "Workers that ended without being asked to.",
-		s->n_worker_deaths);
+	one_u64(f, "sluice_worker_deaths_total", COUNTER,
+		"Workers that ended without being asked to.", s->n_worker_deaths);
 }
 
 static void put_build(FILE *f, const struct admin *a)
@@ -134,7 +137,8 @@ static void put_build(FILE *f, const struct admin *a)
 	    (double)s->started_wall_ms / 1e3);
 	one_u64(f, "sluice_config_generation", GAUGE, "Number of the configuration that runs.",
 		s->generation);
-	one_u64(f, "sluice_config_reloads_total", COUNTER, "Reloads that took effect.", s->n_reloads);
+	one_u64(f, "sluice_config_reloads_total", COUNTER, "Reloads that took effect.",
+		s->n_reloads);
 	one_u64(f, "sluice_config_reload_failures_total", COUNTER,
 		"Reloads that were refused; the old configuration runs on.", s->n_reload_failures);
 	one(f, "sluice_config_reload_timestamp_seconds", GAUGE,
@@ -145,7 +149,8 @@ static void put_build(FILE *f, const struct admin *a)
 /* ---- upstreams ---- */
 
 /* An address may have several slots in a group: one sample stands for all of them. */
-static bool merge_peer(const struct view_group *v, uint32_t i, struct balance_peer *sum, bool *is_up)
+static bool merge_peer(const struct view_group *v, uint32_t i, struct balance_peer *sum,
+		       bool *is_up)
 {
 	*sum = (struct balance_peer){0};
 	*is_up = false;
@@ -233,17 +238,18 @@ static const struct peer_row {
 	void (*sample)(FILE *f, const char *name, const struct view_group *v, uint32_t i,
 		       const struct balance_peer *p, bool is_up);
 } peer_rows[] = {
-	{"sluice_upstream_peer_up", "1 when the peer gets requests, 0 when it is down, failed or full.",
-	 GAUGE, sample_up},
+	{"sluice_upstream_peer_up",
+	 "1 when the peer gets requests, 0 when it is down, failed or full.", GAUGE, sample_up},
 	{"sluice_upstream_peer_weight", "Weight of the peer as configured.", GAUGE, sample_weight},
 	{"sluice_upstream_peer_requests_active", "Requests on the peer now.", GAUGE, sample_conns},
-	{"sluice_upstream_peer_requests_total", "Requests sent to the peer.", COUNTER, sample_requests},
+	{"sluice_upstream_peer_requests_total", "Requests sent to the peer.", COUNTER,
+	 sample_requests},
 	{"sluice_upstream_peer_failures_total", "Requests to the peer that failed.", COUNTER,
 	 sample_failures},
 	{"sluice_upstream_peer_responses_total", "Responses of the peer by status class.", COUNTER,
 	 sample_responses},
-	{"sluice_upstream_peer_response_seconds_total", "Time that the peer's responses took, summed up.",
-	 COUNTER, sample_time},
+	{"sluice_upstream_peer_response_seconds_total",
+	 "Time that the peer's responses took, summed up.", COUNTER, sample_time},
 };
 
 static void put_upstreams(FILE *f, const struct admin *a)
@@ -287,8 +293,9 @@ static void put_zones(FILE *f, const struct admin *a)
 		const char *name = pass ? "sluice_limit_req_zone_entries_max"
 					: "sluice_limit_req_zone_entries";
 
-		family(f, name, GAUGE, pass ? "Keys that a limit_req zone has room for."
-					    : "Keys in a limit_req zone.");
+		family(f, name, GAUGE,
+		       pass ? "Keys that a limit_req zone has room for."
+			    : "Keys in a limit_req zone.");
 		for (const struct limit_zone_conf *z = a->env->limit_zones; z; z = z->next) {
 			if (!z->zone)
 				continue;
@@ -311,8 +318,9 @@ static void put_guard(FILE *f, const struct admin *a)
 	for (int pass = 0; pass < 2; pass++) {
 		const char *name = pass ? "sluice_guard_bytes_total" : "sluice_guard_packets_total";
 
-		family(f, name, COUNTER, pass ? "Bytes that the XDP guard saw, by verdict."
-					      : "Packets that the XDP guard saw, by verdict.");
+		family(f, name, COUNTER,
+		       pass ? "Bytes that the XDP guard saw, by verdict."
+			    : "Packets that the XDP guard saw, by verdict.");
 		for (int i = 0; i < GUARD_N_TOTALS; i++)
 			fprintf(f, "%s{verdict=\"%s\"} %" PRIu64 "\n", name,
 				guard_stats_total_name((enum guard_total_index)i),
@@ -326,8 +334,8 @@ static void put_bans(FILE *f, const struct admin *a)
 
 	free(view_bans_new(a->env->bans, &n, &n_in_kernel));
 	one_u64(f, "sluice_bans", GAUGE, "Addresses banned now.", n);
-	one_u64(f, "sluice_bans_in_kernel", GAUGE, "Addresses banned now whose packets the guard drops.",
-		n_in_kernel);
+	one_u64(f, "sluice_bans_in_kernel", GAUGE,
+		"Addresses banned now whose packets the guard drops.", n_in_kernel);
 	one_u64(f, "sluice_bans_max", GAUGE, "Bans that there is room for.", BAN_TABLE_ROOM);
 }
 
@@ -378,8 +386,10 @@ static void put_admin(FILE *f, const struct admin *a)
 		fprintf(f, "sluice_admin_responses_total{class=\"%dxx\"} %" PRIu64 "\n", i,
 			a->n_answers[i]);
 	family(f, "sluice_admin_refused_total", COUNTER,
-	       "Requests that this admin process refused: a missing or wrong token, a foreign Host.");
-	fprintf(f, "sluice_admin_refused_total{reason=\"token\"} %" PRIu64 "\n", a->n_auth_failures);
+	       "Requests that this admin process refused: a missing or wrong token, a foreign "
+	       "Host.");
+	fprintf(f, "sluice_admin_refused_total{reason=\"token\"} %" PRIu64 "\n",
+		a->n_auth_failures);
 	fprintf(f, "sluice_admin_refused_total{reason=\"host\"} %" PRIu64 "\n", a->n_host_failures);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns what is between libmicrohttpd and the endpoints: the route table, bounded bodies, and the form
- * of answers. Decides nothing about who may ask (auth.c), and holds no state of sluice. */
+/* Owns what is between libmicrohttpd and the endpoints: the route table, bounded bodies, and the
+ * form of answers. Decides nothing about who may ask (auth.c), and holds no state of sluice. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdarg.h>
@@ -13,15 +13,15 @@
 #include "core/num.h"
 
 enum {
-	CONNECTION_MEMORY = 32768,	/* request line and headers fit into it, or are refused */
+	CONNECTION_MEMORY = 32768, /* request line and headers fit into it, or are refused */
 	IDLE_TIMEOUT_S = 15,
 	ERROR_TEXT_MAX = 512,
 };
 
 struct route {
 	const char *method, *path;
-	bool is_prefix;		/* path ends with '/', and something must follow */
-	bool is_open;		/* needs no token */
+	bool is_prefix; /* path ends with '/', and something must follow */
+	bool is_open;	/* needs no token */
 	enum MHD_Result (*run)(struct request *rq);
 };
 
@@ -58,7 +58,8 @@ enum MHD_Result serve_response(struct request *rq, unsigned status, struct MHD_R
 	return r;
 }
 
-enum MHD_Result serve_text(struct request *rq, unsigned status, const char *type, char *text, size_t n)
+enum MHD_Result serve_text(struct request *rq, unsigned status, const char *type, char *text,
+			   size_t n)
 {
 	struct MHD_Response *response;
 
@@ -80,8 +81,8 @@ enum MHD_Result serve_json(struct request *rq, unsigned status, json_t *j)
 
 enum MHD_Result serve_empty(struct request *rq, unsigned status)
 {
-	return serve_response(rq, status, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT),
-			      NULL);
+	return serve_response(
+		rq, status, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
 }
 
 /* Without serve_text(), which comes here when memory is short. */
@@ -93,13 +94,15 @@ static struct MHD_Response *error_response(const char *code, const char *message
 
 	json_decref(j);
 	if (text)
-		response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+		response =
+			MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
 	if (!response)
 		free(text);
 	return response;
 }
 
-enum MHD_Result serve_error(struct request *rq, unsigned status, const char *code, const char *fmt, ...)
+enum MHD_Result serve_error(struct request *rq, unsigned status, const char *code, const char *fmt,
+			    ...)
 {
 	char message[ERROR_TEXT_MAX], clean[ERROR_TEXT_MAX];
 	struct MHD_Response *response;
@@ -114,7 +117,8 @@ enum MHD_Result serve_error(struct request *rq, unsigned status, const char *cod
 	return serve_response(rq, status, response, "application/json");
 }
 
-int serve_query_num(struct request *rq, const char *name, uint64_t deflt, uint64_t max, uint64_t *out)
+int serve_query_num(struct request *rq, const char *name, uint64_t deflt, uint64_t max,
+		    uint64_t *out)
 {
 	const char *text = MHD_lookup_connection_value(rq->conn, MHD_GET_ARGUMENT_KIND, name);
 
@@ -144,8 +148,8 @@ static bool method_matches(const struct route *route, const char *method)
 
 static enum MHD_Result refuse_method(struct request *rq)
 {
-	struct MHD_Response *response = error_response("method_not_allowed",
-						       "this resource has other methods, see Allow");
+	struct MHD_Response *response =
+		error_response("method_not_allowed", "this resource has other methods, see Allow");
 	char allow[64] = "";
 
 	for (int i = 0; i < N_ROUTES; i++) {
@@ -188,7 +192,8 @@ static enum MHD_Result dispatch(struct request *rq)
 	return route->run(rq);
 }
 
-/* What is beyond ADMIN_BODY_MAX is read, so that the client gets to read the answer, but not kept. */
+/* What is beyond ADMIN_BODY_MAX is read, so that the client gets to read the answer, but not kept.
+ */
 static enum MHD_Result take_body(struct request *rq, const char *data, size_t n)
 {
 	rq->n_seen += n;
@@ -210,8 +215,8 @@ static enum MHD_Result take_body(struct request *rq, const char *data, size_t n)
 	return MHD_YES;
 }
 
-static enum MHD_Result begin(struct admin_side *side, struct MHD_Connection *conn, const char *method,
-			     const char *path, void **con_cls)
+static enum MHD_Result begin(struct admin_side *side, struct MHD_Connection *conn,
+			     const char *method, const char *path, void **con_cls)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -336,8 +341,7 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
 	describe(client, conn);
 }
 
-static void on_log(void *cls, const char *fmt, va_list ap)
-	__attribute__((format(printf, 2, 0)));
+static void on_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
@@ -359,16 +363,14 @@ struct MHD_Daemon *serve_start(struct admin_side *side)
 	unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
 			 MHD_USE_ERROR_LOG;
 
-	/* The logger comes first, so that the other options can complain. One connection of room more
-	 * than admin.c accepts: it decides. */
-	return MHD_start_daemon(flags, 0, NULL, NULL, on_request, side,
-				MHD_OPTION_EXTERNAL_LOGGER, on_log, side,
-				MHD_OPTION_CONNECTION_LIMIT, side->admin->limits.max_clients + 1,
-				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-				MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
-				MHD_OPTION_NOTIFY_CONNECTION, on_connection, side,
-				MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-				MHD_OPTION_STRICT_FOR_CLIENT, 1,
-				MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
-				MHD_OPTION_END);
+	/* The logger comes first, so that the other options can complain. One connection of room
+	 * more than admin.c accepts: it decides. */
+	return MHD_start_daemon(
+		flags, 0, NULL, NULL, on_request, side, MHD_OPTION_EXTERNAL_LOGGER, on_log, side,
+		MHD_OPTION_CONNECTION_LIMIT, side->admin->limits.max_clients + 1,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, side, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 }

@@ -245,7 +245,8 @@ bool view_process(int pid, struct view_process *out)
 	n = fread(line, 1, sizeof line - 1, f);
 	fclose(f);
 	line[n] = 0;
-	/* The name in parentheses may hold anything; fields are counted from behind it (proc(5)). */
+	/* The name in parentheses may hold anything; fields are counted from behind it (proc(5)).
+	 */
 	at = strrchr(line, ')');
 	if (!at || sscanf(at + 1,
 			  " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d "

@@ -13,7 +13,7 @@ struct arena_block {
 	size_t bytes;
 };
 
-enum { SPARE_BYTES = 4096, SPARES_MAX = 1024, ALIGN = 16 };
+enum { SPARES_MAX = 1024, ALIGN = 16 };
 
 static struct {
 	struct arena_block *free;
@@ -24,7 +24,7 @@ static struct arena_block *block_new(size_t bytes)
 {
 	struct arena_block *b;
 
-	if (bytes == SPARE_BYTES && spares.free) {
+	if (bytes == ARENA_SMALL_BYTES && spares.free) {
 		b = spares.free;
 		spares.free = b->next;
 		spares.n--;
@@ -41,7 +41,7 @@ static struct arena_block *block_new(size_t bytes)
 
 static void block_free(struct arena_block *b)
 {
-	if (b->bytes == SPARE_BYTES && spares.n < SPARES_MAX) {
+	if (b->bytes == ARENA_SMALL_BYTES && spares.n < SPARES_MAX) {
 		b->next = spares.free;
 		spares.free = b;
 		spares.n++;

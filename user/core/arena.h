@@ -10,6 +10,10 @@
 
 struct arena_block;
 
+/* Blocks of this size are kept for reuse: a request's. A usual chat request needs 3.0 KB of it, and each
+ * open stream holds one. */
+enum { ARENA_SMALL_BYTES = 3328 };
+
 struct arena {
 	struct arena_block *head;
 	char *at, *end;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SPARES_MAX = 64 };
+enum { SPARES_MAX = 32 };
 
 static struct {
 	struct buf *free;

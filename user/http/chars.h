@@ -12,11 +12,11 @@
 enum {
 	CHARS_TOKEN = 1,	/* tchar */
 	CHARS_VALUE = 2,	/* in a field's value: HTAB, SP, VCHAR, obs-text */
-	CHARS_TARGET = 4,	/* in a request target: above SP, no DEL, no '#'; obs-text as nginx */
+	CHARS_TARGET = 4,	/* in a request target: as nginx, all above SP but DEL and '#' */
 	CHARS_HOST = 8,		/* in a registered name: unreserved and sub-delims, but no ',' */
 	CHARS_METHOD = 16,	/* A-Z '_' '-', nginx's choice out of tchar */
 	CHARS_QDTEXT = 32,	/* in a quoted-string, neither '"' nor '\' */
-	CHARS_URI = 64,		/* needs no escape in a path: what nginx's NGX_ESCAPE_URI leaves alone */
+	CHARS_URI = 64,		/* in a path without an escape: as nginx's NGX_ESCAPE_URI */
 };
 
 extern const uint8_t chars_class[256];
@@ -34,8 +34,8 @@ static inline const char *chars_skip(const char *p, const char *end, unsigned cl
 	return p;
 }
 
-/* For CHARS_VALUE and CHARS_TARGET only, 16 bytes at a time: what they leave out is a run of low bytes
- * (but HTAB), DEL, and one more. */
+/* For CHARS_VALUE and CHARS_TARGET only, 16 bytes at a time: what they leave out is a run of low
+ * bytes (but HTAB), DEL, and one more. */
 static inline const char *chars_skip_long(const char *p, const char *end, unsigned class)
 {
 #ifdef __SSE2__

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The chunked decoder: a byte-wise machine for the lines between the data, and one move for all of a
- * chunk's data that is there. Keeps no bytes of its own. */
+/* The chunked decoder: a byte-wise machine for the lines between the data, and one move for all of
+ * a chunk's data that is there. Keeps no bytes of its own. */
 #include "http/chunk.h"
 
 #include "core/err.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Chunked transfer coding (RFC 9112 7.1), decoded in place and incrementally, strictly: the size is 1 to 15
- * hexadecimal digits and nothing else, every line ends in CRLF, no white space where the grammar calls it
- * bad; extensions and trailers must be well formed, are bounded, and dropped. */
+/* Chunked transfer coding (RFC 9112 7.1), decoded in place and incrementally, strictly: the size is
+ * 1 to 15 hexadecimal digits and nothing else, every line ends in CRLF, no white space where the
+ * grammar calls it bad; extensions and trailers must be well formed, are bounded, and dropped. */
 #ifndef SL_HTTP_CHUNK_H
 #define SL_HTTP_CHUNK_H
 
@@ -23,11 +23,11 @@ struct chunk_dec {
 
 void chunk_dec_init(struct chunk_dec *d);
 
-/* Decodes BUF[0..n) in place: afterwards BUF[0..*out_n) is body data, *used bytes of the input are spent.
- * Returns 0: all input used, more to come; 1: the final chunk and its trailers are complete (input behind
- * *used is not part of the body; further calls return 1 and use nothing); -SL_EINVAL: malformed;
- * -SL_ELIMIT: extensions or trailers over the limit. Both errors are final: further calls return
- * -SL_EINVAL; *out_n is what came before the error. */
+/* Decodes BUF[0..n) in place: afterwards BUF[0..*out_n) is body data, *used bytes of the input are
+ * spent. Returns 0: all input used, more to come; 1: the final chunk and its trailers are complete
+ * (input behind *used is not part of the body; further calls return 1 and use nothing); -SL_EINVAL:
+ * malformed; -SL_ELIMIT: extensions or trailers over the limit. Both errors are final: further
+ * calls return -SL_EINVAL; *out_n is what came before the error. */
 int chunk_decode(struct chunk_dec *d, char *buf, size_t n, size_t *out_n, size_t *used);
 
 /* Writes a chunk's size line ("1f\r\n") so that it ends at END; returns its length (at most 18).

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Finds where a head ends, over as many calls as its bytes take, keeps its limits, and puts the parts
- * together: head_line.c reads the first line, head_fields.c the others. */
+/* Finds where a head ends, over as many calls as its bytes take, keeps its limits, and puts the
+ * parts together: head_line.c reads the first line, head_fields.c the others. */
 #include "http/head.h"
 
 #include "core/err.h"

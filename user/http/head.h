@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Incremental, strict parsers of HTTP/1 heads (RFC 9112): no I/O, no descriptors, no logging. The
  * caller keeps the bytes contiguous from the first byte of the head and calls again with more; the
- * state remembers how far the search for the head's end went, so that dripped bytes cost linear time. */
+ * state remembers how far the search for the head's end went, so that dripped bytes cost linear
+ * time. */
 #ifndef SL_HTTP_HEAD_H
 #define SL_HTTP_HEAD_H
 
@@ -27,8 +28,8 @@ enum http_method {
 	METHOD_UNLOCK,
 };
 
-/* Over one of them is -SL_ELIMIT, and as soon as it is certain: a line that can no longer end in time is
- * refused before its end came. With buf.n >= head_max_bytes no parser asks for more. */
+/* Over one of them is -SL_ELIMIT, and as soon as it is certain: a line that can no longer end in
+ * time is refused before its end came. With buf.n >= head_max_bytes no parser asks for more. */
 struct head_limits {
 	uint32_t line_max_bytes;	/* request line, or one field line, with its CRLF */
 	uint32_t head_max_bytes;	/* the whole head, with empty lines before it */
@@ -48,14 +49,15 @@ enum head_error {
 	HEAD_BAD_VALUE,		/* NUL or a control byte */
 	HEAD_OBS_FOLD,
 	HEAD_BAD_LENGTH,	/* malformed, repeated or conflicting Content-Length */
-	HEAD_BAD_CODING,	/* Transfer-Encoding other than one final chunked, repeated, or on HTTP/1.0 */
+	HEAD_BAD_CODING,	/* Transfer-Encoding without one final chunked, repeated, or on
+				 * HTTP/1.0 */
 	HEAD_BOTH_LENGTHS,	/* Content-Length and Transfer-Encoding */
 	HEAD_BAD_HOST,		/* missing on 1.1, repeated, malformed */
 	HEAD_LINE_TOO_LONG,	/* request or status line: 414 */
-	HEAD_FIELD_TOO_LONG,	/* a field line, or too many, or all together: 400 "Request Header Or
-				 * Cookie Too Large", as nginx */
-	HEAD_CODING_UNSUPPORTED, /* well-formed codings before a final chunked, as "gzip, chunked": 501.
-				  * Without that final chunked it is HEAD_BAD_CODING (RFC 9112 6.3) */
+	HEAD_FIELD_TOO_LONG,	/* a field line, or too many, or all together: 400 "Request
+				 * Header Or Cookie Too Large", as nginx */
+	HEAD_CODING_UNSUPPORTED, /* well-formed codings before a final chunked: 501. Without that
+				  * final chunked it is HEAD_BAD_CODING (RFC 9112 6.3) */
 };
 
 /* A static text, for the log. */
@@ -68,11 +70,12 @@ enum body_kind {
 	BODY_UNTIL_CLOSE,	/* responses only */
 };
 
-/* Search state; zero it for a new head. Offsets count from the head's first byte, behind empty lines. */
+/* Search state; zero it for a new head. Offsets count from the head's first byte, behind empty
+ * lines. */
 struct head_scan {
 	uint32_t seen;		/* bytes already searched */
-	uint32_t skip;		/* empty lines (CRLF) before a request line, at most 2 (RFC 9112 2.2) */
-	uint32_t first_bytes;	/* the first line with its CRLF; 0 until it is complete and checked */
+	uint32_t skip;		/* CRLFs before a request line, at most 2 (RFC 9112 2.2) */
+	uint32_t first_bytes;	/* first line with its CRLF; 0 until it is complete and checked */
 	uint32_t line;		/* where the current line begins */
 	uint32_t n_fields;	/* complete field lines */
 };
@@ -81,21 +84,23 @@ struct req_head {
 	enum http_method method;
 	struct slice method_text;
 	struct slice target;		/* as sent */
-	struct slice path;		/* raw path with query, of origin-form or absolute-form (there with
-					 * the '/' that a client may leave out); "*" for OPTIONS * and for
-					 * OPTIONS of an absolute-form without path; empty for CONNECT */
+	struct slice path;		/* raw path with query, of origin-form or absolute-form
+					 * (there with the '/' that a client may leave out); "*"
+					 * for OPTIONS * and for OPTIONS of an absolute-form
+					 * without path; empty for CONNECT */
 	struct slice authority;		/* of absolute-form or CONNECT; empty otherwise */
 	struct slice scheme;		/* of absolute-form; empty otherwise */
 	uint8_t minor;			/* HTTP/1.MINOR, 0 or 1 (higher counts as 1) */
-	bool keep_alive;		/* version and Connection say that the connection may stay */
+	bool keep_alive;		/* version and Connection let the connection stay */
 	bool expect_continue;		/* Expect is 100-continue, and not on HTTP/1.0 */
 	bool connection_upgrade;	/* Connection lists upgrade */
 	enum body_kind body;		/* "Content-Length: 0" is BODY_LENGTH, too */
 	uint64_t content_length;	/* with BODY_LENGTH */
-	struct slice host;		/* host part for routing, see host_parse(): absolute-form's authority
-					 * wins over Host (RFC 9112 3.2.2); empty: HTTP/1.0 without either */
-	struct slice host_field;	/* what is forwarded as Host: the effective host with its port, as
-					 * the client spelled it */
+	struct slice host;		/* for routing, as host_parse() gives it: absolute-form's
+					 * authority wins over Host (RFC 9112 3.2.2); empty for
+					 * HTTP/1.0 without either */
+	struct slice host_field;	/* what is forwarded as Host: the effective host with its
+					 * port, as the client spelled it */
 	struct hdrs fields;
 };
 
@@ -105,20 +110,20 @@ struct resp_head {
 	uint8_t minor;
 	bool keep_alive;
 	bool connection_upgrade;
-	enum body_kind body;		/* by itself: the caller overrides for HEAD, 1xx, 204, 304 */
+	enum body_kind body;		/* the caller overrides for HEAD, 1xx, 204, 304 */
 	uint64_t content_length;
 	struct hdrs fields;
 };
 
-/* >0: bytes of the head (empty lines before it counted), out filled (slices point into BUF; lower-cased
- * host and the array of fields are in the arena). 0: more is needed; BUF then begins with the same bytes,
- * maybe elsewhere. <0: -SL_EINVAL or -SL_ELIMIT, *why says what. OUT means nothing unless >0.
- * What is returned does not depend on how the bytes were cut into calls; a bad first line is refused
- * as soon as it is complete, a bare LF at once. */
+/* >0: bytes of the head (empty lines before it counted), out filled (slices point into BUF;
+ * lower-cased host and the array of fields are in the arena). 0: more is needed; BUF then begins
+ * with the same bytes, maybe elsewhere. <0: -SL_EINVAL or -SL_ELIMIT, *why says what. OUT means
+ * nothing unless >0. What is returned does not depend on how the bytes were cut into calls; a bad
+ * first line is refused as soon as it is complete, a bare LF at once. */
 int head_parse_request(struct head_scan *s, struct slice buf, const struct head_limits *lim,
 		       struct arena *a, struct req_head *out, enum head_error *why);
-/* The same for a response, with the same strictness: HTTP/1.0 and 1.1 only, no empty line before it, any
- * repeated Content-Length is refused, and so is Transfer-Encoding other than chunked. */
+/* The same for a response, with the same strictness: HTTP/1.0 and 1.1 only, no empty line before
+ * it, any repeated Content-Length is refused, and so is Transfer-Encoding other than chunked. */
 int head_parse_response(struct head_scan *s, struct slice buf, const struct head_limits *lim,
 			struct arena *a, struct resp_head *out, enum head_error *why);
 

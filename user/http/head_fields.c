@@ -66,8 +66,7 @@ enum head_error head_fields_parse(struct slice block, struct arena *a, struct hd
 			return *at == '\r' && at[1] != '\n' ? HEAD_BAD_EOL : HEAD_BAD_NAME;
 		}
 		name = slice_make(p, (size_t)(at - p));
-		for (p = at + 1; *p == ' ' || *p == '\t'; p++)
-			;
+		p = at + 1;
 		at = chars_skip_long(p, end, CHARS_VALUE);
 		if (*at != '\r')
 			return HEAD_BAD_VALUE;
@@ -101,8 +100,9 @@ static size_t coding_len(struct slice s, size_t *name_n)
 	return (size_t)(at - s.p);
 }
 
-/* Only `chunked` is had. A list that ends in it and has other codings before is well formed and unknown
- * (501); where chunked is not the last, or not once, the length cannot be told (400, RFC 9112 6.3). */
+/* Only `chunked` is had. A list that ends in it and has other codings before is well formed and
+ * unknown (501); where chunked is not the last, or not once, the length cannot be told (400, RFC
+ * 9112 6.3). */
 static enum head_error coding_check(struct slice value)
 {
 	size_t n, name_n;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Private to head*.c: the field lines of a head, and what framing, routing and the connection's life
- * need of them. */
+/* Private to head*.c: the field lines of a head, and what framing, routing and the connection's
+ * life need of them. */
 #ifndef SL_HTTP_HEAD_FIELDS_H
 #define SL_HTTP_HEAD_FIELDS_H
 
@@ -13,7 +13,8 @@ struct head_facts {
 	bool close, keep_alive, upgrade, expect_continue;
 };
 
-/* BLOCK is from the first field line up to and with the empty line that ends the head. HDRS has room. */
+/* BLOCK is from the first field line up to and with the empty line that ends the head. HDRS has
+ * room. */
 enum head_error head_fields_parse(struct slice block, struct arena *a, struct hdrs *hdrs,
 				  struct head_facts *facts);
 /* Need what head_line_request or _response and head_fields_parse left. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Known header names and lists of fields. Owns the hash seed and the table of known names; both are set
- * once by hdr_setup and then only read. Says nothing about what a field means. */
+/* Known header names and lists of fields. Owns the hash seed and the table of known names; both are
+ * set once by hdr_setup and then only read. Says nothing about what a field means. */
 #include "http/headers.h"
 
 #include <assert.h>
@@ -135,8 +135,8 @@ static inline uint64_t mix(uint64_t h, uint64_t w)
 	return (uint64_t)product ^ (uint64_t)(product >> 64) ^ table.seed;
 }
 
-/* Not core/hash.h: its hashes read text from memory, and writing the lower case there first costs more
- * than all of this. */
+/* Not core/hash.h: its hashes read text from memory, and writing the lower case there first costs
+ * more than all of this. */
 uint32_t hdr_hash(struct slice name)
 {
 	size_t n = name.n < HASHED_MAX ? name.n : HASHED_MAX;

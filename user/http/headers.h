@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Header fields: the names that sluice acts upon have a number, found once by the parser; all others
- * are HDR_OTHER and are compared by name. Fields keep the peer's order and spelling. */
+/* Header fields: the names that sluice acts upon have a number, found once by the parser; all
+ * others are HDR_OTHER and are compared by name. Fields keep the peer's order and spelling. */
 #ifndef SL_HTTP_HEADERS_H
 #define SL_HTTP_HEADERS_H
 
@@ -78,8 +78,8 @@ struct hdrs {
 	uint32_t n, room;
 };
 
-/* Once a process, before any parsing and before any hash is kept: chooses the hash seed (it goes on being the
- * same in forked children). A second call changes nothing. */
+/* Once a process, before any parsing and before any hash is kept: chooses the hash seed (it goes on
+ * being the same in forked children). A second call changes nothing. */
 void hdr_setup(void);
 /* ASCII case is ignored; seeded. Names over 64 bytes hash their first 64 and their length. */
 uint32_t hdr_hash(struct slice name);
@@ -88,23 +88,25 @@ enum hdr_id hdr_id_of(struct slice name, uint32_t hash);
 /* The usual spelling ("Content-Type"); empty for HDR_OTHER. */
 struct slice hdr_name_of(enum hdr_id id);
 
-/* Makes room for ROOM fields in all, so that adding up to there neither allocates nor moves them. */
+/* Makes room for ROOM fields in all, so that adding up to there neither allocates nor moves them.
+ * */
 void hdrs_reserve(struct hdrs *h, struct arena *a, uint32_t room);
-/* Appends; name and value are borrowed (they must live as long as the list). Pointers to earlier fields
- * are stale afterwards. */
+/* Appends; name and value are borrowed (they must live as long as the list). Pointers to earlier
+ * fields are stale afterwards. */
 struct hdr *hdrs_add(struct hdrs *h, struct arena *a, struct slice name, struct slice value);
-/* The first field of that name, or NULL. hdrs_next goes on behind AFTER, a field of this list, to the next
- * of the same name. HDR_OTHER is not a name: hdrs_find finds any such field with it. */
+/* The first field of that name, or NULL. hdrs_next goes on behind AFTER, a field of this list, to
+ * the next of the same name. HDR_OTHER is not a name: hdrs_find finds any such field with it. */
 struct hdr *hdrs_find(const struct hdrs *h, enum hdr_id id);
 struct hdr *hdrs_find_name(const struct hdrs *h, struct slice name);
 struct hdr *hdrs_next(const struct hdrs *h, const struct hdr *after);
 /* All values of the name joined with ", " (or "; " for Cookie), as nginx's $http_NAME; NAME is in
- * lower case with '_' for '-'. Returns false when there is none. A single value is borrowed, not copied. */
+ * lower case with '_' for '-'. Returns false when there is none. A single value is borrowed, not
+ * copied. */
 bool hdrs_join_var(const struct hdrs *h, struct arena *a, struct slice name, struct slice *out);
 /* Does the comma-separated list VALUE have TOKEN, case ignored? */
 bool hdr_has_token(struct slice value, struct slice token);
-/* Iterates over comma-separated tokens, without the white space around them: false at the end; empty
- * elements are passed over. Quotes mean nothing here. */
+/* Iterates over comma-separated tokens, without the white space around them: false at the end;
+ * empty elements are passed over. Quotes mean nothing here. */
 bool hdr_next_token(struct slice *rest, struct slice *token);
 
 #endif

@@ -22,8 +22,8 @@ static int unescape(const char *p, const char *end)
 	return high < 0x20 || high == 0x7f ? -1 : high;
 }
 
-/* [SEGMENT, AT) is a whole path segment, a '/' before it: a "." is taken back, a ".." with the segment before
- * it. Returns the new end, or NULL above the root. */
+/* [SEGMENT, AT) is a whole path segment, a '/' before it: a "." is taken back, a ".." with the
+ * segment before it. Returns the new end, or NULL above the root. */
 static char *resolve(char *start, char *segment, char *at)
 {
 	size_t n = (size_t)(at - segment);
@@ -39,8 +39,8 @@ static char *resolve(char *start, char *segment, char *at)
 	return at;
 }
 
-/* PATH begins with '/'; OUT has as much room. The result's length, or -1. A slash or a dot counts alike
- * raw and escaped, as in nginx. */
+/* PATH begins with '/'; OUT has as much room. The result's length, or -1. A slash or a dot counts
+ * alike raw and escaped, as in nginx. */
 static ptrdiff_t normalise(struct slice path, bool merge_slashes, char *out)
 {
 	const char *p = path.p, *end = path.p + path.n;
@@ -166,9 +166,10 @@ bool uri_cookie(struct slice cookie_value, struct slice name, struct slice *valu
 {
 	while (cookie_value.n) {
 		ptrdiff_t end = slice_find(cookie_value, ';');
-		struct slice one = slice_make(cookie_value.p, end < 0 ? cookie_value.n : (size_t)end);
-		struct slice rest;
+		struct slice one = cookie_value, rest;
 
+		if (end >= 0)
+			one.n = (size_t)end;
 		cookie_value = slice_skip(cookie_value, one.n + 1);
 		while (one.n && one.p[0] == ' ')
 			one = slice_skip(one, 1);

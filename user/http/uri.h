@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Request paths: percent-decoding and normalisation as nginx does it for $uri, and escaping back. */
+/* Request paths: percent-decoding and normalisation as nginx does it for $uri, and escaping back.
+ * */
 #ifndef SL_HTTP_URI_H
 #define SL_HTTP_URI_H
 
@@ -7,29 +8,29 @@
 #include "core/slice.h"
 
 struct uri {
-	struct slice path;	/* decoded, "." and ".." resolved, "//" merged if asked: nginx's $uri */
+	struct slice path;	/* nginx's $uri: decoded, "." and ".." resolved, "//" merged if asked */
 	struct slice args;	/* raw, behind the first '?': nginx's $args */
 	bool has_args;		/* a '?' was there */
 	bool plain;		/* path is byte for byte what was sent (before '?') */
 };
 
-/* RAW is origin-form (begins with '/'), or "*"; OUT borrows from it, or from the arena where the path
- * differs. Escaped slashes and dots count as raw ones, as in nginx. -SL_EINVAL: a bad escape, a control byte or
- * space, an escaped control byte (NUL as in nginx, and the others too: with $uri they would get into
- * headers), ".." above the root, a raw backslash, or a '#'. */
+/* RAW is origin-form (begins with '/'), or "*"; OUT borrows from it, or from the arena where the
+ * path differs. Escaped slashes and dots count as raw ones, as in nginx. -SL_EINVAL: a bad escape,
+ * a control byte or space, an escaped control byte (NUL as in nginx, and the others too: with $uri
+ * they would get into headers), ".." above the root, a raw backslash, or a '#'. */
 int uri_parse(struct slice raw, bool merge_slashes, struct arena *a, struct uri *out);
 
-/* Escapes a decoded path for use in a request target, as nginx's NGX_ESCAPE_URI: bytes <= 0x20, >= 0x7f,
- * and '"' '#' '%' '<' '>' '?' '\\' '^' '`' '{' '|' '}' become %XX. The result is PATH itself when nothing
- * needs escaping. */
+/* Escapes a decoded path for use in a request target, as nginx's NGX_ESCAPE_URI: bytes <= 0x20, >=
+ * 0x7f, and '"' '#' '%' '<' '>' '?' '\\' '^' '`' '{' '|' '}' become %XX. The result is PATH itself
+ * when nothing needs escaping. */
 struct slice uri_escape_path(struct slice path, struct arena *a);
 
-/* The value of an argument in a query string, raw, first match, name compared without case as nginx's
- * $arg_NAME. False when it is absent, or there without a '='. */
+/* The value of an argument in a query string, raw, first match, name compared without case as
+ * nginx's $arg_NAME. False when it is absent, or there without a '='. */
 bool uri_arg(struct slice args, struct slice name, struct slice *value);
 
-/* The value of a cookie in one Cookie field's value, first match, name compared without case as nginx's
- * $cookie_NAME; cookies are separated by ';' (RFC 6265 4.2.1). False when it is absent. */
+/* The value of a cookie in one Cookie field's value, first match, name compared without case as
+ * nginx's $cookie_NAME; cookies are separated by ';' (RFC 6265 4.2.1). False when it is absent. */
 bool uri_cookie(struct slice cookie_value, struct slice name, struct slice *value);
 
 #endif

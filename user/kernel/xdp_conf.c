@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the reading of the xdp block. Touches neither interfaces nor the kernel: a configuration can be
- * checked where neither is there. */
+/* Owns the reading of the xdp block. Touches neither interfaces nor the kernel: a configuration
+ * can be checked where neither is there. */
 #include "kernel/xdp_conf.h"
 
 #include "core/err.h"
@@ -22,7 +22,8 @@ static bool cidr_has(const struct guard_cidr *c, const struct guard_addr *a)
 
 	if (c->addr.family != a->family || memcmp(c->addr.bytes, a->bytes, whole) != 0)
 		return false;
-	return rest == 0 || ((c->addr.bytes[whole] ^ a->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0;
+	return rest == 0 ||
+	       ((c->addr.bytes[whole] ^ a->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0;
 }
 
 static bool list_has(const struct guard_cidr *list, uint32_t n, const struct guard_addr *a)
@@ -60,10 +61,12 @@ static void *grow(struct conf *c, void *at, uint32_t n, uint32_t *room, size_t b
 /* As the kernel has it (dev_valid_name of net/core/dev.c). */
 static bool is_ifname(struct slice s)
 {
-	if (s.n == 0 || s.n >= GUARD_IFNAME_MAX || slice_eq(s, SLICE(".")) || slice_eq(s, SLICE("..")))
+	if (s.n == 0 || s.n >= GUARD_IFNAME_MAX || slice_eq(s, SLICE(".")) ||
+	    slice_eq(s, SLICE("..")))
 		return false;
 	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] == '/' || s.p[i] == ':' || (unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f)
+		if (s.p[i] == '/' || s.p[i] == ':' || (unsigned char)s.p[i] <= ' ' ||
+		    s.p[i] == 0x7f)
 			return false;
 	return true;
 }
@@ -99,8 +102,8 @@ static int set_interface(struct conf *c, struct conf_block *b, void *mod, const 
 }
 
 /* A list, its length, its room and how much the kernel's map takes. */
-static int add_nets(struct conf *c, const struct conf_node *n, struct guard_cidr **list, uint32_t *len,
-		    uint32_t *room, uint32_t max)
+static int add_nets(struct conf *c, const struct conf_node *n, struct guard_cidr **list,
+		    uint32_t *len, uint32_t *room, uint32_t max)
 {
 	for (int i = 0; i < n->n_args; i++) {
 		const char *text = arena_cstr(&c->arena, n->args[i]);
@@ -191,7 +194,8 @@ static const struct conf_row rows[] = {
 		.offset = AT(mode),
 		.values = modes,
 		.deflt = "auto",
-		.help = "in the driver (native), behind it (generic), or native where it works (auto)",
+		.help = "in the driver (native), behind it (generic), or native where it works "
+			"(auto)",
 	},
 	{
 		.name = "allow",

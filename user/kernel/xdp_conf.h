@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The main-level block `xdp { }` (module MOD_XDP): which interfaces the guard is to be on, and who is
- * always let through or always dropped. */
+/* The main-level block `xdp { }` (module MOD_XDP): which interfaces the guard is to be on, and
+ * who is always let through or always dropped. */
 #ifndef SL_KERNEL_XDP_CONF_H
 #define SL_KERNEL_XDP_CONF_H
 

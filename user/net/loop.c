@@ -84,14 +84,19 @@ int io_mod(struct loop *l, struct io *io, uint32_t events)
 
 /* Events of this turn may still stand in the array; loop_free keeps the memory until they are passed, but
  * uses its first word, so they are taken out of the array here. */
-void io_del(struct loop *l, struct io *io)
+void io_forget(struct loop *l, struct io *io)
 {
 	static struct io nobody = {.fn = ignore, .fd = -1};
 
-	epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
 	for (int i = l->at_event; i < l->n_ready; i++)
 		if (l->events[i].data.ptr == io)
 			l->events[i].data.ptr = &nobody;
+}
+
+void io_del(struct loop *l, struct io *io)
+{
+	epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
+	io_forget(l, io);
 }
 
 /* The timer heap: a binary heap by heap_ms. */

@@ -210,7 +210,7 @@ static void explain(struct resolve_entry *e, int ares_status)
 		fail(e, -SL_ESYS, "the server refused");
 		break;
 	case ARES_ECONNREFUSED:
-		fail(e, -SL_ESYS, "no server answers");
+		fail(e, -SL_ESYS, "server failure: none gave an answer");
 		break;
 	case ARES_EBADNAME:
 		fail(e, -SL_EINVAL, "not a host name");
@@ -545,11 +545,14 @@ static int set_servers(struct resolver *r, const struct resolver_params *p, char
 
 static int open_channel(struct resolver *r, const struct resolver_params *p, char *err, size_t room)
 {
+	/* A single server's own words (SERVFAIL, REFUSED) are the answer; of several the next is asked. */
+	int flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES |
+		    (p->n_servers == 1 ? ARES_FLAG_NOCHECKRESP : 0);
 	/* Tries take once, twice, four times as long: together about the time of a question. */
 	uint64_t try_ms = r->timeout_ms / 7;
 	char lookups[] = "b";
 	struct ares_options o = {
-		.flags = r->own_servers ? ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES : 0,
+		.flags = r->own_servers ? flags : 0,
 		.timeout = (int)(try_ms < TRY_MIN_MS ? TRY_MIN_MS
 						     : try_ms > TRY_MAX_MS ? TRY_MAX_MS : try_ms),
 		.tries = TRIES,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the memory of an upstream group: which peer is next, what peers' failures mean, and how answers
- * of the resolver change the peers. Opens nothing, resolves nothing, reads no clock. */
+/* Owns the memory of an upstream group: which peer is next, what peers' failures mean, and how
+ * answers of the resolver change the peers. Opens nothing, resolves nothing, reads no clock. */
 #include "policy/balance.h"
 
 #include <assert.h>
@@ -98,7 +98,8 @@ static void leave(struct balance_group *g)
 
 /* ---- addresses ---- */
 
-static struct balance_peer *find_peer(struct balance_group *g, uint32_t server, const struct addr *a)
+static struct balance_peer *find_peer(struct balance_group *g, uint32_t server,
+				      const struct addr *a)
 {
 	for (uint32_t i = 0; i < g->n_peers; i++) {
 		struct balance_peer *p = &g->peer[i];
@@ -130,7 +131,8 @@ static struct balance_peer *add_peer(struct balance_group *g, uint32_t server, c
 	p->server = (uint16_t)server;
 	p->weight = g->server[server].weight;
 	p->effective_weight = (int32_t)p->weight;
-	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* a slot is in use only once it is whole: see repair() */
+	/* In use only once it is whole: see repair(). */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	p->used = true;
 	return p;
 }
@@ -227,8 +229,8 @@ static void set_peers(struct balance_group *g, uint32_t server, const struct add
 	count_single(g);
 }
 
-void balance_set_addrs(struct balance_group *g, uint32_t server, const struct addr *addrs, uint32_t n,
-		       const char *error, uint64_t now_wall_ms)
+void balance_set_addrs(struct balance_group *g, uint32_t server, const struct addr *addrs,
+		       uint32_t n, const char *error, uint64_t now_wall_ms)
 {
 	struct addr list[BALANCE_ADDRS_MAX];
 	struct balance_server *s;
@@ -304,7 +306,7 @@ void balance_carry(struct balance_group *to, struct balance_group *from)
 			const struct balance_peer *old = &from->peer[k];
 
 			if (is_listed(old) && addr_eq(&p->addr, &old->addr) &&
-			    strcmp(to->server[p->server].host, from->server[old->server].host) == 0) {
+			    !strcmp(to->server[p->server].host, from->server[old->server].host)) {
 				carry_state(p, old);
 				break;
 			}
@@ -354,8 +356,8 @@ static bool may_take(const struct balance_group *g, const struct balance_peer *p
 	return is_listed(p) && !s->down && (s->max_conns == 0 || p->conns < s->max_conns);
 }
 
-/* Smooth weighted round robin: each candidate gains its weight, the richest is taken and pays what all
- * gained together. A weight that failures have lowered comes back by one in each round. */
+/* Smooth weighted round robin: each candidate gains its weight, the richest is taken and pays
+ * what all gained together. A weight that failures have lowered comes back by one in each round. */
 static struct balance_peer *best_of(struct balance_group *g, bool backup, uint64_t now_s,
 				    const struct balance_tried *tried)
 {
@@ -429,8 +431,8 @@ out:
 
 /* ---- outcome ---- */
 
-/* A success counts only when the peer was picked, or probed, later than its last failure's time: until
- * then the failures stay counted. */
+/* A success counts only when the peer was picked, or probed, later than its last failure's time:
+ * until then the failures stay counted. */
 static void mark_alive(struct balance_peer *p)
 {
 	if (p->accessed_s >= p->checked_s)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* An upstream group in shared memory: its servers, the peers (addresses) they resolved to, and which is
- * next: smooth weighted round robin with max_fails, fail_timeout, backup, down, max_conns, as in nginx.
- * No descriptors, no clock of its own. All functions take the group's lock for some dozen ns.
+/* An upstream group in shared memory: its servers, the peers (addresses) they resolved to, and
+ * which is next: smooth weighted round robin with max_fails, fail_timeout, backup, down,
+ * max_conns, as in nginx. No descriptors, no clock of its own. All functions take the group's
+ * lock for some dozen ns.
  *
- * While a request is on a peer (between pick and done) its slot keeps addr, text, server and serial, so
- * that these may be read without the lock. Who keeps idle connections by peer must keep SERIAL with
- * them: a slot that nobody is on may get another address. */
+ * While a request is on a peer (between pick and done) its slot keeps addr, text, server and
+ * serial, so that these may be read without the lock. Who keeps idle connections by peer must
+ * keep SERIAL with them: a slot that nobody is on may get another address. */
 #ifndef SL_POLICY_BALANCE_H
 #define SL_POLICY_BALANCE_H
 
@@ -15,10 +16,10 @@
 
 enum {
 	BALANCE_SERVERS_MAX = 64,
-	BALANCE_ADDRS_MAX = 32,		/* addresses of one server */
-	BALANCE_PEERS_MAX = 512,	/* of a group */
+	BALANCE_ADDRS_MAX = 32,	 /* addresses of one server */
+	BALANCE_PEERS_MAX = 512, /* of a group */
 	BALANCE_WORKERS_MAX = STATS_WORKERS_MAX,
-	BALANCE_PROBE_MAX_S = 600,	/* a probe without an end holds others up for so long at most */
+	BALANCE_PROBE_MAX_S = 600, /* a probe without an end holds others up for so long at most */
 	BALANCE_NAME_MAX = 128,
 };
 
@@ -34,7 +35,8 @@ struct balance_server_conf {
 	struct slice host;	/* as written, without port; or "unix:/path" */
 	uint16_t port;
 	bool has_port;			/* else PORT is the scheme's, by upstream_conf_share() */
-	uint32_t weight, max_fails, max_conns;	/* max_conns 0: no limit; max_fails 0: never counted */
+	uint32_t weight, max_fails;	/* max_fails 0: never counted */
+	uint32_t max_conns;		/* 0: no limit */
 	uint32_t fail_timeout_s;
 	bool backup, down;
 };
@@ -45,7 +47,7 @@ struct balance_peer {
 	uint16_t server;
 	bool used;
 	bool gone;			/* its name no longer has this address: no new requests */
-	bool probing;			/* one request tries whether it is back; others wait for that */
+	bool probing; /* one request tries whether it is back; others wait for that */
 	uint32_t serial;		/* another one whenever the slot gets another address */
 	uint32_t weight;
 	int32_t current_weight, effective_weight;
@@ -74,7 +76,7 @@ struct balance_group {
 	uint32_t n_servers, n_peers;	/* slots in use or once used */
 	uint32_t peers_room;
 	uint32_t version;		/* grows whenever addresses change */
-	bool single;			/* one peer only: nginx then counts no failures for picking */
+	bool single; /* one peer only: nginx then counts no failures for picking */
 	struct balance_server server[BALANCE_SERVERS_MAX];
 	struct balance_peer peer[];	/* behind them: requests by worker and peer */
 };
@@ -87,9 +89,10 @@ int balance_init(struct balance_group *g, size_t bytes, struct slice name,
  * different, peer by peer with the same address and server host. */
 void balance_carry(struct balance_group *to, struct balance_group *from);
 
-/* The answer for a server's name: addresses that stay keep their state. N 0 with ERROR: keep the old. */
-void balance_set_addrs(struct balance_group *g, uint32_t server, const struct addr *addrs, uint32_t n,
-		       const char *error, uint64_t now_wall_ms);
+/* The answer for a server's name: addresses that stay keep their state. N 0 with ERROR: keep the
+ * old. */
+void balance_set_addrs(struct balance_group *g, uint32_t server, const struct addr *addrs,
+		       uint32_t n, const char *error, uint64_t now_wall_ms);
 
 enum balance_why {
 	BALANCE_OK,
@@ -104,26 +107,26 @@ struct balance_tried {
 };
 
 /* Picks, and counts the request as on that peer by WORKER, the caller's slot in struct stats
- * (balance_done is due). A peer with max_fails failures is left out for fail_timeout, then tried by one
- * request at a time. */
+ * (balance_done is due). A peer with max_fails failures is left out for fail_timeout, then tried
+ * by one request at a time. */
 enum balance_why balance_pick(struct balance_group *g, unsigned worker, uint64_t now_s,
 			      struct balance_tried *tried, uint32_t *peer);
-/* A usable response head came from PEER: if it was out of use it is back now, though the body (a stream
- * of minutes, say) has just begun. Optional: balance_done() does it too. */
+/* A usable response head came from PEER: if it was out of use it is back now, though the body (a
+ * stream of minutes, say) has just begun. Optional: balance_done() does it too. */
 void balance_alive(struct balance_group *g, uint32_t peer);
 
 enum balance_outcome {
 	BALANCE_SUCCESS,
-	BALANCE_FAILURE,	/* counts for max_fails */
-	BALANCE_NEUTRAL,	/* the client left, or a 4xx: neither; with a status the peer is alive */
+	BALANCE_FAILURE, /* counts for max_fails */
+	BALANCE_NEUTRAL, /* the client left, or a 4xx: neither; with a status the peer is alive */
 };
 
 /* STATUS 0: there was no answer. WORKER as in the pick. */
 void balance_done(struct balance_group *g, unsigned worker, uint32_t peer,
 		  enum balance_outcome outcome, unsigned status, uint64_t response_ms,
 		  uint64_t now_s, uint64_t now_wall_ms);
-/* That worker died: its requests are over. The master calls it for each group before the slot is used
- * again; the requests count as neither success nor failure. */
+/* That worker died: its requests are over. The master calls it for each group before the slot is
+ * used again; the requests count as neither success nor failure. */
 void balance_worker_gone(struct balance_group *g, unsigned worker);
 /* How many peers could still be tried (neither down nor gone nor tried). */
 uint32_t balance_n_untried(struct balance_group *g, const struct balance_tried *tried);

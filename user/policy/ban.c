@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the memory of the ban table and of the evidence. Opens nothing, reads no clock, logs nothing; the
- * table's file is ban_file.c's. */
+/* Owns the memory of the ban table and of the evidence. Opens nothing, reads no clock, logs
+ * nothing; the table's file is ban_file.c's. */
 #include "policy/ban.h"
 
 #include <stddef.h>
@@ -22,8 +22,8 @@ struct key {
 	uint8_t bytes[16];
 };
 
-/* One writer, readers without a lock: VERSION is odd while links change, and each entry has its own seq
- * for its content. Links are indices plus one, so that zeroed memory is an empty table. */
+/* One writer, readers without a lock: VERSION is odd while links change, and each entry has its
+ * own seq for its content. Links are indices plus one, so that zeroed memory is an empty table. */
 struct ban_table {
 	uint32_t version;
 	uint32_t n, n_touched;		/* entries; slots ever used */
@@ -120,7 +120,8 @@ static uint32_t walk(const struct ban_table *t, const struct key *k)
 {
 	uint32_t link = load(&t->bucket[key_hash(k, t->seed) % BUCKETS]);
 
-	for (uint32_t steps = 0; link && link <= BAN_TABLE_ROOM && steps < BAN_TABLE_ROOM; steps++) {
+	for (uint32_t steps = 0; link && link <= BAN_TABLE_ROOM && steps < BAN_TABLE_ROOM;
+	     steps++) {
 		if (is_key(&t->entry[link - 1], k))
 			return link;
 		link = load(&t->next[link - 1]);
@@ -128,9 +129,9 @@ static uint32_t walk(const struct ban_table *t, const struct key *k)
 	return 0;
 }
 
-/* For readers: false when there is no entry. A writer that was interrupted in the middle, or has died
- * there, is not waited for: its stores are in an order in which each chain can be walked at any time, so
- * that only who walks while it works can be led astray. */
+/* For readers: false when there is no entry. A writer that was interrupted in the middle, or has
+ * died there, is not waited for: its stores are in an order in which each chain can be walked at
+ * any time, so that only who walks while it works can be led astray. */
 static bool read_entry(const struct ban_table *t, const struct key *k, struct ban_entry *out)
 {
 	uint32_t begun, link;
@@ -160,15 +161,16 @@ bool ban_check(const struct ban_table *t, const struct addr *a, uint64_t now_mon
 	return read_entry(t, &k, &e) && !is_over(&e, now_mono_ms);
 }
 
-bool ban_find(const struct ban_table *t, uint8_t family, const uint8_t *bytes, struct ban_entry *out)
+bool ban_find(const struct ban_table *t, uint8_t family, const uint8_t *bytes,
+	      struct ban_entry *out)
 {
 	struct key k;
 
 	return key_make(&k, family, bytes) && read_entry(t, &k, out);
 }
 
-/* An entry's content changes under both sequences: ban_check() looks at the table's alone, ban_next() at
- * the entry's alone, so that a long listing is not disturbed by every ban. */
+/* An entry's content changes under both sequences: ban_check() looks at the table's alone,
+ * ban_next() at the entry's alone, so that a long listing is not disturbed by every ban. */
 static void write_entry(struct ban_entry *to, const struct ban_entry *from)
 {
 	const size_t head = offsetof(struct ban_entry, family);
@@ -359,7 +361,8 @@ static bool offence_exact(struct slot *s, uint32_t after, uint64_t within_ms, ui
 	return true;
 }
 
-/* The parts that are added up end with the one that runs, so that they never span more than the window. */
+/* The parts that are added up end with the one that runs, so that they never span more than the
+ * window. */
 static bool offence_counted(struct slot *s, uint32_t after, uint64_t within_ms, uint64_t now_ms)
 {
 	uint64_t part_ms = within_ms < 8 ? 1 : within_ms / 8;
@@ -391,7 +394,8 @@ bool ban_offence(struct ban_evidence *e, uint32_t rule_id, const struct addr *a,
 	if (after == 0 || !key_from_addr(&k, a))
 		return false;
 	tag = key_hash(&k, e->seed ^ rule_id) | 1ULL << 63;
-	/* A holder that died leaves one slot half counted: at worst too few, so there is nothing to mend. */
+	/* A holder that died leaves one slot half counted: at worst too few, so there is nothing
+	 * to mend. */
 	shm_lock_get(&e->lock);
 	s = slot_for(e, tag, now_mono_ms);
 	if (now_mono_ms < s->last_ms)

@@ -106,8 +106,8 @@ static const char *missing_of(const struct ban_rule *r)
 	return r->for_ms ? NULL : "for";
 }
 
-/* In one order and with one way to write numbers, whatever the file's: what stays the same rule keeps
- * its id. */
+/* In one order and with one way to write numbers, whatever the file's: what stays the same rule
+ * keeps its id. */
 static void write_text(struct conf *c, struct ban_rule *r, const struct conf_node *n)
 {
 	static const char *const order[] = {"on", "after", "within", "for"};
@@ -184,8 +184,8 @@ static int inherit_ban(struct conf *c, struct conf_block *b, void *mod, const vo
 	return 0;
 }
 
-/* Where a rule stands, in words that stay the same when lines are added above: the number of the server
- * within http, and the locations' texts. */
+/* Where a rule stands, in words that stay the same when lines are added above: the number of the
+ * server within http, and the locations' texts. */
 static struct slice place_of(struct conf *c, const struct conf_block *b)
 {
 	struct slice outer, own = SLICE("");
@@ -212,8 +212,8 @@ static bool is_taken(const struct ban_scope *http, const struct ban_rule *r, uin
 	return false;
 }
 
-/* Two rules of one id (by chance, or the same line twice): the later one hashes again, in the order of
- * the file. */
+/* Two rules of one id (by chance, or the same line twice): the later one hashes again, in the
+ * order of the file. */
 static int finish_ban(struct conf *c, struct conf_block *b, void *mod)
 {
 	struct ban_scope *http = mod;
@@ -256,8 +256,8 @@ static const struct conf_row rows[] = {
 		.type = CONF_CUSTOM,
 		.flags = CONF_MULTI,
 		.set = set_ban,
-		.help = "on=limit_req|bad_request|status:CODE[,CODE...] after=N within=TIME for=TIME | off -- "
-			"bans a source that offends so often",
+		.help = "on=limit_req|bad_request|status:CODE[,CODE...] after=N within=TIME "
+			"for=TIME | off -- bans a source that offends so often",
 	},
 };
 

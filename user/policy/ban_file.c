@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the text file that bans outlive a restart in: its format, its atomic replacement, its strict
- * reading. Decides nothing about bans.
+/* Owns the text file that bans outlive a restart in: its format, its atomic replacement, its
+ * strict reading. Decides nothing about bans.
  *
- * A line: ADDRESS UNTIL SINCE RULE MANUAL REASON. Times are milliseconds since the epoch, until 0 is for
- * ever; RULE is 8 hexadecimal digits; MANUAL 0 or 1; REASON the rest of the line, maybe empty. Lines
- * that begin with '#' are comments. */
+ * A line: ADDRESS UNTIL SINCE RULE MANUAL REASON. Times are milliseconds since the epoch, until
+ * 0 is for ever; RULE is 8 hexadecimal digits; MANUAL 0 or 1; REASON the rest of the line, maybe
+ * empty. Lines that begin with '#' are comments. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

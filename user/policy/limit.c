@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the memory of limit zones: a hash table of buckets that leak, in the order of last use. Opens
- * nothing and reads no clock; what a verdict means for a request is the caller's. */
+/* Owns the memory of limit zones: a hash table of buckets that leak, in the order of last use.
+ * Opens nothing and reads no clock; what a verdict means for a request is the caller's. */
 #include "policy/limit.h"
 
 #include <assert.h>
@@ -97,8 +97,8 @@ static void bucket_add(struct limit_zone *z, struct node *n, uint32_t link)
 	*head = link;
 }
 
-/* The last holder died at any place: all links are made anew from the nodes. The order of use is lost,
- * which only makes a choice of whom to forget worse for a while. */
+/* The last holder died at any place: all links are made anew from the nodes. The order of use is
+ * lost, which only makes a choice of whom to forget worse for a while. */
 static void repair(struct limit_zone *z)
 {
 	z->free = z->newest = z->oldest = 0;
@@ -158,8 +158,8 @@ static void forget(struct limit_zone *z, uint32_t link)
 	z->n_used--;
 }
 
-/* What is left of EXCESS after ELAPSED_MS of leaking, one more request poured in: nginx's formula, in
- * 1/1000 request, without its overflow. */
+/* What is left of EXCESS after ELAPSED_MS of leaking, one more request poured in: nginx's
+ * formula, in 1/1000 request, without its overflow. */
 static uint64_t pour(uint64_t excess, uint64_t elapsed_ms, uint64_t rate)
 {
 	uint64_t full = excess + 1000, leaked;
@@ -202,7 +202,8 @@ static uint32_t take_node(struct limit_zone *z)
 }
 
 /* The first request of a key leaves its bucket empty, as in nginx: a burst of 0 lets it pass. */
-static void add_node(struct limit_zone *z, const struct hash128 *key, uint64_t rate, uint64_t now_ms)
+static void add_node(struct limit_zone *z, const struct hash128 *key, uint64_t rate,
+		     uint64_t now_ms)
 {
 	struct node *n;
 	uint32_t link;
@@ -267,7 +268,8 @@ static int zones_in_order(const struct limit_use *uses, const struct slice *keys
 
 static uint64_t delay_of(const struct limit_use *u, uint64_t excess)
 {
-	return excess <= u->delay_milli ? 0 : (excess - u->delay_milli) * 1000 / u->rate_milli_per_s;
+	return excess <= u->delay_milli ? 0
+					: (excess - u->delay_milli) * 1000 / u->rate_milli_per_s;
 }
 
 enum limit_verdict limit_check(const struct limit_use *uses, const struct slice *keys, int n,

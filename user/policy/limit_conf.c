@@ -103,8 +103,8 @@ static int set_zone(struct conf *c, struct conf_block *b, void *mod, const struc
 	return 0;
 }
 
-static int parse_line(struct conf *c, const struct conf_node *n, struct slice arg, struct slice *name,
-		      struct limit_use *u)
+static int parse_line(struct conf *c, const struct conf_node *n, struct slice arg,
+		      struct slice *name, struct limit_use *u)
 {
 	struct slice v;
 	uint64_t number;
@@ -173,8 +173,8 @@ static int share(struct conf *c, struct limit_zone_conf *z)
 	return 0;
 }
 
-/* The http block comes first, so that all zones are there when lines look for theirs. Lines that were
- * inherited are filled in once for every scope that has them, always with the same. */
+/* The http block comes first, so that all zones are there when lines look for theirs. Lines that
+ * were inherited are filled in once for every scope that has them, always with the same. */
 static int finish(struct conf *c, struct conf_block *b, void *mod)
 {
 	struct limit_scope *scope = mod;
@@ -232,8 +232,8 @@ static const struct conf_row rows[] = {
 		.type = CONF_CUSTOM,
 		.flags = CONF_MULTI,
 		.set = set_zone,
-		.help = "KEY zone=NAME:SIZE rate=Nr/s|Nr/m -- a zone for limit_req: 1 MB holds about 20,000 "
-			"keys",
+		.help = "KEY zone=NAME:SIZE rate=Nr/s|Nr/m -- a zone for limit_req: 1 MB holds "
+			"about 20,000 keys",
 	},
 	{
 		.name = "limit_req",
@@ -244,8 +244,8 @@ static const struct conf_row rows[] = {
 		.offset = AT(lines),
 		.flags = CONF_MULTI | CONF_INHERIT,
 		.set = set_limit,
-		.help = "zone=NAME [burst=N] [nodelay | delay=N] -- limits requests by a zone's key; several "
-			"apply together",
+		.help = "zone=NAME [burst=N] [nodelay | delay=N] -- limits requests by a zone's "
+			"key; several apply together",
 	},
 	{
 		.name = "limit_req_status",

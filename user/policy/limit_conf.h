@@ -8,8 +8,8 @@
 
 extern const struct conf_module limit_module;
 
-/* One limit_req_zone. Its memory is kept over a reload while name, key and size stay; the rate is not
- * part of it. */
+/* One limit_req_zone. Its memory is kept over a reload while name, key and size stay; the rate
+ * is not part of it. */
 struct limit_zone_conf {
 	struct limit_zone_conf *next;
 	struct slice name;
@@ -23,14 +23,14 @@ struct limit_zone_conf {
 
 struct limit_lines {			/* the limit_req lines of one scope, in order */
 	int n;
-	struct limit_zone_conf *zone[LIMIT_USES_MAX];	/* set by finish(): a zone may stand below */
+	struct limit_zone_conf *zone[LIMIT_USES_MAX]; /* set by finish(): a zone may stand below */
 	struct slice zone_name[LIMIT_USES_MAX];
 	const struct conf_node *node[LIMIT_USES_MAX];
 	struct limit_use use[LIMIT_USES_MAX];		/* for limit_check(), as it is */
 };
 
 struct limit_scope {			/* MOD_LIMIT's struct in http, server, location */
-	struct limit_lines *lines;	/* NULL: none; inherited when none is set here, as in nginx */
+	struct limit_lines *lines; /* NULL: none; inherited when none is set here, as in nginx */
 	int64_t status;			/* 503 */
 	int64_t log_level;		/* enum log_level; delays are logged one level lower */
 	int64_t dry_run;

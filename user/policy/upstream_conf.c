@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the groups of a configuration: reading upstream blocks and resolver lines, and the references to
- * the groups' shared memory. Resolves no name and talks to no server. */
+/* Owns the groups of a configuration: reading upstream blocks and resolver lines, and the
+ * references to the groups' shared memory. Resolves no name and talks to no server. */
 #include "policy/upstream_conf.h"
 
 #include <errno.h>
@@ -361,8 +361,9 @@ static struct upstream_conf *implicit_group(struct conf *c, const struct conf_no
 	return NULL;
 }
 
-struct upstream_conf *upstream_conf_get(struct conf *c, const struct conf_node *n, struct slice host,
-					uint16_t port, bool has_port, uint16_t default_port)
+struct upstream_conf *upstream_conf_get(struct conf *c, const struct conf_node *n,
+					struct slice host, uint16_t port, bool has_port,
+					uint16_t default_port)
 {
 	struct upstream_conf *u = upstream_conf_find(c, host);
 
@@ -394,13 +395,14 @@ static void set_ports(struct conf *c, struct upstream_conf *u)
 	}
 	if (any && u->used_80 && u->used_443)
 		conf_warn(c, u->node,
-			  "upstream \"%.*s\" is used with http and with https and has servers without "
-			  "a port: port 80 is taken for both",
+			  "upstream \"%.*s\" is used with http and with https and has servers "
+			  "without a port: port 80 is taken for both",
 			  SLICE_FMT(u->name));
 }
 
 /* What must stay equal for peers' state to stay as it is, and the room that the peers need. */
-static struct slice server_lines(struct conf *c, const struct upstream_conf *u, uint32_t *peers_room)
+static struct slice server_lines(struct conf *c, const struct upstream_conf *u,
+				 uint32_t *peers_room)
 {
 	struct slice text = SLICE("");
 	uint32_t room = 0;
@@ -502,8 +504,9 @@ static const struct conf_row rows[] = {
 		.flags = CONF_MULTI,
 		.set = set_server,
 		.help = "ADDRESS[:PORT] | unix:PATH [weight=N] [max_fails=N] [fail_timeout=TIME] "
-			"[max_conns=N] [backup] [down] [resolve] -- a server of the group; without a port: "
-			"443 when the group is used by https alone, else 80; names are resolved again by TTL",
+			"[max_conns=N] [backup] [down] [resolve] -- a server of the group; without "
+			"a port: 443 when the group is used by https alone, else 80; names are resolved "
+			"again by TTL",
 	},
 	{
 		.name = "keepalive",
@@ -553,8 +556,8 @@ static const struct conf_row rows[] = {
 		.args_max = -1,
 		.type = CONF_CUSTOM,
 		.set = set_resolver,
-		.help = "ADDRESS[:PORT]... [valid=TIME] [ipv4=on|off] [ipv6=on|off] -- name servers; by "
-			"default those of resolv.conf, and answers are kept by their TTL",
+		.help = "ADDRESS[:PORT]... [valid=TIME] [ipv4=on|off] [ipv6=on|off] -- name "
+			"servers; by default those of resolv.conf, and answers are kept by their TTL",
 	},
 	{
 		.name = "resolver_timeout",

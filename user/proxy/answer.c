@@ -82,6 +82,7 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 	*resp = (struct response){.status = head->status, .reason = head->reason,
 				  .content_length = -1};
 	r->up->fields = head->fields;
+	hdrs_reserve(&resp->fields, &r->arena, head->fields.n + 2);
 	has_connection = hdrs_find(&head->fields, HDR_CONNECTION) != NULL;
 	for (uint32_t i = 0; i < head->fields.n; i++)
 		if (!is_hidden(r, &head->fields.v[i], has_connection))

@@ -31,6 +31,7 @@ struct env {
 	struct names *names;		/* upstream names being resolved */
 	bool draining;			/* no new connections; every answer closes its connection */
 	bool quitting;			/* idle connections are closed too */
+	bool keeps_bodies;		/* $request_body is used: bodies stay until the log is written */
 	uint64_t id_seed, id_count;	/* for $request_id */
 };
 

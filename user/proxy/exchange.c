@@ -380,6 +380,8 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	if (x->body == BODY_CHUNKED)
 		chunk_dec_init(&x->dec);
 	x->state = X_BODY;
+	if (x->sent_all)
+		request_sent(r);
 	reply_head(r);
 	inbuf_consume(&x->in, n);
 	if (body_is_whole(x)) {

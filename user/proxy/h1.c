@@ -118,6 +118,7 @@ static void become_idle(struct h1 *h)
 	const struct http_scope *s = scope_of(h);
 
 	h->phase = H1_HEAD;
+	h->client.pipelined = inbuf_len(&h->in) > 0;
 	h->scan = (struct head_scan){0};
 	h->env->stats->conns_idle++;
 	timer_set(&h->env->loop, &h->timer,

@@ -101,6 +101,7 @@ static void send_head(struct request *r)
 		h->ends_by_close = !h->chunked;
 	}
 	h->close_after = !stays_open(h, r);
+	r->keep_alive = !h->close_after;
 	put_status_line(h, resp);
 	put_field(h, SLICE("Server"), resp->server.n ? resp->server : SLICE("sluice"));
 	put_field(h, SLICE("Date"),

@@ -18,8 +18,6 @@
 #include "proxy/reply.h"
 #include "proxy/upstream.h"
 
-enum { ARENA_BYTES = 4096 };
-
 static void on_timer(struct timer *t)
 {
 	pipeline_resume((struct request *)((char *)t - offsetof(struct request, timer)));
@@ -31,9 +29,10 @@ struct request *request_new(struct env *env, struct client *client, const struct
 	struct arena a;
 	struct request *r;
 
-	arena_init(&a, ARENA_BYTES);
+	arena_init(&a, ARENA_SMALL_BYTES);
 	r = arena_zalloc(&a, sizeof *r);
 	r->arena = a;
+	arena_init(&r->sending, ARENA_SMALL_BYTES);
 	r->env = env;
 	r->client = client;
 	r->ops = ops;
@@ -159,7 +158,7 @@ int request_body_put(struct request *r, const char *p, size_t n)
 		return put_file(r, p, n);
 	if (b->len + n > b->room) {
 		room = r->head.body == BODY_LENGTH ? (size_t)r->head.content_length : 2 * (b->len + n);
-		mem = arena_bytes(&r->arena, room < limit ? room : limit);
+		mem = arena_bytes(&r->sending, room < limit ? room : limit);
 		if (b->len)
 			memcpy(mem, b->mem, b->len);
 		b->mem = mem;
@@ -178,6 +177,16 @@ void request_body_end(struct request *r, int status)
 		r->body.waiting = false;
 		pipeline_resume(r);
 	}
+}
+
+void request_sent(struct request *r)
+{
+	if (r->env->keeps_bodies)
+		return;
+	r->body.mem = NULL;
+	r->body.room = 0;
+	r->up->head = (struct slice){0};
+	arena_fini(&r->sending);
 }
 
 void request_drained(struct request *r)
@@ -200,6 +209,7 @@ static void release(struct request *r)
 	access_log_write(r);
 	if (r->body.fd >= 0)
 		close(r->body.fd);
+	arena_fini(&r->sending);
 	a = r->arena;
 	arena_fini(&a);
 }

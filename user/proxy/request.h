@@ -51,7 +51,7 @@ struct client {
 };
 
 struct request_body {
-	char *mem;			/* arena; NULL when there is none or it is in a file */
+	char *mem;			/* r->sending; NULL when there is none or it is in a file */
 	size_t len, room;
 	int fd;				/* unlinked temporary file, or -1 */
 	bool whole, waiting;		/* waiting: the pipeline stands at it */
@@ -81,6 +81,8 @@ struct try {
 
 struct request {
 	struct arena arena;
+	struct arena sending;			/* what only a (further) try needs: body and head for the
+						 * upstream; given back once an answer has begun */
 	struct env *env;
 	const struct front_ops *ops;
 	void *front;
@@ -117,6 +119,8 @@ void request_start(struct request *r);
 void request_refuse(struct request *r, unsigned status, const char *why);
 
 /* From the front. */
+/* No try will follow: frees r->sending, unless the configuration uses $request_body. */
+void request_sent(struct request *r);
 int request_body_put(struct request *r, const char *p, size_t n);	/* 0, or the status to answer */
 void request_body_end(struct request *r, int status);	/* 0: whole; else a 4xx/5xx, body is lost */
 void request_drained(struct request *r);		/* the queue got shorter */

@@ -288,7 +288,7 @@ void upreq_build(struct request *r)
 	static const struct proxy_headers none;
 	struct upstream *u = r->up;
 	const struct proxy_headers *set = u->conf->set_headers ? u->conf->set_headers : &none;
-	struct out o = {.a = &r->arena, .room = r->head_bytes + 256};
+	struct out o = {.a = &r->sending, .room = r->head_bytes + 256};
 
 	if (u->https)
 		u->tls_name = tls_name(r);

@@ -296,6 +296,15 @@ static int open_signals(struct worker *w)
 		      EPOLLIN);
 }
 
+static bool uses_request_body(const struct conf *c)
+{
+	for (const struct conf_source *s = c->sources; s; s = s->next)
+		if (memmem(s->text.p, s->text.n, "$request_body", 13) ||
+		    memmem(s->text.p, s->text.n, "${request_body", 14))
+			return true;
+	return false;
+}
+
 static int setup(struct worker *w)
 {
 	struct env *env = &w->env;
@@ -345,6 +354,7 @@ int worker_run(const struct worker_params *p)
 		.ask_ban = ask_ban,
 		.slot = p->slot,
 		.conns_max = p->conns_max,
+		.keeps_bodies = uses_request_body(p->conf),
 		.id_seed = hash_random_seed(),
 	};
 	if (setup(w)) {

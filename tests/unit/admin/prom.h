@@ -13,12 +13,12 @@
 enum { PROM_SERIES_MAX = 4096, PROM_FAMILIES_MAX = 256 };
 
 struct prom {
-	char error[256];		/* the first thing that is wrong; empty: nothing */
+	char error[256]; /* the first thing that is wrong; empty: nothing */
 	char family[128];
 	bool is_counter, has_type;
 	int n_families, n_series, n_samples_of_family;
 	char *families[PROM_FAMILIES_MAX];
-	char *series[PROM_SERIES_MAX];	/* name with labels */
+	char *series[PROM_SERIES_MAX]; /* name with labels */
 };
 
 static inline void prom_fini(struct prom *p)
@@ -56,9 +56,10 @@ static inline bool prom_ends(const char *s, const char *end)
 /* Names: snake_case, our prefix, base units written out, suffixes as types demand. */
 static inline bool prom_check_name(struct prom *p, const char *name)
 {
-	static const char *const bad[] = {"ms", "us", "ns", "sec", "secs", "min", "kb", "mb", "kib",
-					  "mib", "milliseconds", "minutes", "hours", "days", "bits",
-					  "kilobytes", "megabytes", "percent", "counter", "gauge"};
+	static const char *const bad[] = {
+		"ms",	"us",	     "ns",	  "sec",	  "secs",    "min",   "kb",
+		"mb",	"kib",	     "mib",	  "milliseconds", "minutes", "hours", "days",
+		"bits", "kilobytes", "megabytes", "percent",	  "counter", "gauge"};
 	char copy[128], *save = NULL;
 
 	if (strncmp(name, "sluice_", 7))
@@ -121,7 +122,8 @@ static inline size_t prom_labels_len(struct prom *p, const char *s)
 
 	for (;;) {
 		n = prom_name_len(s + at, true);
-		if (!n || n >= sizeof names[0] || n_names == 8 || s[at + n] != '=' || s[at + n + 1] != '"')
+		if (!n || n >= sizeof names[0] || n_names == 8 || s[at + n] != '=' ||
+		    s[at + n + 1] != '"')
 			return 0;
 		memcpy(names[n_names], s + at, n);
 		names[n_names][n] = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The rig of the admin tests: shared memory with known content, listeners, a child that runs
- * admin_run(), the master's end of the channel, and an HTTP client that says exactly what it is told. */
+ * admin_run(), the master's end of the channel, and an HTTP client that says exactly what it is
+ * told. */
 #ifndef SL_TESTS_ADMIN_RIG_H
 #define SL_TESTS_ADMIN_RIG_H
 
@@ -44,14 +45,14 @@ struct rig {
 	struct log_sink sink;
 	char dir[32], socket_path[64], log_path[64], token[ADMIN_TOKEN_MAX];
 	uint16_t port;
-	int channel;	/* the master's end */
-	pid_t pid;	/* 0: not running */
-	bool drop;	/* run the child as nobody */
+	int channel; /* the master's end */
+	pid_t pid;   /* 0: not running */
+	bool drop;   /* run the child as nobody */
 };
 
 struct reply {
 	int status;
-	char *raw, *body;	/* body is within raw */
+	char *raw, *body; /* body is within raw */
 	size_t body_len;
 };
 
@@ -105,7 +106,8 @@ static inline void rig_fill_stats(struct stats *s)
 	s->worker[0].requests = 100;
 	s->worker[0].responses[2] = 90;
 	s->worker[0].bytes_out = 123456789012ull;
-	/* Workers that have ended, and one that is about to start: gauges of theirs mean nothing. */
+	/* Workers that have ended, and one that is about to start: gauges of theirs mean nothing.
+	 */
 	s->retired.requests = 10;
 	s->retired.responses[5] = 4;
 	s->worker[2].conns_active = 1000;
@@ -114,7 +116,8 @@ static inline void rig_fill_stats(struct stats *s)
 	s->worker[3].requests = 1;
 }
 
-static inline struct balance_group *rig_group(struct upstream_conf *u, uint32_t index, const char *name,
+static inline struct balance_group *rig_group(struct upstream_conf *u, uint32_t index,
+					      const char *name,
 					      const struct balance_server_conf *servers, uint32_t n)
 {
 	size_t bytes = balance_bytes(16);
@@ -130,9 +133,15 @@ static inline struct balance_group *rig_group(struct upstream_conf *u, uint32_t 
 static inline void rig_fill_upstreams(struct rig *r)
 {
 	struct balance_server_conf one[] = {
-		{.host = SLICE_INIT("127.0.0.1"), .port = 8001, .weight = 3, .max_fails = 1,
+		{.host = SLICE_INIT("127.0.0.1"),
+		 .port = 8001,
+		 .weight = 3,
+		 .max_fails = 1,
 		 .fail_timeout_s = 10},
-		{.host = SLICE_INIT("127.0.0.1"), .port = 8002, .weight = 1, .max_fails = 1,
+		{.host = SLICE_INIT("127.0.0.1"),
+		 .port = 8002,
+		 .weight = 1,
+		 .max_fails = 1,
 		 .fail_timeout_s = 10},
 		{.host = SLICE_INIT("127.0.0.1"), .port = 8003, .weight = 1, .down = true},
 		/* The same address again: one sample, two peers. */
@@ -232,9 +241,16 @@ static inline struct rig *rig_new(void)
 	r->conf.token_len = strlen(RIG_TOKEN);
 	rig_open_listeners(r);
 	r->env = (struct admin_env){
-		.conf = &r->conf, .upstreams = &r->upstreams[0], .limit_zones = &r->zone,
-		.stats = r->stats, .bans = r->bans, .listens = r->listens, .n_listens = 2,
-		.log = &r->log, .sinks = &r->sink, .version = "0.1.0",
+		.conf = &r->conf,
+		.upstreams = &r->upstreams[0],
+		.limit_zones = &r->zone,
+		.stats = r->stats,
+		.bans = r->bans,
+		.listens = r->listens,
+		.n_listens = 2,
+		.log = &r->log,
+		.sinks = &r->sink,
+		.version = "0.1.0",
 	};
 	r->channel = -1;
 	return r;
@@ -421,14 +437,16 @@ static inline void rig_request(int fd, const char *method, const char *path, con
 {
 	char *text;
 
-	assert_true(asprintf(&text, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n%s\r\n%s",
+	assert_true(asprintf(&text,
+			     "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n%s\r\n%s",
 			     method, path, strlen(body), headers, body) > 0);
 	rig_send(fd, text, strlen(text));
 	free(text);
 }
 
 /* One request over the unix socket. */
-static inline struct reply rig_ask(struct rig *r, const char *method, const char *path, const char *body)
+static inline struct reply rig_ask(struct rig *r, const char *method, const char *path,
+				   const char *body)
 {
 	int fd = rig_dial_unix(r);
 	struct reply a;
@@ -441,7 +459,8 @@ static inline struct reply rig_ask(struct rig *r, const char *method, const char
 
 /* The same, and the master answers what it is asked. */
 static inline struct reply rig_ask_master(struct rig *r, const char *method, const char *path,
-					  const char *body, int result, const char *text, struct msg *m)
+					  const char *body, int result, const char *text,
+					  struct msg *m)
 {
 	int fd = rig_dial_unix(r);
 	struct reply a;
@@ -478,5 +497,46 @@ static inline void rig_assert_error(const struct reply *a, int status, const cha
 	assert_string_equal(json_string_value(json_object_get(j, "code")), code);
 	assert_true(json_string_length(json_object_get(j, "message")) > 0);
 }
+
+/* The member at a path, as "workers.0.pid". */
+static inline json_t *rig_at(json_t *j, const char *path)
+{
+	char copy[128], *save = NULL;
+
+	snprintf(copy, sizeof copy, "%s", path);
+	for (char *key = strtok_r(copy, ".", &save); key; key = strtok_r(NULL, ".", &save)) {
+		j = json_is_array(j) ? json_array_get(j, strtoul(key, NULL, 10))
+				     : json_object_get(j, key);
+		if (!j)
+			fail_msg("there is no %s in %s", key, path);
+	}
+	return j;
+}
+
+static inline json_int_t rig_int(json_t *j, const char *path)
+{
+	assert_true(json_is_integer(rig_at(j, path)));
+	return json_integer_value(rig_at(j, path));
+}
+
+static inline const char *rig_text(json_t *j, const char *path)
+{
+	assert_true(json_is_string(rig_at(j, path)));
+	return json_string_value(rig_at(j, path));
+}
+
+static inline int rig_setup(void **state)
+{
+	*state = rig_new();
+	return 0;
+}
+
+static inline int rig_teardown(void **state)
+{
+	rig_free(*state);
+	return 0;
+}
+
+#define RIG_TEST(fn) cmocka_unit_test_setup_teardown(fn, rig_setup, rig_teardown)
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The admin block: what it takes, what each mistake says, and that the token stays where it belongs. */
+/* The admin block: what it takes, what each mistake says, and that the token stays where it
+ * belongs. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -91,8 +92,11 @@ static int load(struct fx *fx, const char *text)
 	assert_true(fd >= 0);
 	fflush(stderr);
 	dup2(fd, STDERR_FILENO);
-	fx->conf = (struct conf){.modules = modules, .var_tables = no_vars, .path = fx->path,
-				 .dir = fx->prefix, .prefix = fx->prefix};
+	fx->conf = (struct conf){.modules = modules,
+				 .var_tables = no_vars,
+				 .path = fx->path,
+				 .dir = fx->prefix,
+				 .prefix = fx->prefix};
 	r = conf_load(&fx->conf, SLICE(""));
 	fflush(stderr);
 	dup2(saved, STDERR_FILENO);
@@ -111,9 +115,11 @@ static void test_whole(void **state)
 	const struct admin_conf *ac;
 	char text[ADDR_TEXT_MAX];
 
-	assert_int_equal(load(fx, "admin {\n listen unix:/run/x/admin.sock;\n"
-				  " listen unix:/run/x/group.sock mode=0660;\n"
-				  " listen 127.0.0.1:9901;\n listen [::1]:9901;\n token_file token;\n}\n"), 0);
+	assert_int_equal(
+		load(fx, "admin {\n listen unix:/run/x/admin.sock;\n"
+			 " listen unix:/run/x/group.sock mode=0660;\n"
+			 " listen 127.0.0.1:9901;\n listen [::1]:9901;\n token_file token;\n}\n"),
+		0);
 	assert_string_equal(fx->said, "");
 	ac = admin_conf_get(&fx->conf);
 	assert_non_null(ac);
@@ -190,7 +196,8 @@ static void test_refused(void **state)
 		 "a duplicate listen 127.0.0.1:1"},
 		{"admin { listen unix:/x; token_file token; token_file token; }",
 		 "\"token_file\" directive is duplicate"},
-		{"admin { listen unix:/x; }\nadmin { listen unix:/y; }", "\"admin\" directive is duplicate"},
+		{"admin { listen unix:/x; }\nadmin { listen unix:/y; }",
+		 "\"admin\" directive is duplicate"},
 		{"admin { listen unix:/x; token_file nowhere; }", "cannot read token_file"},
 		{"admin { listen unix:/x; token_file \"\"; }", "\"token_file\" needs the name"},
 		{"admin { listen unix:/x; token_file /dev/null; }", "is not a regular file"},
@@ -214,7 +221,7 @@ static void test_token_files(void **state)
 	const struct {
 		const char *text;
 		size_t n;
-		const char *said;	/* NULL: accepted */
+		const char *said; /* NULL: accepted */
 	} rows[] = {
 		{"", 0, "is empty"},
 		{" \r\n\n", 4, "is empty"},
@@ -270,8 +277,8 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_whole), T(test_none), T(test_wipe), T(test_refused), T(test_token_files),
-		T(test_warnings),
+		T(test_whole),	 T(test_none),	      T(test_wipe),
+		T(test_refused), T(test_token_files), T(test_warnings),
 	};
 #undef T
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the admin process shows of the XDP guard: real maps of the guard's layout with known content,
- * read-only descriptors, a process without privileges. Needs the right to make BPF maps. */
+/* What the admin process shows of the XDP guard: real maps of the guard's layout with known
+ * content, read-only descriptors, a process without privileges. Needs the right to make BPF maps.
+ */
 #include "rig.h"
 
 #include <bpf/bpf.h>
@@ -25,7 +26,8 @@ static const struct {
 	[GUARD_MAP_DENY_NET_V6] = {BPF_MAP_TYPE_HASH, 20, sizeof(struct guard_net), 1},
 	[GUARD_MAP_SOURCES_V4] = {BPF_MAP_TYPE_LRU_HASH, 4, sizeof(struct guard_source), 4096},
 	[GUARD_MAP_SOURCES_V6] = {BPF_MAP_TYPE_LRU_HASH, 16, sizeof(struct guard_source), 4096},
-	[GUARD_MAP_TOTALS] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct guard_total), GUARD_N_TOTALS},
+	[GUARD_MAP_TOTALS] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct guard_total),
+			      GUARD_N_TOTALS},
 	[GUARD_MAP_SETTINGS] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct guard_settings), 1},
 };
 
@@ -41,8 +43,11 @@ static int read_only_copy(int fd)
 
 static void put_source(struct fx *fx, uint32_t i, uint64_t packets)
 {
-	struct guard_source s = {.packets = packets, .bytes = packets * 60, .syns = packets / 2,
-				 .drops = packets / 4, .first_seen_ns = clock_mono_ns() - 20000000000ull,
+	struct guard_source s = {.packets = packets,
+				 .bytes = packets * 60,
+				 .syns = packets / 2,
+				 .drops = packets / 4,
+				 .first_seen_ns = clock_mono_ns() - 20000000000ull,
 				 .last_seen_ns = clock_mono_ns() - 1000000000ull};
 	uint8_t v4[4] = {198, 51, (uint8_t)(i >> 8), (uint8_t)i};
 	uint8_t v6[16] = {0x20, 0x01, 0x0d, 0xb8, [14] = (uint8_t)(i >> 8), [15] = (uint8_t)i};
@@ -72,7 +77,8 @@ static void fill(struct fx *fx)
 	assert_int_equal(guard_deny_get(&fx->maps, &addr, &deny), 0);
 	deny.packets = 321;
 	deny.bytes = 32100;
-	assert_int_equal(bpf_map_update_elem(fx->maps.fd[GUARD_MAP_DENY_V4], addr.bytes, &deny, 0), 0);
+	assert_int_equal(bpf_map_update_elem(fx->maps.fd[GUARD_MAP_DENY_V4], addr.bytes, &deny, 0),
+			 0);
 }
 
 static int setup(void **state)
@@ -199,7 +205,8 @@ static void test_totals(void **state)
 	assert_string_equal(text(guard, "mode"), "sl-veth0 native");
 	totals = json_object_get(guard, "totals");
 	assert_int_equal(json_object_size(totals), GUARD_N_TOTALS);
-	assert_int_equal(num(json_object_get(totals, "drop_deny"), "packets"), 10 * fx->maps.n_cpus);
+	assert_int_equal(num(json_object_get(totals, "drop_deny"), "packets"),
+			 10 * fx->maps.n_cpus);
 	assert_int_equal(num(json_object_get(totals, "pass"), "packets"), 0);
 	a = rig_ask(fx->rig, "GET", "/metrics", "");
 	if (!prom_check(&p, a.body))
@@ -234,7 +241,10 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_sources), T(test_source_banned), T(test_totals), T(test_ban_dropped),
+		T(test_sources),
+		T(test_source_banned),
+		T(test_totals),
+		T(test_ban_dropped),
 	};
 #undef T
 

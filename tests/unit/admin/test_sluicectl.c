@@ -18,18 +18,6 @@ struct run {
 
 static struct run ran;
 
-static int setup(void **state)
-{
-	*state = rig_new();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_free(*state);
-	return 0;
-}
-
 static pid_t begin(const char *const *argv, FILE *out, FILE *err)
 {
 	int argc = 0;
@@ -66,8 +54,8 @@ static void collect(pid_t pid, FILE *out, FILE *err)
 	fclose(err);
 }
 
-/* Runs "sluicectl -s SOCKET WORDS...". With REPLY the master answers once, and *REPLY becomes what it
- * was asked. */
+/* Runs "sluicectl -s SOCKET WORDS...". With REPLY the master answers once, and *REPLY becomes what
+ * it was asked. */
 static void run_at(struct rig *r, const char *path, struct msg *reply, const char *const *words)
 {
 	FILE *out = tmpfile(), *err = tmpfile();
@@ -86,7 +74,8 @@ static void run_at(struct rig *r, const char *path, struct msg *reply, const cha
 	collect(pid, out, err);
 }
 
-#define RUN(r, reply, ...) run_at(r, (r)->socket_path, reply, (const char *const[]){__VA_ARGS__, NULL})
+#define RUN(r, reply, ...)                                                                         \
+	run_at(r, (r)->socket_path, reply, (const char *const[]){__VA_ARGS__, NULL})
 
 static void assert_has(const char *text)
 {
@@ -201,9 +190,18 @@ static void test_usage(void **state)
 {
 	struct rig *r = *state;
 	static const char *const bad[][6] = {
-		{NULL}, {"nonsense"}, {"ban"}, {"ban", "1.2.3.4"}, {"ban", "--for", "10m"},
-		{"unban"}, {"unban", "1.2.3.4", "5.6.7.8"}, {"status", "now"}, {"bans", "--top", "5"},
-		{"status", "--for", "1m"}, {"unban", "1.2.3.4", "--reason", "x"}, {"--nonsense", "status"},
+		{NULL},
+		{"nonsense"},
+		{"ban"},
+		{"ban", "1.2.3.4"},
+		{"ban", "--for", "10m"},
+		{"unban"},
+		{"unban", "1.2.3.4", "5.6.7.8"},
+		{"status", "now"},
+		{"bans", "--top", "5"},
+		{"status", "--for", "1m"},
+		{"unban", "1.2.3.4", "--reason", "x"},
+		{"--nonsense", "status"},
 		{"sources", "--top"},
 	};
 
@@ -257,7 +255,10 @@ static void run_against(struct rig *r, const char *text)
 static void test_nonsense(void **state)
 {
 	static const char *const bad[] = {
-		"", "hello\n", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 OK\r\n\r\n",
+		"",
+		"hello\n",
+		"HTTP/1.1 200 OK\r\n",
+		"HTTP/1.1 OK\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}",
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
 		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{",
@@ -279,12 +280,10 @@ static void test_nonsense(void **state)
 
 int main(void)
 {
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_reads), T(test_json), T(test_changes), T(test_usage), T(test_no_connection),
-		T(test_nonsense),
+		RIG_TEST(test_reads), RIG_TEST(test_json),	    RIG_TEST(test_changes),
+		RIG_TEST(test_usage), RIG_TEST(test_no_connection), RIG_TEST(test_nonsense),
 	};
-#undef T
 
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);

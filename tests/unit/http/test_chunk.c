@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Unit tests of user/http/chunk.c. Every input goes in whole, cut in two at each byte, and byte by byte, and must
- * be answered alike. */
+/* Unit tests of user/http/chunk.c. Every input goes in whole, cut in two at each byte, and byte by
+ * byte, and must be answered alike. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,7 +112,8 @@ static void test_refused(void **state)
 	static const struct slice cases[] = {
 		SLICE_INIT("\r\n"), SLICE_INIT(" 5\r\n"), SLICE_INIT("5 \r\n"),
 		SLICE_INIT("5 5\r\n"), SLICE_INIT("\t5\r\n"), SLICE_INIT("0x5\r\n"),
-		SLICE_INIT("x\r\n"), SLICE_INIT("g\r\n"), SLICE_INIT("-1\r\n"), SLICE_INIT("+1\r\n"),
+		SLICE_INIT("x\r\n"), SLICE_INIT("g\r\n"), SLICE_INIT("-1\r\n"),
+		SLICE_INIT("+1\r\n"),
 		SLICE_INIT("5,\r\n"), SLICE_INIT("5\n"), SLICE_INIT("5\r5"), SLICE_INIT("5\r\r\n"),
 		SLICE_INIT("5\0\r\n"), SLICE_INIT("1000000000000000\r\n"),
 		SLICE_INIT("0000000000000001\r\n"), SLICE_INIT("fffffffffffffffff\r\n"),
@@ -127,7 +128,8 @@ static void test_refused(void **state)
 		SLICE_INIT("5;a=\"\0\""), SLICE_INIT("5;a=\"b\"c\r\n"), SLICE_INIT("5;a\"b\"\r\n"),
 		SLICE_INIT("5;\"a\"\r\n"), SLICE_INIT("5;a=\"b\"=c\r\n"), SLICE_INIT("5;a\xff\r\n"),
 		SLICE_INIT("0\n\n"), SLICE_INIT("0\r\n\n"), SLICE_INIT("0\r\n\r\r"),
-		SLICE_INIT("0\r\n\r0"), SLICE_INIT("0\r\n X: y\r\n\r\n"), SLICE_INIT("0\r\n: y\r\n\r\n"),
+		SLICE_INIT("0\r\n\r0"), SLICE_INIT("0\r\n X: y\r\n\r\n"),
+		SLICE_INIT("0\r\n: y\r\n\r\n"),
 		SLICE_INIT("0\r\nX : y\r\n\r\n"), SLICE_INIT("0\r\nX\r\n\r\n"),
 		SLICE_INIT("0\r\nX: y\n\r\n"), SLICE_INIT("0\r\nX: y\r\n z\r\n\r\n"),
 		SLICE_INIT("0\r\nX: \0\r\n\r\n"), SLICE_INIT("0\r\nX: y\rz\r\n\r\n"),
@@ -146,7 +148,8 @@ static void test_refused(void **state)
 static void test_incomplete(void **state)
 {
 	static const struct slice cases[] = {
-		SLICE_INIT("5"), SLICE_INIT("5\r"), SLICE_INIT("5\r\nhell"), SLICE_INIT("5\r\nhello"),
+		SLICE_INIT("5"), SLICE_INIT("5\r"), SLICE_INIT("5\r\nhell"),
+		SLICE_INIT("5\r\nhello"),
 		SLICE_INIT("5\r\nhello\r\n"), SLICE_INIT("fffffffffffffff\r\nhello"),
 		SLICE_INIT("5;a=\""), SLICE_INIT("0\r\n"), SLICE_INIT("0\r\n\r"),
 		SLICE_INIT("0\r\nX: y\r\n"), SLICE_INIT("0\r\nX"),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Unit tests of user/http/head*.c. Every input goes in whole, cut in two at each byte, and byte by byte, each
- * time in memory of exactly its size, and must be answered alike. */
+/* Unit tests of user/http/head*.c. Every input goes in whole, cut in two at each byte, and byte by
+ * byte, each time in memory of exactly its size, and must be answered alike. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -233,7 +233,7 @@ static void test_request_methods(void **state)
 
 		arena_init(&a, 1024);
 		parse_all_ways(&p, false,
-			       arena_printf(&a, "%s / HTTP/1.1\r\nHost: a\r\n\r\n", methods[i].text),
+			       arena_printf(&a, "%s / HTTP/1.1\r\nHost: a" END, methods[i].text),
 			       &usual);
 		assert_true(p.rc > 0);
 		assert_int_equal(p.req.method, methods[i].method);
@@ -252,7 +252,8 @@ static void test_request_connection(void **state)
 	} cases[] = {
 		{SLICE_INIT(GET "\r\n"), true, false, false, 1},
 		{SLICE_INIT(GET "Connection: close" END), false, false, false, 1},
-		{SLICE_INIT(GET "Connection: x\r\nConnection: y,CLOSE" END), false, false, false, 1},
+		{SLICE_INIT(GET "Connection: x\r\nConnection: y,CLOSE" END),
+		 false, false, false, 1},
 		{SLICE_INIT(GET "Connection: keep-alive, close" END), false, false, false, 1},
 		{SLICE_INIT(GET "Connection: closed,\tupGrade" END), true, false, true, 1},
 		{SLICE_INIT(GET "Expect: 100-CONTINUE" END), true, true, false, 1},
@@ -335,10 +336,14 @@ static void test_request_refused_lines(void **state)
 		{HEAD_BAD_VERSION, L("GET / HTTPS/1.1")},
 		{HEAD_BAD_VERSION, L("GET / HTTP/1.1\t")},
 		{HEAD_BAD_VERSION, L("GET / HTTP/10.1")},
+		{HEAD_BAD_VERSION, L("GET / HTTP/x.1")},
+		{HEAD_BAD_VERSION, L("GET / HTTP/1.:")},
 		{HEAD_VERSION_UNSUPPORTED, L("GET / HTTP/2.0")},
 		{HEAD_VERSION_UNSUPPORTED, L("GET / HTTP/9.9")},
 		{HEAD_VERSION_UNSUPPORTED, SLICE_INIT("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")},
 		{HEAD_BAD_TARGET, L("GET /a\tb HTTP/1.1")},
+		{HEAD_BAD_TARGET, L("GET \t/ HTTP/1.1")},
+		{HEAD_BAD_TARGET, L("GET #a HTTP/1.1")},
 		{HEAD_BAD_TARGET, L("GET /a\0b HTTP/1.1")},
 		{HEAD_BAD_TARGET, L("GET /a\x01 HTTP/1.1")},
 		{HEAD_BAD_TARGET, L("GET /a\x7f HTTP/1.1")},
@@ -457,6 +462,7 @@ static void test_request_refused_eols(void **state)
 	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked;q=1, chunked" END)}, \
 	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip; q=1, chunked" END)}, \
 	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;q, chunked" END)}, \
+	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;=x, chunked" END)}, \
 	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;q=, chunked" END)}, \
 	{HEAD_BAD_CODING, \
 	 SLICE_INIT(start "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" END)}, \
@@ -546,7 +552,8 @@ static void test_response_typical(void **state)
 		 "Not  \xc3\xa9\tFound ", 0, false, BODY_UNTIL_CLOSE},
 		{SLICE_INIT("HTTP/1.0 100 C\r\nConnection: keep-alive" END), 100, "C", 0, true,
 		 BODY_UNTIL_CLOSE},
-		{SLICE_INIT("HTTP/1.1 599 X\r\nConnection: close\r\ntransfer-encoding: CHUNKED" END),
+		{SLICE_INIT("HTTP/1.1 599 X\r\nConnection: close\r\n"
+			    "transfer-encoding: CHUNKED" END),
 		 599, "X", 1, false, BODY_CHUNKED},
 		{SLICE_INIT("HTTP/1.1 302 Found\r\nHost: not a request's\r\nHost: 2" END), 302,
 		 "Found", 1, true, BODY_UNTIL_CLOSE},
@@ -565,7 +572,8 @@ static void test_response_typical(void **state)
 		parse_end(&p);
 	}
 	parse_all_ways(&p, true,
-		       SLICE("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x" END "\0\n"), &usual);
+		       SLICE("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x" END "\0\n"),
+		       &usual);
 	assert_int_equal(p.rc, 51);
 	assert_true(p.resp.connection_upgrade);
 	assert_int_equal(p.resp.fields.n, 2);
@@ -587,7 +595,8 @@ static void test_response_refused(void **state)
 		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1 200OK" END)},
 		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1 200\tOK" END)},
 		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1  200 OK" END)},
-		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1 2x0 OK" END)},
+		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1 2:0 OK" END)},
+		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1 20: OK" END)},
 		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1 099 OK" END)},
 		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1 600 OK" END)},
 		{HEAD_BAD_LINE, SLICE_INIT("HTTP/1.1 999 OK" END)},

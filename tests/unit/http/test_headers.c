@@ -69,7 +69,8 @@ static void test_hash(void **state)
 {
 	char a[100], b[100];
 
-	/* Each length, each byte: case never counts, every other change does (within the first 64). */
+	/* Each length, each byte: case never counts, every other change does (within the first 64).
+	 * */
 	for (size_t n = 1; n <= sizeof a; n++) {
 		memset(a, 'q', n);
 		for (size_t i = 0; i < n; i++) {
@@ -112,7 +113,8 @@ static void test_list(void **state)
 	for (int i = 0; i < 100; i++) {
 		int n = snprintf(name, sizeof name, "X-%d", i % 50);
 
-		f = hdrs_add(&h, &arena, arena_dup(&arena, slice_make(name, (size_t)n)), SLICE("v"));
+		f = hdrs_add(&h, &arena, arena_dup(&arena, slice_make(name, (size_t)n)),
+			     SLICE("v"));
 		assert_int_equal(f->id, HDR_OTHER);
 		assert_int_equal(f->flags, 0);
 		f->value.n = i < 50;
@@ -137,6 +139,13 @@ static void test_list(void **state)
 	assert_int_equal(f->value.n, 0);
 	assert_null(hdrs_next(&h, f));
 	assert_null(hdrs_find_name(&h, SLICE("x-70")));
+
+	/* Next to each other, at the end. */
+	hdrs_add(&h, &arena, SLICE("Via"), SLICE("c"));
+	f = hdrs_next(&h, hdrs_next(&h, hdrs_find(&h, HDR_VIA)));
+	assert_non_null(f);
+	assert_true(slice_eq(f->value, SLICE("c")));
+	assert_null(hdrs_next(&h, f));
 }
 
 static void test_reserve(void **state)
@@ -254,6 +263,7 @@ static void test_host(void **state)
 		{"a_b-c.~d", "a_b-c.~d", 0},
 		{"127.0.0.1:65535", "127.0.0.1", 65535},
 		{"a:00080", "a", 80},
+		{"a:9099", "a", 9099},
 		{"[::1]", "[::1]", 0},
 		{"[2001:DB8::A]:443", "[2001:db8::a]", 443},
 		{"[::ffff:192.0.2.1]", "[::ffff:192.0.2.1]", 0},

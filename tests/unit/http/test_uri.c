@@ -107,8 +107,8 @@ static void test_paths(void **state)
 				continue;
 			}
 			if (rc || !slice_eq(u.path, slice_cstr(want)))
-				fail_msg("%s (merge %d): %d, \"%.*s\" instead of \"%s\"", cases[i].raw,
-					 merge, rc, SLICE_FMT(u.path), want);
+				fail_msg("%s (merge %d): %d, \"%.*s\" instead of \"%s\"",
+					 cases[i].raw, merge, rc, SLICE_FMT(u.path), want);
 			assert_int_equal(u.plain, slice_eq(u.path, raw));
 			assert_false(u.has_args);
 			assert_int_equal(u.args.n, 0);
@@ -145,7 +145,8 @@ static void test_args(void **state)
 static void test_refused(void **state)
 {
 	static const struct slice cases[] = {
-		SLICE_INIT(""), SLICE_INIT("a"), SLICE_INIT("?a"), SLICE_INIT("**"), SLICE_INIT("*?a"),
+		SLICE_INIT(""), SLICE_INIT("a"), SLICE_INIT("?a"), SLICE_INIT("**"),
+		SLICE_INIT("*?a"),
 		SLICE_INIT("/%"), SLICE_INIT("/%4"), SLICE_INIT("/%4?1"), SLICE_INIT("/%g1"),
 		SLICE_INIT("/%1g"), SLICE_INIT("/%%41"), SLICE_INIT("/%u0041"), SLICE_INIT("/%+1"),
 		SLICE_INIT("/%00"), SLICE_INIT("/a%00b"), SLICE_INIT("/%0a"), SLICE_INIT("/%0D"),

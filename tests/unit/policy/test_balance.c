@@ -1,111 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Choice of peers: rotation, failures and their end, backups, limits, names, and what a worker's death
+/* Choice of peers: rotation, failures and their end, backups, limits, and what a worker's death
  * leaves behind. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "balance_group.h"
 
-#include <cmocka.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include "core/err.h"
-#include "policy/balance.h"
-
-enum { ROOM = 64, NONE = UINT32_MAX };
-
-static struct balance_server_conf server(const char *host)
-{
-	return (struct balance_server_conf){
-		.host = slice_cstr(host),
-		.port = 80,
-		.weight = 1,
-		.max_fails = 1,
-		.fail_timeout_s = 10,
-	};
-}
-
-static struct balance_group *group_new(const struct balance_server_conf *s, uint32_t n)
-{
-	struct balance_group *g = mmap(NULL, balance_bytes(ROOM), PROT_READ | PROT_WRITE,
-				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	assert_ptr_not_equal(g, MAP_FAILED);
-	assert_int_equal(balance_init(g, balance_bytes(ROOM), SLICE("g"), s, n), 0);
-	assert_int_equal(g->peers_room, ROOM);
-	return g;
-}
-
-static void group_free(struct balance_group *g)
-{
-	munmap(g, balance_bytes(ROOM));
-}
-
-static struct balance_group *one(const char *a)
-{
-	struct balance_server_conf s = server(a);
-
-	return group_new(&s, 1);
-}
-
-static struct balance_group *two(const char *a, const char *b)
-{
-	struct balance_server_conf s[] = {server(a), server(b)};
-
-	return group_new(s, 2);
-}
-
-/* A new request's first pick by worker W. */
-static uint32_t pick_by(struct balance_group *g, unsigned w, uint64_t now_s)
-{
-	struct balance_tried tried = {0};
-	uint32_t peer = NONE;
-
-	return balance_pick(g, w, now_s, &tried, &peer) == BALANCE_OK ? peer : NONE;
-}
-
-static uint32_t pick(struct balance_group *g, uint64_t now_s)
-{
-	return pick_by(g, 0, now_s);
-}
-
-static void done(struct balance_group *g, uint32_t peer, enum balance_outcome how, uint64_t now_s)
-{
-	balance_done(g, 0, peer, how, how == BALANCE_SUCCESS ? 200 : 0, 5, now_s, 1000 * now_s);
-}
-
-static uint32_t serve(struct balance_group *g, uint64_t now_s)
-{
-	uint32_t peer = pick(g, now_s);
-
-	if (peer != NONE)
-		done(g, peer, BALANCE_SUCCESS, now_s);
-	return peer;
-}
-
-/* Its weight was lowered, so that it may take some rounds. */
-static bool comes_back(struct balance_group *g, uint32_t peer, uint64_t now_s)
-{
-	for (int i = 0; i < 6; i++)
-		if (serve(g, now_s) == peer)
-			return true;
-	return false;
-}
-
-static struct addr ip(const char *text)
-{
-	struct addr a;
-
-	assert_int_equal(addr_from_ip(slice_cstr(text), 0, &a), 0);
-	return a;
-}
 
 static void test_smooth_weights(void **state)
 {
-	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"), server("10.0.0.3")};
+	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"),
+					  server("10.0.0.3")};
 	static const uint32_t expected[] = {0, 0, 1, 0, 2, 0, 0};
 	struct balance_group *g;
 	unsigned n[3] = {0};
@@ -297,7 +201,8 @@ static void test_single_is_always_tried(void **state)
 
 static void test_backup(void **state)
 {
-	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"), server("10.0.0.3")};
+	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"),
+					  server("10.0.0.3")};
 	struct balance_tried tried = {0};
 	struct balance_group *g;
 	uint32_t p;
@@ -326,7 +231,8 @@ static void test_backup(void **state)
 
 static void test_down_and_full(void **state)
 {
-	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"), server("10.0.0.3")};
+	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"),
+					  server("10.0.0.3")};
 	struct balance_tried tried = {0};
 	struct balance_group *g;
 
@@ -343,190 +249,6 @@ static void test_down_and_full(void **state)
 	assert_int_equal(pick(g, 1), 2);
 	assert_int_equal(g->peer[1].conns, 2);
 	group_free(g);
-}
-
-static void test_fixed_addresses(void **state)
-{
-	struct balance_server_conf s[] = {server("unix:/run/a.sock"), server("[2001:db8::1]"),
-					  server("10.0.0.3")};
-	struct balance_group *g;
-	struct balance_server sv;
-	struct balance_peer p;
-
-	s[1].port = 8443;
-	g = group_new(s, 3);
-	assert_string_equal(g->name, "g");
-	assert_true(balance_get_peer(g, 0, &p));
-	assert_string_equal(p.text, "unix:/run/a.sock");
-	assert_true(balance_get_peer(g, 1, &p));
-	assert_string_equal(p.text, "[2001:db8::1]:8443");
-	assert_true(balance_get_peer(g, 2, &p));
-	assert_string_equal(p.text, "10.0.0.3:80");
-	assert_false(balance_get_peer(g, 3, &p));
-	assert_true(balance_get_server(g, 2, &sv));
-	assert_string_equal(sv.host, "10.0.0.3");
-	assert_int_equal(sv.resolve, BALANCE_FIXED);
-	assert_false(balance_get_server(g, 3, &sv));
-	group_free(g);
-}
-
-static void test_names_wait_and_fail(void **state)
-{
-	struct balance_group *g = two("a.test", "b.test");
-	struct balance_tried tried = {0};
-	struct balance_server sv;
-	struct addr a = ip("10.0.0.1");
-	uint32_t p;
-
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_WAIT);
-	balance_set_addrs(g, 0, NULL, 0, "timed out", 1000);
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_WAIT);
-	balance_set_addrs(g, 1, NULL, 0, NULL, 1000);
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_UNRESOLVED);
-	assert_true(balance_get_server(g, 0, &sv));
-	assert_string_equal(sv.resolve_error, "timed out");
-	assert_int_equal(sv.resolve, BALANCE_FAILED);
-
-	balance_set_addrs(g, 1, &a, 1, NULL, 2000);
-	assert_int_equal(g->version, 1);
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_OK);
-	assert_string_equal(g->peer[p].text, "10.0.0.1:80");
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_NONE_LIVE);
-	done(g, p, BALANCE_SUCCESS, 1);
-	/* a question that fails later leaves the address */
-	balance_set_addrs(g, 1, NULL, 0, "SERVFAIL", 3000);
-	assert_int_equal(pick(g, 1), p);
-	assert_true(balance_get_server(g, 1, &sv));
-	assert_int_equal(sv.resolved_wall_ms, 2000);
-	assert_int_equal(g->version, 1);
-	group_free(g);
-}
-
-static void test_name_with_many_addresses(void **state)
-{
-	struct balance_server_conf s[] = {server("a.test"), server("10.0.0.9")};
-	struct addr list[3] = {ip("10.0.0.1"), ip("10.0.0.2"), ip("10.0.0.2")};
-	struct balance_group *g;
-	unsigned n[8] = {0};
-
-	s[0].weight = 2;
-	s[0].port = 443;
-	g = group_new(s, 2);
-	assert_true(g->single);
-	balance_set_addrs(g, 0, list, 3, NULL, 1000);
-	assert_false(g->single);
-	for (int i = 0; i < 500; i++)
-		n[serve(g, 1)]++;
-	/* each address has the weight of the server, as in nginx; repeated ones count once */
-	assert_int_equal(n[0], 100);
-	assert_int_equal(n[1], 200);
-	assert_int_equal(n[2], 200);
-	assert_string_equal(g->peer[1].text, "10.0.0.1:443");
-	group_free(g);
-}
-
-static void test_addresses_change(void **state)
-{
-	struct balance_group *g = one("a.test");
-	struct addr old[2] = {ip("10.0.0.1"), ip("10.0.0.2")};
-	struct addr new[2] = {ip("10.0.0.2"), ip("10.0.0.3")};
-	uint32_t busy, serial;
-
-	balance_set_addrs(g, 0, old, 2, NULL, 1000);
-	busy = pick(g, 1);
-	serial = g->peer[busy].serial;
-	assert_int_equal(busy, 0);
-	assert_int_equal(pick(g, 1), 1);
-	done(g, 1, BALANCE_FAILURE, 1);
-	balance_set_addrs(g, 0, new, 2, NULL, 2000);
-	assert_int_equal(g->version, 2);
-	/* the one that stays keeps its failure; the one that is gone serves on, but nobody new */
-	assert_int_equal(g->peer[1].fails, 1);
-	assert_true(g->peer[0].gone);
-	assert_string_equal(g->peer[0].text, "10.0.0.1:80");
-	for (int i = 0; i < 4; i++)
-		assert_int_equal(serve(g, 2), 2);
-	balance_set_addrs(g, 0, new, 2, NULL, 3000);
-	assert_int_equal(g->version, 2);
-	done(g, busy, BALANCE_SUCCESS, 3);
-	assert_false(g->peer[0].used);
-	assert_int_equal(g->peer[0].serial, serial);
-	/* its slot is used again, with another serial */
-	balance_set_addrs(g, 0, old, 2, NULL, 4000);
-	assert_string_equal(g->peer[0].text, "10.0.0.1:80");
-	assert_int_not_equal(g->peer[0].serial, serial);
-	assert_int_equal(g->n_peers, 3);
-	group_free(g);
-}
-
-static void test_address_comes_back_while_busy(void **state)
-{
-	struct balance_group *g = one("a.test");
-	struct addr a = ip("10.0.0.1"), b = ip("10.0.0.2");
-	uint32_t busy;
-
-	balance_set_addrs(g, 0, &a, 1, NULL, 1000);
-	busy = pick(g, 1);
-	balance_set_addrs(g, 0, &b, 1, NULL, 2000);
-	balance_set_addrs(g, 0, &a, 1, NULL, 3000);
-	assert_false(g->peer[busy].gone);
-	assert_int_equal(g->peer[busy].conns, 1);
-	assert_int_equal(pick(g, 1), busy);
-	group_free(g);
-}
-
-static void test_no_room_for_addresses(void **state)
-{
-	struct balance_server_conf s[] = {server("a.test"), server("b.test"), server("c.test")};
-	struct balance_group *g = group_new(s, 3);
-	struct addr list[BALANCE_ADDRS_MAX + 4];
-	char text[32];
-
-	for (uint32_t sv = 0; sv < 3; sv++) {
-		for (int i = 0; i < BALANCE_ADDRS_MAX + 4; i++) {
-			snprintf(text, sizeof text, "10.%u.0.%d", sv, i + 1);
-			list[i] = ip(text);
-		}
-		balance_set_addrs(g, sv, list, BALANCE_ADDRS_MAX + 4, NULL, 1000);
-	}
-	assert_int_equal(g->n_peers, ROOM);
-	for (int i = 0; i < ROOM; i++)
-		assert_int_equal(g->peer[i].server, i / BALANCE_ADDRS_MAX);
-	group_free(g);
-}
-
-static void test_carry(void **state)
-{
-	struct balance_server_conf s[] = {server("a.test"), server("10.0.0.9"), server("new.test")};
-	struct addr list[2] = {ip("10.0.0.1"), ip("10.0.0.2")};
-	struct balance_group *from = group_new(s, 2), *to;
-	struct balance_server sv;
-	struct balance_peer p;
-
-	balance_set_addrs(from, 0, list, 2, NULL, 1234);
-	assert_int_equal(pick(from, 100), 0);
-	done(from, 0, BALANCE_FAILURE, 100);
-	s[0].port = 8080;
-	s[1].weight = 7;
-	to = group_new(s, 3);
-	balance_carry(to, from);
-	/* the address of the same server keeps its failure, with the weight of now */
-	assert_true(balance_get_peer(to, 0, &p));
-	assert_int_equal(p.fails, 1);
-	assert_int_equal(p.n_failures, 1);
-	assert_int_equal(p.weight, 7);
-	assert_int_equal(p.conns, 0);
-	/* the name has its addresses at once, on the port of now */
-	assert_true(balance_get_peer(to, 1, &p));
-	assert_string_equal(p.text, "10.0.0.1:8080");
-	assert_true(balance_get_server(to, 0, &sv));
-	assert_int_equal(sv.resolve, BALANCE_RESOLVED);
-	assert_int_equal(sv.resolved_wall_ms, 1234);
-	assert_true(balance_get_server(to, 2, &sv));
-	assert_int_equal(sv.resolve, BALANCE_PENDING);
-	assert_false(to->single);
-	group_free(from);
-	group_free(to);
 }
 
 static void test_counters(void **state)
@@ -590,9 +312,11 @@ static void test_bad_arguments(void **state)
 	memset(longer, 'a', sizeof longer);
 	assert_int_equal(balance_init(g, bytes, SLICE("g"), s, 0), -SL_EINVAL);
 	assert_int_equal(balance_init(g, balance_bytes(0), SLICE("g"), s, 1), -SL_EINVAL);
-	assert_int_equal(balance_init(g, bytes, SLICE("g"), s, BALANCE_SERVERS_MAX + 1), -SL_ELIMIT);
+	assert_int_equal(balance_init(g, bytes, SLICE("g"), s, BALANCE_SERVERS_MAX + 1),
+			 -SL_ELIMIT);
 	assert_int_equal(balance_init(g, bytes, SLICE("g"), s, 3), -SL_ELIMIT);
-	assert_int_equal(balance_init(g, bytes, slice_make(longer, sizeof longer), s, 1), -SL_EINVAL);
+	assert_int_equal(balance_init(g, bytes, slice_make(longer, sizeof longer), s, 1),
+			 -SL_EINVAL);
 	s[0].host = slice_make(longer, sizeof longer);
 	assert_int_equal(balance_init(g, bytes, SLICE("g"), s, 1), -SL_EINVAL);
 	s[0].host = SLICE("");
@@ -611,7 +335,8 @@ static void kill_inside(struct balance_group *g)
 
 static void test_holder_died(void **state)
 {
-	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"), server("10.0.0.3")};
+	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"),
+					  server("10.0.0.3")};
 	struct balance_group *g;
 	pid_t pid;
 
@@ -639,15 +364,17 @@ static void hammer(struct balance_group *g, unsigned worker, int rounds)
 			held[k] = pick_by(g, worker, 1);
 		for (int k = 0; k < 4; k++)
 			if (held[k] != NONE)
-				balance_done(g, worker, held[k], i % 3 ? BALANCE_SUCCESS : BALANCE_FAILURE,
-					     200, 1, 1, 1000);
+				balance_done(g, worker, held[k],
+					     i % 3 ? BALANCE_SUCCESS : BALANCE_FAILURE, 200, 1, 1,
+					     1000);
 	}
 	_exit(0);
 }
 
 static void test_many_workers_and_deaths(void **state)
 {
-	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"), server("10.0.0.3")};
+	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"),
+					  server("10.0.0.3")};
 	struct balance_group *g;
 	uint64_t total = 0;
 	pid_t pid[4];
@@ -694,13 +421,6 @@ int main(void)
 		cmocka_unit_test(test_single_is_always_tried),
 		cmocka_unit_test(test_backup),
 		cmocka_unit_test(test_down_and_full),
-		cmocka_unit_test(test_fixed_addresses),
-		cmocka_unit_test(test_names_wait_and_fail),
-		cmocka_unit_test(test_name_with_many_addresses),
-		cmocka_unit_test(test_addresses_change),
-		cmocka_unit_test(test_address_comes_back_while_busy),
-		cmocka_unit_test(test_no_room_for_addresses),
-		cmocka_unit_test(test_carry),
 		cmocka_unit_test(test_counters),
 		cmocka_unit_test(test_worker_gone),
 		cmocka_unit_test(test_worker_gone_with_probe),

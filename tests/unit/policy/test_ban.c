@@ -355,8 +355,8 @@ static void test_workers_count_together(void **state)
 	evidence_free(e);
 }
 
-/* What the writer keeps true at every moment: the address that is banned for ever stays so, the one that
- * never was stays free, and all fields of an entry are of one piece. */
+/* What the writer keeps true at every moment: the address that is banned for ever stays so, the
+ * one that never was stays free, and all fields of an entry are of one piece. */
 static void read_beside(const struct ban_table *t, volatile uint32_t *stop)
 {
 	uint64_t n = 0;
@@ -481,7 +481,8 @@ static void test_save_and_load(void **state)
 	assert_int_equal(stat(fx->path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 
-	/* another start of the machine: its monotonic clock is younger, three seconds have passed */
+	/* another start of the machine: its monotonic clock is younger, three seconds have
+	 * passed */
 	assert_int_equal(ban_load(again, fx->path, 10, 1700000003000, &n_bad), 0);
 	assert_int_equal(n_bad, 0);
 	assert_int_equal(ban_n(again), 2);
@@ -529,13 +530,15 @@ static void test_load_bad_lines(void **state)
 		strcat(text, bad[i]);
 		strcat(text, "\n");
 	}
-	/* a line that is far too long, one with a reason that is, and one that is cut off at the end */
+	/* a line that is far too long, one with a reason that is, and one that is cut off at the
+	 * end */
 	n = strlen(text);
 	memset(text + n, 'a', 3000);
 	strcpy(text + n + 3000, "\n10.0.0.2 0 0 00000000 0 ");
 	n = strlen(text);
 	memset(text + n, 'r', BAN_REASON_MAX);
-	strcpy(text + n + BAN_REASON_MAX, "\n10.0.0.8 1 0 00000001 1 over\n10.0.0.3 0 0 00000000 0 cut");
+	strcpy(text + n + BAN_REASON_MAX,
+	       "\n10.0.0.8 1 0 00000001 1 over\n10.0.0.3 0 0 00000000 0 cut");
 	write_file(fx, text);
 	assert_int_equal(ban_load(fx->t, fx->path, 10, 1000, &n_bad), 0);
 	assert_int_equal(n_bad, sizeof bad / sizeof bad[0] + 3);

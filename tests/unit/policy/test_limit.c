@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* limit_req's arithmetic against figures worked out by hand from nginx's model, the zone's bounds, and
- * many processes on one zone, some of them killed. */
+/* limit_req's arithmetic against figures worked out by hand from nginx's model, the zone's
+ * bounds, and many processes on one zone, some of them killed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -97,7 +97,8 @@ static void test_burst_is_delayed(void **state)
 
 static void test_rate_by_minute_without_burst(void **state)
 {
-	/* rate=10r/m is 166/1000 r/s: 6000 ms leak 996, so that a request each 6 s is just too many */
+	/* rate=10r/m is 166/1000 r/s: 6000 ms leak 996, so that a request each 6 s is just too
+	 * many */
 	struct limit_use u = use(zone_new(65536), R10M, 0, 0);
 	static const struct step steps[] = {
 		{0, LIMIT_PASS, 0, 0},
@@ -349,7 +350,8 @@ static void test_processes_share_exactly(void **state)
 	enum { N = 4, TRIES = 4000, BURST = 5000 };
 	struct limit_zone *a = zone_new(65536), *b = zone_new(65536);
 	struct slice keys[] = {SLICE("x"), SLICE("y")};
-	uint32_t *passed = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint32_t *passed =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uint64_t delay, excess;
 	uint32_t total = 0;
 	pid_t pid[N];
@@ -365,8 +367,8 @@ static void test_processes_share_exactly(void **state)
 		if (pid[w])
 			continue;
 		for (int i = 0; i < TRIES; i++)
-			if (limit_check(u, (struct slice[]){keys[w % 2], keys[!(w % 2)]}, 2, 7, &delay,
-					&which, &excess) == LIMIT_PASS)
+			if (limit_check(u, (struct slice[]){keys[w % 2], keys[!(w % 2)]}, 2, 7,
+					&delay, &which, &excess) == LIMIT_PASS)
 				passed[w]++;
 		_exit(0);
 	}
@@ -467,7 +469,8 @@ int main(void)
 		cmocka_unit_test(test_one_zone_twice),
 		cmocka_unit_test(test_full_zone_forgets_the_oldest),
 		cmocka_unit_test(test_idle_keys_go),
-		cmocka_unit_test_setup_teardown(test_processes_share_exactly, set_alarm, stop_alarm),
+		cmocka_unit_test_setup_teardown(test_processes_share_exactly, set_alarm,
+						stop_alarm),
 		cmocka_unit_test_setup_teardown(test_holder_died, set_alarm, stop_alarm),
 		cmocka_unit_test_setup_teardown(test_killed_anywhere, set_alarm, stop_alarm),
 	};
