@@ -164,9 +164,10 @@ install: all ## into DESTDIR and PREFIX
 	install -d $(DESTDIR)$(SYSCONFDIR)
 	test -e $(DESTDIR)$(SYSCONFDIR)/sluice.conf || \
 		install -m 644 conf/sluice.conf $(DESTDIR)$(SYSCONFDIR)/sluice.conf
-	install -D -m 644 conf/sluice.service $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
+	install -d $(DESTDIR)/var/log/sluice $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local|$(PREFIX)|' conf/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
 	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice
-	install -m 644 README.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
+	install -m 644 README.md LICENSE conf/ai-proxy.conf docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
 
 .PHONY: clean
 clean: ## remove what was built

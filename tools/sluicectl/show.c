@@ -73,8 +73,6 @@ static void put_left(char *out, const json_t *ban)
 static void print_guard(json_t *guard)
 {
 	json_t *totals = json_object_get(guard, "totals");
-	const char *key;
-	json_t *value;
 
 	if (!json_is_true(json_object_get(guard, "on"))) {
 		printf("guard        off: %s\n", show_text(guard, totals ? "mode" : "reason"));
@@ -82,26 +80,30 @@ static void print_guard(json_t *guard)
 		printf("guard        on: %s%s\n", show_text(guard, "mode"),
 		       json_is_true(json_object_get(guard, "dry_run")) ? ", dry run" : "");
 	}
-	json_object_foreach (totals, key, value)
+	for (void *at = json_object_iter(totals); at; at = json_object_iter_next(totals, at)) {
+		const json_t *value = json_object_iter_value(at);
+
 		if (num(value, "packets"))
 			printf("  %-14s %" JSON_INTEGER_FORMAT " packets, %" JSON_INTEGER_FORMAT
 			       " bytes\n",
-			       key, num(value, "packets"), num(value, "bytes"));
+			       json_object_iter_key(at), num(value, "packets"),
+			       num(value, "bytes"));
+	}
 }
 
 /* Every number of an object: "12 active, 3 idle". */
 static void print_numbers(const char *title, json_t *j)
 {
-	const char *key, *comma = "";
-	json_t *value;
+	const char *comma = "";
 
 	printf("%-12s ", title);
-	json_object_foreach (j, key, value) {
+	for (void *at = json_object_iter(j); at; at = json_object_iter_next(j, at)) {
+		const json_t *value = json_object_iter_value(at);
 		char name[64];
 
 		if (!json_is_integer(value))
 			continue;
-		table_clean(name, sizeof name, key);
+		table_clean(name, sizeof name, json_object_iter_key(at));
 		for (char *p = name; *p; p++)
 			if (*p == '_')
 				*p = ' ';
@@ -116,14 +118,13 @@ static void print_workers(json_t *list)
 	static const char *const heads[] = {">SLOT",	 ">PID",    ">CONFIG", ">CONNS", ">IDLE",
 					    ">REQUESTS", ">ACTIVE", ">MEMORY", ">CPU",	 NULL};
 	struct table t;
-	size_t i;
-	json_t *w;
 
 	if (!json_array_size(list))
 		return;
 	putchar('\n');
 	table_init(&t, heads);
-	json_array_foreach (list, i, w) {
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *w = json_array_get(list, i);
 		char(*row)[CELL_MAX] = table_row(&t);
 
 		put_num(row[0], num(w, "slot"));
@@ -141,11 +142,11 @@ static void print_workers(json_t *list)
 
 void show_status(const json_t *j)
 {
+	const json_t *zones = json_object_get(j, "limit_zones");
 	const json_t *bytes = json_object_get(j, "bytes"), *reloads = json_object_get(j, "reloads");
 	static const char *const groups[] = {"connections", "requests", "responses", "tls",
 					     "limit_req",   "upstream", "bans"};
 	char up[CELL_MAX], in[CELL_MAX], out[CELL_MAX], last[CELL_MAX];
-	json_t *zone;
 	size_t i;
 
 	put_span(up, num(j, "uptime_s"));
@@ -163,10 +164,13 @@ void show_status(const json_t *j)
 	printf("traffic      %s in, %s out\n", in, out);
 	printf("workers      %zu, %" JSON_INTEGER_FORMAT " died\n",
 	       json_array_size(json_object_get(j, "workers")), num(j, "worker_deaths"));
-	json_array_foreach (json_object_get(j, "limit_zones"), i, zone)
+	for (i = 0; i < json_array_size(zones); i++) {
+		const json_t *zone = json_array_get(zones, i);
+
 		printf("limit zone   %s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
 		       " keys\n",
 		       show_text(zone, "name"), num(zone, "entries"), num(zone, "entries_max"));
+	}
 	print_guard(json_object_get(j, "guard"));
 	print_workers(json_object_get(j, "workers"));
 }
@@ -214,36 +218,46 @@ static void add_peer(struct table *t, const json_t *group, const json_t *server,
 			 json_real_value(json_object_get(peer, "response_ms_mean")));
 }
 
+static void add_server(struct table *t, const json_t *group, const json_t *server)
+{
+	const json_t *peers = json_object_get(server, "peers");
+
+	if (!json_array_size(peers))
+		add_peer(t, group, server, NULL);
+	for (size_t i = 0; i < json_array_size(peers); i++)
+		add_peer(t, group, server, json_array_get(peers, i));
+}
+
 void show_upstreams(const json_t *j)
 {
+	const json_t *groups = json_object_get(j, "upstreams");
 	static const char *const heads[] = {"GROUP",   "SERVER",    "PEER",	 "STATE",
 					    ">ACTIVE", ">REQUESTS", ">FAILURES", ">2XX",
 					    ">4XX",    ">5XX",	    ">MEAN",	 NULL};
-	json_t *group, *server, *peer;
-	size_t g, s, p;
 	struct table t;
 
 	table_init(&t, heads);
-	json_array_foreach (json_object_get(j, "upstreams"), g, group)
-		json_array_foreach (json_object_get(group, "servers"), s, server) {
-			if (!json_array_size(json_object_get(server, "peers")))
-				add_peer(&t, group, server, NULL);
-			json_array_foreach (json_object_get(server, "peers"), p, peer)
-				add_peer(&t, group, server, peer);
-		}
+	for (size_t g = 0; g < json_array_size(groups); g++) {
+		const json_t *group = json_array_get(groups, g);
+		const json_t *servers = json_object_get(group, "servers");
+
+		for (size_t k = 0; k < json_array_size(servers); k++)
+			add_server(&t, group, json_array_get(servers, k));
+	}
 	table_print(&t);
 }
 
 void show_bans(const json_t *j)
 {
+	const json_t *list = json_object_get(j, "bans");
 	static const char *const heads[] = {"ADDRESS",	"LEFT", "SINCE (UTC)", "WHERE",
 					    ">DROPPED", "BY",	"REASON",      NULL};
-	json_t *ban;
 	struct table t;
 	size_t i;
 
 	table_init(&t, heads);
-	json_array_foreach (json_object_get(j, "bans"), i, ban) {
+	for (i = 0; i < json_array_size(list); i++) {
+		const json_t *ban = json_array_get(list, i);
 		const json_t *dropped = json_object_get(ban, "dropped");
 		char(*row)[CELL_MAX] = table_row(&t);
 
@@ -266,19 +280,19 @@ void show_bans(const json_t *j)
 
 void show_sources(const json_t *j)
 {
+	const json_t *list = json_object_get(j, "sources");
 	static const char *const heads[] = {"ADDRESS",	       ">PACKETS", ">BYTES",
 					    ">SYNS",	       ">DROPPED", "FIRST SEEN (UTC)",
 					    "LAST SEEN (UTC)", "",	   NULL};
-	json_t *source;
 	struct table t;
-	size_t i;
 
 	if (strcmp(show_text(j, "guard"), "on")) {
 		printf("guard %s; sources are counted by it only\n", show_text(j, "guard"));
 		return;
 	}
 	table_init(&t, heads);
-	json_array_foreach (json_object_get(j, "sources"), i, source) {
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *source = json_array_get(list, i);
 		char(*row)[CELL_MAX] = table_row(&t);
 
 		table_clean(row[0], CELL_MAX, show_text(source, "address"));

@@ -37,8 +37,7 @@ struct admin_conf {		      /* MOD_ADMIN's struct in admin { } */
 
 /* The block of a loaded configuration; NULL when it has none. */
 struct admin_conf *admin_conf_get(const struct conf *c);
-/* Overwrites the token. Due before conf_free(), and after the fork in processes that are not admin.
- */
+/* Overwrites the token. Due before conf_free(), and after the fork in other processes. */
 void admin_conf_wipe(struct conf *c);
 
 #endif

@@ -10,9 +10,8 @@
 #include "admin/admin.h"
 
 enum {
-	ADMIN_BODY_MAX = 65536, /* of a request, kept */
-	ADMIN_SWALLOW_MAX =
-		1 << 20, /* and read, before the connection is dropped without an answer */
+	ADMIN_BODY_MAX = 65536,	     /* of a request, kept */
+	ADMIN_SWALLOW_MAX = 1 << 20, /* and read: beyond it the connection is dropped */
 	ADMIN_WAITS_MAX = 64,
 	ADMIN_TOP_MAX = 1000,	/* sources in one answer */
 	ADMIN_BANS_MAX = 10000, /* bans in one answer */
@@ -31,8 +30,7 @@ struct admin_client {
 	char who[ADDR_TEXT_MAX];
 };
 
-/* Unix and TCP connections have a daemon each, so that a flood over TCP leaves the socket usable.
- */
+/* Unix and TCP connections have a daemon each: a flood over TCP leaves the socket usable. */
 struct admin_side {
 	struct admin *admin;
 	struct MHD_Daemon *daemon; /* NULL: there is no such listener */
@@ -141,7 +139,6 @@ struct ban_entry *view_bans_new(const struct ban_table *t, size_t *n, size_t *n_
 struct view_process {
 	double cpu_s;
 	uint64_t rss_bytes;
-	unsigned n_threads;
 };
 
 /* From /proc; false when there is no such process. */

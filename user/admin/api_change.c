@@ -114,17 +114,16 @@ enum MHD_Result api_bans_get(struct request *rq)
 /* ---- bans: add, remove ---- */
 
 /* NULL, or what is wrong with the members that a ban has. */
-static const char *check_members(const json_t *j)
+static const char *check_members(json_t *j)
 {
-	const char *key;
-	json_t *value;
-
 	if (!json_is_object(j))
 		return "the body must be an object {\"address\", \"for\", \"reason\"}";
-	json_object_foreach ((json_t *)(uintptr_t)j, key, value) {
+	for (void *at = json_object_iter(j); at; at = json_object_iter_next(j, at)) {
+		const char *key = json_object_iter_key(at);
+
 		if (strcmp(key, "address") && strcmp(key, "for") && strcmp(key, "reason"))
 			return "the members of a ban are \"address\", \"for\" and \"reason\"";
-		if (!json_is_string(value))
+		if (!json_is_string(json_object_iter_value(at)))
 			return "\"address\", \"for\" and \"reason\" must be strings";
 	}
 	if (!json_object_get(j, "address") || !json_object_get(j, "for"))

@@ -142,7 +142,7 @@ static void put_build(FILE *f, const struct admin *a)
 	one_u64(f, "sluice_config_reload_failures_total", COUNTER,
 		"Reloads that were refused; the old configuration runs on.", s->n_reload_failures);
 	one(f, "sluice_config_reload_timestamp_seconds", GAUGE,
-	    "When the last reload took effect, since the epoch; 0: never.",
+	    "When the configuration that runs took effect, since the epoch.",
 	    (double)s->reloaded_wall_ms / 1e3);
 }
 

@@ -343,19 +343,20 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
 
 static void on_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
+/* It complains of each unix connection that it is not TCP, so its words are for debugging. */
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
 	struct admin_side *side = cls;
 	char text[ERROR_TEXT_MAX];
 	size_t n;
 
-	if (!log_wants(side->admin->env->log, LOG_LVL_INFO))
+	if (!log_wants(side->admin->env->log, LOG_LVL_DEBUG))
 		return;
 	vsnprintf(text, sizeof text, fmt, ap);
 	n = strlen(text);
 	while (n && text[n - 1] == '\n')
 		text[--n] = 0;
-	log_write(side->admin->env->log, LOG_LVL_INFO, 0, "admin: %s", text);
+	log_write(side->admin->env->log, LOG_LVL_DEBUG, 0, "admin: %s", text);
 }
 
 struct MHD_Daemon *serve_start(struct admin_side *side)

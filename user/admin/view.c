@@ -69,6 +69,8 @@ const char *view_guard_off(const struct admin *a, char *out, size_t room)
 	mode[sizeof mode - 1] = 0;
 	if (a->env->stats->guard_on)
 		return view_utf8("the admin process has no access to the maps", out, room);
+	if (strncmp(mode, "off: ", 5) == 0)
+		return view_utf8(mode + 5, out, room);
 	return view_utf8(mode[0] ? mode : "there is no xdp block", out, room);
 }
 
@@ -234,7 +236,7 @@ bool view_process(int pid, struct view_process *out)
 {
 	char path[32], line[1024], *at;
 	unsigned long long utime, stime;
-	long threads, rss_pages;
+	long rss_pages;
 	size_t n;
 	FILE *f;
 
@@ -250,11 +252,10 @@ bool view_process(int pid, struct view_process *out)
 	at = strrchr(line, ')');
 	if (!at || sscanf(at + 1,
 			  " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d "
-			  "%ld %*d %*u %*u %ld",
-			  &utime, &stime, &threads, &rss_pages) != 4)
+			  "%*d %*d %*u %*u %ld",
+			  &utime, &stime, &rss_pages) != 3)
 		return false;
 	out->cpu_s = (double)(utime + stime) / (double)sysconf(_SC_CLK_TCK);
-	out->n_threads = (unsigned)threads;
 	out->rss_bytes = (uint64_t)rss_pages * (uint64_t)sysconf(_SC_PAGESIZE);
 	return true;
 }

@@ -115,11 +115,12 @@ struct resp_head {
 	struct hdrs fields;
 };
 
-/* >0: bytes of the head (empty lines before it counted), out filled (slices point into BUF;
- * lower-cased host and the array of fields are in the arena). 0: more is needed; BUF then begins
- * with the same bytes, maybe elsewhere. <0: -SL_EINVAL or -SL_ELIMIT, *why says what. OUT means
- * nothing unless >0. What is returned does not depend on how the bytes were cut into calls; a bad
- * first line is refused as soon as it is complete, a bare LF at once. */
+/* >0: bytes of the head (empty lines before it counted), out filled (slices point into BUF; the
+ * lower-cased host, the array of fields and a path that lacked its '/' are in the arena). 0: more
+ * is needed; BUF then begins with the same bytes, maybe elsewhere. <0: -SL_EINVAL or -SL_ELIMIT,
+ * *why says what. OUT means nothing unless >0. What is returned does not depend on how the bytes
+ * were cut into calls; a bad first line is refused as soon as it is complete, a bare LF at once.
+ * Not to be called again after an error. */
 int head_parse_request(struct head_scan *s, struct slice buf, const struct head_limits *lim,
 		       struct arena *a, struct req_head *out, enum head_error *why);
 /* The same for a response, with the same strictness: HTTP/1.0 and 1.1 only, no empty line before

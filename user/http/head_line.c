@@ -64,8 +64,7 @@ static enum head_error version_parse(struct slice s, char *major, char *minor)
 	return *major > '1' ? HEAD_VERSION_UNSUPPORTED : HEAD_OK;
 }
 
-/* What follows the authority of absolute-form: the path with its '/', which a client may leave out.
- * */
+/* What follows the authority of absolute-form: the path with its '/', which may be left out. */
 static struct slice absolute_path(struct slice rest, enum http_method method, struct arena *a)
 {
 	char *with_slash;

@@ -88,8 +88,7 @@ enum hdr_id hdr_id_of(struct slice name, uint32_t hash);
 /* The usual spelling ("Content-Type"); empty for HDR_OTHER. */
 struct slice hdr_name_of(enum hdr_id id);
 
-/* Makes room for ROOM fields in all, so that adding up to there neither allocates nor moves them.
- * */
+/* Makes room for ROOM fields in all, so that adding up to there does not move them. */
 void hdrs_reserve(struct hdrs *h, struct arena *a, uint32_t room);
 /* Appends; name and value are borrowed (they must live as long as the list). Pointers to earlier
  * fields are stale afterwards. */

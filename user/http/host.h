@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* host[:port] as in the Host field, absolute-form and authority-form (RFC 9110 7.2, RFC 3986 3.2).
- * */
+/* host[:port] as in the Host field, absolute-form and authority-form (RFC 9110 7.2). */
 #ifndef SL_HTTP_HOST_H
 #define SL_HTTP_HOST_H
 

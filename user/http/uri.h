@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Request paths: percent-decoding and normalisation as nginx does it for $uri, and escaping back.
- * */
+/* Request paths: percent-decoding and normalisation as nginx does it for $uri, and back. */
 #ifndef SL_HTTP_URI_H
 #define SL_HTTP_URI_H
 
@@ -8,7 +7,7 @@
 #include "core/slice.h"
 
 struct uri {
-	struct slice path;	/* nginx's $uri: decoded, "." and ".." resolved, "//" merged if asked */
+	struct slice path;	/* nginx's $uri: decoded, dots resolved, "//" merged if asked */
 	struct slice args;	/* raw, behind the first '?': nginx's $args */
 	bool has_args;		/* a '?' was there */
 	bool plain;		/* path is byte for byte what was sent (before '?') */

@@ -17,6 +17,7 @@
 #include "policy/limit_conf.h"
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
+#include "proxy/proxy_conf.h"
 #include "tls/tls_conf.h"
 
 /* Without any error_log: stderr in the foreground, a file of the system's in the background. */
@@ -127,6 +128,7 @@ void cycle_free(struct cycle *c)
 	limit_conf_release(&c->conf);
 	upstream_conf_release(&c->conf);
 	tls_conf_release(&c->conf);
+	proxy_conf_release(&c->conf);
 	admin_conf_wipe(&c->conf);
 	free(c->admin_fds);
 	conf_free(&c->conf);

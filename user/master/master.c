@@ -263,6 +263,7 @@ static void say_ready(struct master *m)
 	if (write(m->ready_fd, "1", 1) != 1)
 		log_write(log_of(m), LOG_LVL_WARN, 0, "whoever started this process is gone");
 	close(m->ready_fd);
+	m->null_fd = m->ready_fd = -1;
 }
 
 static void ban_here(void *data, const struct msg *msg)

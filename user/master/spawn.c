@@ -85,6 +85,13 @@ static void leave_master(struct master *m, struct child *self, const char *title
 	close(self->io.fd);
 	close(m->signal_io.fd);
 	close(m->loop.epoll_fd);
+	/* A start in the background is over when nobody holds the starter's terminal or pipes any more. */
+	if (m->null_fd >= 0)
+		dup2(m->null_fd, STDERR_FILENO);
+	if (m->null_fd > STDERR_FILENO)
+		close(m->null_fd);
+	if (m->ready_fd >= 0)
+		close(m->ready_fd);
 	prctl(PR_SET_NAME, title, 0, 0, 0);
 }
 
@@ -115,6 +122,13 @@ static void become_unprivileged(struct master *m, const char *what)
 	_exit(2);
 }
 
+/* The end of a child: its copy of the configuration holds keys. */
+static void leave(struct master *m, int code)
+{
+	cycle_free(m->cycle);
+	exit(code);
+}
+
 static void worker_main(struct master *m, struct child *c, int fd)
 {
 	const struct core_conf *core = m->cycle->core;
@@ -142,7 +156,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 	admin_conf_wipe(&m->cycle->conf);
 	set_environment(core);
 	become_unprivileged(m, "worker");
-	exit(worker_run(&p));
+	leave(m, worker_run(&p));
 }
 
 static void admin_main(struct master *m, struct child *c, int fd)
@@ -171,7 +185,7 @@ static void admin_main(struct master *m, struct child *c, int fd)
 			close(h->listeners[i].fd);
 	set_environment(m->cycle->core);
 	become_unprivileged(m, "admin");
-	exit(admin_run(&env));
+	leave(m, admin_run(&env));
 }
 
 static int spawn(struct master *m, struct child *c)

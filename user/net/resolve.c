@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the c-ares channel, its sockets and timer in the loop, and what is known about names. Answers go
- * out from one task at the end of a turn, so that no callback runs inside c-ares. */
+/* Owns the c-ares channel, its sockets and timer in the loop, and what is known about names.
+ * Answers go out from one task at the end of a turn, so that no callback runs inside c-ares. */
 #include "net/resolve.h"
 
 #include <ares.h>
@@ -17,7 +17,7 @@ enum {
 	TRIES = 3,
 	TRY_MIN_MS = 100,
 	TRY_MAX_MS = 3000,
-	HOSTS_TTL_S = 10,	/* /etc/hosts has no TTL: soon enough for a person who edits it */
+	HOSTS_TTL_S = 10, /* /etc/hosts has no TTL: soon enough for a person who edits it */
 	TTL_MAX_S = 86400,
 };
 
@@ -25,17 +25,17 @@ enum {
 struct resolve_entry {
 	struct resolve_entry *next;
 	struct resolver *resolver;
-	struct timer timer;		/* runs while somebody waits */
+	struct timer timer; /* runs while somebody waits */
 	struct resolve_query *waiting;
-	uint32_t n_ready;		/* queries in the resolver's list that point here */
-	bool asking;			/* c-ares will call back */
+	uint32_t n_ready; /* queries in the resolver's list that point here */
+	bool asking;	  /* c-ares will call back */
 	int8_t status;
 	const char *text;
-	uint64_t expires_ms;		/* of a good answer; 0: none */
+	uint64_t expires_ms; /* of a good answer; 0: none */
 	uint32_t ttl_s;
 	int n_addrs;
 	struct addr *addrs;
-	char name[RESOLVE_NAME_MAX + 1];	/* lower case, no final dot */
+	char name[RESOLVE_NAME_MAX + 1]; /* lower case, no final dot */
 };
 
 /* A socket of c-ares. */
@@ -49,7 +49,7 @@ struct resolver {
 	struct loop *loop;
 	ares_channel channel;
 	struct sock *socks;
-	struct timer timer;	/* c-ares's own */
+	struct timer timer; /* c-ares's own */
 	struct task task;
 	struct resolve_query *ready;
 	struct resolve_entry *entries;
@@ -349,7 +349,7 @@ static void on_sock_state(void *data, ares_socket_t fd, int readable, int writab
 	}
 	s = calloc(1, sizeof *s);
 	if (!s)
-		return;		/* the question times out */
+		return; /* the question times out */
 	s->io.fn = on_sock;
 	s->resolver = r;
 	if (io_add(r->loop, &s->io, fd, events)) {
@@ -365,7 +365,9 @@ static void ask(struct resolve_entry *e)
 	struct resolver *r = e->resolver;
 	struct ares_addrinfo_hints hints = {
 		.ai_flags = ARES_AI_NOSORT,
-		.ai_family = r->ipv4 && r->ipv6 ? AF_UNSPEC : r->ipv4 ? AF_INET : AF_INET6,
+		.ai_family = r->ipv4 && r->ipv6 ? AF_UNSPEC
+			     : r->ipv4		? AF_INET
+						: AF_INET6,
 		.ai_socktype = SOCK_STREAM,
 	};
 
@@ -531,7 +533,8 @@ static int set_servers(struct resolver *r, const struct resolver_params *p, char
 		if (server_text(p->servers[i], text)) {
 			at += sprintf(at, "%s%s", i ? "," : "", text);
 		} else {
-			snprintf(err, room, "invalid name server \"%.*s\"", SLICE_FMT(p->servers[i]));
+			snprintf(err, room, "invalid name server \"%.*s\"",
+				 SLICE_FMT(p->servers[i]));
 			rc = -SL_EINVAL;
 		}
 	}
@@ -545,7 +548,8 @@ static int set_servers(struct resolver *r, const struct resolver_params *p, char
 
 static int open_channel(struct resolver *r, const struct resolver_params *p, char *err, size_t room)
 {
-	/* A single server's own words (SERVFAIL, REFUSED) are the answer; of several the next is asked. */
+	/* A single server's own words (SERVFAIL, REFUSED) are the answer; of several the next is
+	 * asked. */
 	int flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES |
 		    (p->n_servers == 1 ? ARES_FLAG_NOCHECKRESP : 0);
 	/* Tries take once, twice, four times as long: together about the time of a question. */
@@ -553,8 +557,9 @@ static int open_channel(struct resolver *r, const struct resolver_params *p, cha
 	char lookups[] = "b";
 	struct ares_options o = {
 		.flags = r->own_servers ? flags : 0,
-		.timeout = (int)(try_ms < TRY_MIN_MS ? TRY_MIN_MS
-						     : try_ms > TRY_MAX_MS ? TRY_MAX_MS : try_ms),
+		.timeout = (int)(try_ms < TRY_MIN_MS   ? TRY_MIN_MS
+				 : try_ms > TRY_MAX_MS ? TRY_MAX_MS
+						       : try_ms),
 		.tries = TRIES,
 		.lookups = lookups,
 		.sock_state_cb = on_sock_state,
@@ -574,7 +579,8 @@ static int open_channel(struct resolver *r, const struct resolver_params *p, cha
 	return r->own_servers ? set_servers(r, p, err, room) : 0;
 }
 
-struct resolver *resolver_new(struct loop *l, const struct resolver_params *p, char *err, size_t room)
+struct resolver *resolver_new(struct loop *l, const struct resolver_params *p, char *err,
+			      size_t room)
 {
 	struct resolver *r = calloc(1, sizeof *r);
 

@@ -17,6 +17,20 @@ static struct slice lower(struct arena *a, struct slice s)
 	return slice_make(p, s.n);
 }
 
+static void append(struct route_names_builder *b, struct slice name, void *target)
+{
+	if (b->n == b->room) {
+		uint32_t room = b->room ? b->room * 2 : 16;
+		struct route_name *v = arena_alloc(b->arena, room * sizeof *v);
+
+		if (b->n)
+			memcpy(v, b->v, b->n * sizeof *v);
+		b->v = v;
+		b->room = room;
+	}
+	b->v[b->n++] = (struct route_name){.name = name, .target = target};
+}
+
 int route_names_add(struct route_names_builder *b, struct slice name, void *target)
 {
 	struct slice s = lower(b->arena, name);
@@ -34,16 +48,10 @@ int route_names_add(struct route_names_builder *b, struct slice name, void *targ
 	for (uint32_t i = 0; i < b->n; i++)
 		if (slice_eq(b->v[i].name, s))
 			return -SL_EEXIST;
-	if (b->n == b->room) {
-		uint32_t room = b->room ? b->room * 2 : 16;
-		struct route_name *v = arena_alloc(b->arena, room * sizeof *v);
-
-		if (b->n)
-			memcpy(v, b->v, b->n * sizeof *v);
-		b->v = v;
-		b->room = room;
-	}
-	b->v[b->n++] = (struct route_name){.name = s, .target = target};
+	append(b, s, target);
+	/* ".a.test" is "*.a.test" and "a.test"; build() leaves the second out where it is somebody's already. */
+	if (!head && !tail && s.n > 1 && s.p[0] == '.')
+		append(b, slice_skip(s, 1), target);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct env {
 	struct ban_evidence *evidence;
 	/* Tells the master of a ban that a rule asks for (without a master: carries it out). */
 	void (*ask_ban)(struct env *env, const struct msg *m);
-	unsigned slot;			/* 0.. among the workers of this configuration */
+	unsigned slot;			/* of this worker in struct stats */
 	uint64_t n_serial;		/* connections so far: $connection */
 	uint32_t n_conns, conns_max;	/* client and upstream connections, worker_connections */
 	struct h1 *clients;		/* doubly linked list of client connections */

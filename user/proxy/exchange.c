@@ -371,6 +371,7 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	x->u->try->header_ms = (int64_t)(r->env->loop.clock.mono_ms - x->started_ms);
 	if (upstream_retries_status(r, head->status))
 		return;
+	balance_alive(x->u->group, x->u->peer);
 	answer_build(r, head, slice_make(x->in.p + x->in.start, n));
 	x->keep_alive = head->keep_alive;
 	x->body = head->body;
@@ -572,6 +573,9 @@ static bool attach(struct exchange *x, const struct addr *addr, bool fresh)
 				    SLICE_FMT(u->tls_name));
 			return false;
 		}
+		for (int i = 0; tls && i < 3; i++)
+			if (u->tls_also[i].n && !slice_eq(u->tls_also[i], u->tls_name))
+				tls_accept_name(&x->uc->conn, u->tls_also[i]);
 		x->uc->tls = tls;
 		x->uc->tls_name_hash = name_hash;
 	}

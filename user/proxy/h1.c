@@ -55,6 +55,17 @@ static void unlink_client(struct h1 *h)
 	h->env->stats->conns_active--;
 }
 
+/* What really went out, for the log: chunk framing counts, what a lost client never got does not. */
+static void count_sent(struct h1 *h)
+{
+	struct request *r = h->r;
+	uint64_t sent = h->conn.n_sent - h->sent_before;
+
+	if (r->sent_head_bytes > sent)
+		r->sent_head_bytes = sent;
+	r->sent_body_bytes = sent - r->sent_head_bytes;
+}
+
 static void destroy(struct h1 *h)
 {
 	struct loop *l = &h->env->loop;
@@ -66,6 +77,7 @@ static void destroy(struct h1 *h)
 		h->env->stats->conns_idle--;
 	if (h->r) {
 		h->env->stats->client_cancelled += !h->r->finished && !h->r->aborted;
+		count_sent(h);
 		request_client_gone(h->r);
 		h->r = NULL;
 	}
@@ -141,6 +153,7 @@ static void after_answer(struct h1 *h)
 		destroy(h);
 		return;
 	}
+	count_sent(h);
 	request_done(r);
 	h->r = NULL;
 	h->finished = false;
@@ -212,6 +225,7 @@ static unsigned status_of(enum head_error why)
 static struct request *new_request(struct h1 *h)
 {
 	h->env->stats->conns_idle--;
+	h->sent_before = h->conn.n_sent;
 	h->client.n_requests++;
 	h->finished = h->abort_after = h->ends_by_close = false;
 	h->body_done = true;

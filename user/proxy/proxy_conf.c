@@ -233,6 +233,24 @@ static int finish(struct conf *c, struct conf_block *b, void *mod)
 	return p->https ? build_tls(c, s) : 0;
 }
 
+static void release(struct conf_block *b)
+{
+	struct proxy_scope *s = b->mod[MOD_PROXY];
+
+	if (s) {
+		tls_client_free(s->tls);
+		s->tls = NULL;
+	}
+	for (struct conf_block *k = b->first_child; k; k = k->next)
+		release(k);
+}
+
+void proxy_conf_release(struct conf *c)
+{
+	if (c->main)
+		release(c->main);
+}
+
 static const struct conf_value http_versions[] = {{"1.0", 10}, {"1.1", 11}, {NULL, 0}};
 static const struct conf_value llm_values[] = {
 	{"off", LLM_OFF}, {"on", LLM_ON}, {"auto", LLM_AUTO}, {NULL, 0}};

@@ -80,4 +80,8 @@ struct proxy_scope {			/* MOD_PROXY's struct in http, server, location */
 	struct tls_client *tls;		/* built by finish() where an https proxy_pass stands */
 };
 
+/* Frees the TLS settings of a configuration that is going away, loaded or refused. Connections must be
+ * gone. */
+void proxy_conf_release(struct conf *c);
+
 #endif

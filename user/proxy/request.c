@@ -241,12 +241,16 @@ const struct log *request_log_of(const struct request *r)
 void request_log(const struct request *r, enum log_level level, const char *fmt, ...)
 {
 	const struct log *l = request_log_of(r);
+	struct slice path = r->head.path;
+	ptrdiff_t query = slice_find(path, '?');
 	char text[2048];
 	va_list ap;
 	int n, room = sizeof text;
 
 	if (!log_wants(l, level))
 		return;
+	if (query >= 0)
+		path.n = (size_t)query;
 	va_start(ap, fmt);
 	n = vsnprintf(text, sizeof text / 2, fmt, ap);
 	va_end(ap);
@@ -257,9 +261,7 @@ void request_log(const struct request *r, enum log_level level, const char *fmt,
 	if (r->head.method_text.n && n < room)
 		/* The query may hold keys: only the path is logged here. */
 		n += snprintf(text + n, (size_t)(room - n), ", request: \"%.*s %.*s HTTP/1.%u\"",
-			      SLICE_FMT(r->head.method_text),
-			      (int)strcspn(r->head.path.n ? r->head.path.p : "", "? \r\n"),
-			      r->head.path.n ? r->head.path.p : "", r->head.minor);
+			      SLICE_FMT(r->head.method_text), SLICE_FMT(path), r->head.minor);
 	if (r->up && n < room)
 		n += upstream_log_suffix(r, text + n, (size_t)(room - n));
 	if (r->head.host_field.n && n < room)

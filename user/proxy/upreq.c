@@ -266,21 +266,53 @@ static void put_own_fields(struct out *o, const struct request *r, const struct 
 		put_field(o, SLICE("Content-Length"), slice_make(n, num_put_u64(n, r->body.len)));
 }
 
-/* Whom the certificate must name: proxy_ssl_name, else the host of the server line, else proxy_pass's. */
-static struct slice tls_name(struct request *r)
+static struct slice without_port(struct slice s)
 {
-	struct upstream *u = r->up;
-	struct slice name = {0}, host;
+	struct slice host;
 	uint16_t port;
 	bool has_port;
 
-	if (u->conf->ssl_name)
-		name = tmpl_eval(u->conf->ssl_name, r, &r->arena);
-	else if (u->group_conf && !u->group_conf->implicit)
-		name = slice_cstr(u->group->server[u->group->peer[u->peer].server].host);
-	if (!name.n || slice_starts(name, SLICE("unix:")))
-		name = u->host_text;
-	return split_host(name, &host, &port, &has_port) ? name : host;
+	return split_host(s, &host, &port, &has_port) ? s : host;
+}
+
+/* The Host that the configuration itself writes; never what a client says. */
+static struct slice configured_host(const struct proxy_headers *set)
+{
+	for (int i = 0; i < set->n; i++)
+		if (set->v[i].id == HDR_HOST && set->v[i].value->constant)
+			return without_port(set->v[i].value->source);
+	return (struct slice){0};
+}
+
+static bool is_name(struct slice s)
+{
+	struct addr a;
+
+	return s.n && !slice_starts(s, SLICE("unix:")) && addr_from_ip(s, 0, &a);
+}
+
+/* Whom the certificate must name: proxy_ssl_name alone, where it stands. Else any name that the
+ * configuration has for this upstream: the server line's host, the Host that it sets, and nginx's
+ * default, proxy_pass's host. The first of them that is a name is told by SNI. */
+static void choose_tls_names(struct request *r, const struct proxy_headers *set)
+{
+	struct upstream *u = r->up;
+	struct slice own = u->host_text;
+
+	memset(u->tls_also, 0, sizeof u->tls_also);
+	if (u->conf->ssl_name) {
+		u->tls_name = without_port(tmpl_eval(u->conf->ssl_name, r, &r->arena));
+		return;
+	}
+	if (u->group_conf && !u->group_conf->implicit)
+		own = slice_cstr(u->group->server[u->group->peer[u->peer].server].host);
+	u->tls_also[0] = without_port(own);
+	u->tls_also[1] = configured_host(set);
+	u->tls_also[2] = without_port(u->host_text);
+	u->tls_name = u->tls_also[0];
+	for (int i = 2; i >= 0; i--)
+		if (is_name(u->tls_also[i]))
+			u->tls_name = u->tls_also[i];
 }
 
 void upreq_build(struct request *r)
@@ -291,7 +323,7 @@ void upreq_build(struct request *r)
 	struct out o = {.a = &r->sending, .room = r->head_bytes + 256};
 
 	if (u->https)
-		u->tls_name = tls_name(r);
+		choose_tls_names(r, set);
 	if (u->head.n)
 		return;
 	o.p = arena_bytes(o.a, o.room);

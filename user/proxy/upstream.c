@@ -270,12 +270,15 @@ void upstream_cancel(struct request *r)
 int upstream_log_suffix(const struct request *r, char *to, size_t room)
 {
 	const struct upstream *u = r->up;
+	struct slice path = u->target;
+	ptrdiff_t query = slice_find(path, '?');
 	int n;
 
 	if (!u->try)
 		return 0;
+	if (query >= 0)
+		path.n = (size_t)query;
 	n = snprintf(to, room, ", upstream: \"%s://%.*s%.*s\"", u->https ? "https" : "http",
-		     SLICE_FMT(u->try->addr),
-		     (int)strcspn(u->target.n ? u->target.p : "", "?"), u->target.n ? u->target.p : "");
+		     SLICE_FMT(u->try->addr), SLICE_FMT(path));
 	return n < (int)room ? n : (int)room - 1;
 }

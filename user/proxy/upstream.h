@@ -20,7 +20,8 @@ struct upstream {
 	struct upstream_conf *group_conf;	/* NULL: a group made at run time from variables */
 	bool https;
 	struct slice host_text;			/* $proxy_host */
-	struct slice tls_name;			/* proxy_ssl_name, without port */
+	struct slice tls_name;			/* for SNI and verification, without port */
+	struct slice tls_also[3];		/* other names that the certificate may have; n 0: none */
 	struct slice target;			/* request target for the peer */
 	struct slice head;			/* serialised request head */
 	struct balance_tried tried;

@@ -7,14 +7,14 @@
 #include "core/shm.h"
 
 enum {
-	WAYS = 8,		/* slots in a bucket */
-	STRIPES = 16,		/* locks; a bucket belongs to one */
+	WAYS = 8,     /* slots in a bucket */
+	STRIPES = 16, /* locks; a bucket belongs to one */
 	SLOT_HEAD = 44,
 	DER_MAX = TLS_CACHE_SLOT_BYTES - SLOT_HEAD,
 };
 
 struct slot {
-	uint32_t expires_s;	/* 0: free */
+	uint32_t expires_s; /* 0: free */
 	uint32_t used_s;
 	uint16_t der_n;
 	uint8_t id_n;
@@ -55,8 +55,8 @@ static void wipe(struct slot *s)
 	explicit_bzero(s, sizeof *s);
 }
 
-/* The bucket of ID with its lock held; *stripe is to be put back. A stripe whose holder died may hold a
- * half-written slot: all of it goes. */
+/* The bucket of ID with its lock held; *stripe is to be put back. A stripe whose holder died may
+ * hold a half-written slot: all of it goes. */
 static struct slot *bucket_get(struct tls_cache *c, struct slice id, uint32_t *stripe)
 {
 	uint32_t at = (uint32_t)(hash64(id, c->seed) % c->n_buckets);

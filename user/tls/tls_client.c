@@ -41,7 +41,7 @@ struct tls_client {
 	bool verify;
 	struct trust *trust;
 	uint64_t seed, n_uses;
-	struct kept_session *kept;	/* TLS_CLIENT_N_SESSIONS; NULL: no reuse */
+	struct kept_session *kept; /* TLS_CLIENT_N_SESSIONS; NULL: no reuse */
 };
 
 /* The process's trust stores. */
@@ -94,17 +94,17 @@ static int trust_load(struct trust *t, const char *ca, const char *crl, char *er
 		return tls_ctx_fail(err, "cannot make a certificate store for", ca, "");
 	if (ca && X509_STORE_load_file(t->store, ca) != 1)
 		return tls_ctx_fail(err, "cannot load trusted certificates", ca,
-				": X509_STORE_load_file() failed");
+				    ": X509_STORE_load_file() failed");
 	/* A folder is looked into while a handshake waits, so only where there is nothing else. */
 	if ((!ca || (dir && *dir)) && X509_STORE_set_default_paths(t->store) != 1)
 		return tls_ctx_fail(err, "cannot use the system's certificates in",
-				X509_get_default_cert_dir(), "");
+				    X509_get_default_cert_dir(), "");
 	if (!crl)
 		return 0;
 	lookup = X509_STORE_add_lookup(t->store, X509_LOOKUP_file());
 	if (!lookup || X509_LOOKUP_load_file(lookup, crl, X509_FILETYPE_PEM) != 1)
 		return tls_ctx_fail(err, "cannot load revocation list", crl,
-				": X509_LOOKUP_load_file() failed");
+				    ": X509_LOOKUP_load_file() failed");
 	X509_STORE_set_flags(t->store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	return 0;
 }
@@ -285,8 +285,7 @@ static int set_up(struct tls_client *c, const struct tls_client_params *p, char 
 	return 0;
 }
 
-struct tls_client *tls_client_new(const struct tls_client_params *p,
-				  char err[TLS_TEXT_MAX])
+struct tls_client *tls_client_new(const struct tls_client_params *p, char err[TLS_TEXT_MAX])
 {
 	struct tls_client *c = calloc(1, sizeof *c);
 

@@ -42,7 +42,8 @@ static int set_file(struct conf *c, struct conf_block *b, void *mod, const struc
 		return conf_error(c, n, "variables in \"%s\" are not supported", row->name);
 	if (slice_starts(n->args[0], SLICE("data:")) || slice_starts(n->args[0], SLICE("engine:")))
 		return conf_error_hint(c, n, "a file in PEM format", "\"%s\" cannot take \"%.*s\"",
-				       row->name, (int)(slice_find(n->args[0], ':') + 1), n->args[0].p);
+				       row->name, (int)(slice_find(n->args[0], ':') + 1),
+				       n->args[0].p);
 	f->path_cstr = conf_path(c, n->args[0]);
 	f->node = n;
 	while (*at)
@@ -83,8 +84,10 @@ static int set_zone(struct conf *c, const struct conf_node *n, struct slice arg,
 	while (z && !slice_eq(z->name, name))
 		z = z->next;
 	if (z && colon >= 0 && (int64_t)z->bytes != bytes)
-		return conf_error(c, n, "the size of session cache \"%.*s\" conflicts with its size "
-				  "of %zu bytes above", SLICE_FMT(arg), z->bytes);
+		return conf_error(c, n,
+				  "the size of session cache \"%.*s\" conflicts with its size "
+				  "of %zu bytes above",
+				  SLICE_FMT(arg), z->bytes);
 	if (!z && colon < 0)
 		return conf_error(c, n, "session cache \"%.*s\" has no size", SLICE_FMT(arg));
 	if (!z) {
@@ -117,7 +120,8 @@ static int set_cache(struct conf *c, struct conf_block *b, void *mod, const stru
 		} else if (slice_eq(arg, SLICE("builtin"))) {
 			cache->mode |= TLS_CACHE_BUILTIN;
 		} else if (slice_starts(arg, SLICE("builtin:")) &&
-			   num_u63(slice_skip(arg, 8), &number) == 0 && number && number <= 1000000) {
+			   num_u63(slice_skip(arg, 8), &number) == 0 && number &&
+			   number <= 1000000) {
 			cache->mode |= TLS_CACHE_BUILTIN;
 			cache->builtin_n = (int64_t)number;
 		} else if (slice_starts(arg, SLICE("shared:"))) {
@@ -149,7 +153,8 @@ static struct shm_zone *zone_open(struct conf *c, const struct conf_node *n, con
 	return z;
 }
 
-static struct tls_cache *cache_of(struct conf *c, const struct conf_node *n, struct tls_zone_conf *z)
+static struct tls_cache *cache_of(struct conf *c, const struct conf_node *n,
+				  struct tls_zone_conf *z)
 {
 	if (!z->shm) {
 		z->shm = zone_open(c, n, "tls_cache", z->name, z->bytes);
@@ -183,9 +188,10 @@ static int pair_files(struct conf *c, const struct tls_conf *t, struct tls_pair 
 
 	for (; cert; cert = cert->next, key = key->next) {
 		if (!key)
-			return conf_error(c, cert->node,
-					  "no \"ssl_certificate_key\" is defined for certificate \"%s\"",
-					  cert->path_cstr);
+			return conf_error(
+				c, cert->node,
+				"no \"ssl_certificate_key\" is defined for certificate \"%s\"",
+				cert->path_cstr);
 		if (n == PAIRS_MAX)
 			return conf_error(c, cert->node, "more than %d certificates", PAIRS_MAX);
 		pairs[n++] = (struct tls_pair){cert->path_cstr, key->path_cstr};
@@ -245,8 +251,9 @@ struct tls_server *tls_conf_build(struct conf *c, struct conf_block *server)
 	if (t->server)
 		return t->server;
 	if (!t->certificates) {
-		conf_error(c, server->node,
-			   "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive");
+		conf_error(
+			c, server->node,
+			"no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive");
 		return NULL;
 	}
 	return build(c, server->node, t) ? NULL : t->server;
@@ -292,35 +299,88 @@ static const struct conf_value protocols[] = {
 #define AT(member) offsetof(struct tls_conf, member)
 
 static const struct conf_row rows[] = {
-	{.name = "ssl_certificate", .contexts = WHERE, .args_min = 1, .args_max = 1,
-	 .type = CONF_CUSTOM, .offset = AT(certificates), .flags = CONF_MULTI | CONF_INHERIT,
+	{.name = "ssl_certificate",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(certificates),
+	 .flags = CONF_MULTI | CONF_INHERIT,
 	 .set = set_file,
 	 .help = "FILE -- PEM file of a certificate and its chain; several for several key types"},
-	{.name = "ssl_certificate_key", .contexts = WHERE, .args_min = 1, .args_max = 1,
-	 .type = CONF_CUSTOM, .offset = AT(keys), .flags = CONF_MULTI | CONF_INHERIT, .set = set_file,
+	{.name = "ssl_certificate_key",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(keys),
+	 .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_file,
 	 .help = "FILE -- PEM file of the key of the certificate in the same place of their order"},
-	{.name = "ssl_protocols", .contexts = WHERE, .args_min = 1, .args_max = -1, .type = CONF_BITS,
-	 .offset = AT(protocols), .values = protocols, .deflt = "TLSv1.2 TLSv1.3",
+	{.name = "ssl_protocols",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = -1,
+	 .type = CONF_BITS,
+	 .offset = AT(protocols),
+	 .values = protocols,
+	 .flags = CONF_MULTI,
+	 .deflt = "TLSv1.2 TLSv1.3",
 	 .help = "protocols that clients may use; the default server's count for its address"},
-	{.name = "ssl_ciphers", .contexts = WHERE, .args_min = 1, .args_max = 1, .type = CONF_STR,
-	 .offset = AT(ciphers), .deflt = "HIGH:!aNULL:!MD5", .set = check_text,
+	{.name = "ssl_ciphers",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_STR,
+	 .offset = AT(ciphers),
+	 .deflt = "HIGH:!aNULL:!MD5",
+	 .set = check_text,
 	 .help = "ciphers of TLS up to 1.2, in OpenSSL's format"},
-	{.name = "ssl_prefer_server_ciphers", .contexts = WHERE, .args_min = 1, .args_max = 1,
-	 .type = CONF_FLAG, .offset = AT(prefer_server_ciphers), .deflt = "off",
+	{.name = "ssl_prefer_server_ciphers",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_FLAG,
+	 .offset = AT(prefer_server_ciphers),
+	 .deflt = "off",
 	 .help = "the server's order of ciphers goes before the client's"},
-	{.name = "ssl_ecdh_curve", .contexts = WHERE, .args_min = 1, .args_max = 1, .type = CONF_STR,
-	 .offset = AT(ecdh_curve), .deflt = "auto", .set = check_text,
+	{.name = "ssl_ecdh_curve",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_STR,
+	 .offset = AT(ecdh_curve),
+	 .deflt = "auto",
+	 .set = check_text,
 	 .help = "curves for key exchange, separated by colons; auto: OpenSSL's list"},
-	{.name = "ssl_session_cache", .contexts = WHERE, .args_min = 1, .args_max = 2,
-	 .type = CONF_CUSTOM, .offset = AT(cache), .flags = CONF_INHERIT, .set = set_cache,
-	 .help = "off | none | [builtin[:N]] [shared:NAME:SIZE] -- where sessions are kept; a shared "
+	{.name = "ssl_session_cache",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(cache),
+	 .flags = CONF_INHERIT,
+	 .set = set_cache,
+	 .help = "off | none | [builtin[:N]] [shared:NAME:SIZE] -- where sessions are kept; a "
+		 "shared "
 		 "cache holds about 4000 a megabyte, for all workers (default: none)"},
-	{.name = "ssl_session_timeout", .contexts = WHERE, .args_min = 1, .args_max = 1,
-	 .type = CONF_SEC, .offset = AT(session_timeout_s), .deflt = "5m",
-	 .help = "how long a client may resume a session; ticket keys are renewed as often, at least "
+	{.name = "ssl_session_timeout",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_SEC,
+	 .offset = AT(session_timeout_s),
+	 .deflt = "5m",
+	 .help = "how long a client may resume a session; ticket keys are renewed as often, at "
+		 "least "
 		 "daily"},
-	{.name = "ssl_session_tickets", .contexts = WHERE, .args_min = 1, .args_max = 1,
-	 .type = CONF_FLAG, .offset = AT(session_tickets), .deflt = "on",
+	{.name = "ssl_session_tickets",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_FLAG,
+	 .offset = AT(session_tickets),
+	 .deflt = "on",
 	 .help = "sessions resume by tickets, whose keys all workers share and a reload keeps"},
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The ssl_* directives of http and server (module MOD_TLS), and the server contexts that they make. */
+/* The ssl_* directives of http and server (module MOD_TLS), and the server contexts that they make.
+ */
 #ifndef SL_TLS_TLS_CONF_H
 #define SL_TLS_TLS_CONF_H
 
@@ -20,38 +21,38 @@ struct tls_zone_conf {
 	struct tls_zone_conf *next;
 	struct slice name;
 	size_t bytes;
-	struct shm_zone *shm;		/* set once a server uses it */
+	struct shm_zone *shm; /* set once a server uses it */
 	struct tls_cache *cache;
 };
 
 struct tls_cache_conf {
-	unsigned mode;			/* enum tls_cache_mode */
+	unsigned mode; /* enum tls_cache_mode */
 	int64_t builtin_n;
 	struct tls_zone_conf *zone;
 };
 
-struct tls_conf {			/* MOD_TLS's struct in http and server */
-	struct tls_file *certificates, *keys;	/* paired in order; inherited whole */
-	int64_t protocols;		/* enum tls_protocol, or-ed */
+struct tls_conf {			      /* MOD_TLS's struct in http and server */
+	struct tls_file *certificates, *keys; /* paired in order; inherited whole */
+	int64_t protocols;		      /* enum tls_protocol, or-ed */
 	struct slice ciphers;
 	int64_t prefer_server_ciphers;
 	struct slice ecdh_curve;
-	struct tls_cache_conf *cache;	/* NULL: none */
+	struct tls_cache_conf *cache; /* NULL: none */
 	int64_t session_timeout_s;
 	int64_t session_tickets;
-	struct tls_server *server;	/* NULL until built */
-	struct tls_zone_conf *zones;	/* http only: all zones of the configuration */
-	struct shm_zone *tickets;	/* http only: the keys of all servers */
-	struct shm_registry own;	/* http only: where a program without a master keeps zones */
+	struct tls_server *server;   /* NULL until built */
+	struct tls_zone_conf *zones; /* http only: all zones of the configuration */
+	struct shm_zone *tickets;    /* http only: the keys of all servers */
+	struct shm_registry own;     /* http only: where a program without a master keeps zones */
 };
 
 /* The context of a server block, made on the first call; owned by the configuration. Without a
- * certificate: conf_error `no "ssl_certificate" is defined ...`. NULL after conf_error. For finish() of
- * any module. A server with certificates gets its context from this module's finish() also when no
- * listener asks for it, so that wrong files never pass -t. */
+ * certificate: conf_error `no "ssl_certificate" is defined ...`. NULL after conf_error. For
+ * finish() of any module. A server with certificates gets its context from this module's finish()
+ * also when no listener asks for it, so that wrong files never pass -t. */
 struct tls_server *tls_conf_build(struct conf *c, struct conf_block *server);
-/* Has this block an ssl_certificate, of its own or inherited? A server that is no listener's default may
- * go without: its clients get the default server's. */
+/* Has this block an ssl_certificate, of its own or inherited? A server that is no listener's
+ * default may go without: its clients get the default server's. */
 bool tls_conf_has_certificate(const struct conf_block *server);
 /* Frees the contexts and unrefs the zones of a configuration that is going away, loaded or refused;
  * before conf_free(). Connections must be gone. */

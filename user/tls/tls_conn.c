@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Owns the TLS state of a connection: OpenSSL's SSL over a BIO that reads and writes through
- * conn_raw_read/conn_raw_write, so that no system call is made that is known to end in EAGAIN. Chooses no
- * certificates and no policy. */
+ * conn_raw_read/conn_raw_write, so that no system call is made that is known to end in EAGAIN.
+ * Chooses no certificates and no policy. */
 #include "tls/tls_conn.h"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/err.h"
 #include "tls/tls_state.h"
 
-enum { RECORD_MAX = 16384 };	/* payload of one TLS record */
+enum { RECORD_MAX = 16384 }; /* payload of one TLS record */
 
 /* The one context of the process: nothing of it lives longer than a call. */
 static struct {
 	BIO_METHOD *method;
-	char staging[RECORD_MAX];	/* where small pieces become one record */
+	char staging[RECORD_MAX]; /* where small pieces become one record */
 } process;
 
 static const struct conn_ops tls_ops;
 
 /* The BIO. */
 
-/* As nginx: a TLS record of type handshake, or an SSLv2 hello, which OpenSSL refuses in its own words. */
+/* As nginx: a TLS record of type handshake, or an SSLv2 hello, which OpenSSL refuses in its own
+ * words. */
 static bool looks_plain(const char *p)
 {
 	return !(*p & 0x80) && *p != 0x16;
@@ -85,8 +87,8 @@ static int bio_write(BIO *b, const char *from, size_t n, size_t *put)
 	return 0;
 }
 
-/* BIO_CTRL_EOF is denied on purpose: OpenSSL would send an alert to a peer that is gone and drop the
- * session. raw_rc tells an end without close_notify from an orderly one. */
+/* BIO_CTRL_EOF is denied on purpose: OpenSSL would send an alert to a peer that is gone and drop
+ * the session. raw_rc tells an end without close_notify from an orderly one. */
 static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
 {
 	return cmd == BIO_CTRL_FLUSH;
@@ -182,12 +184,39 @@ static int set_name(struct tls_conn *t, struct slice name, bool sni)
 	return 0;
 }
 
+/* A session that was verified for other names must not stand in for a check of these. */
+static void use_session(struct tls_conn *t, struct hash128 key)
+{
+	t->key = key;
+	SSL_set_session(t->ssl, tls_client_session(t->client, key));
+}
+
+int tls_accept_name(struct conn *c, struct slice name)
+{
+	struct tls_conn *t = c->tls;
+	struct slice before = slice_make((const char *)&t->key, sizeof t->key);
+	char text[ADDR_TEXT_MAX];
+	struct addr a;
+
+	if (name.n && name.p[name.n - 1] == '.')
+		name.n--;
+	if (name.n == 0 || name.n > 255 || memchr(name.p, 0, name.n))
+		return -SL_EINVAL;
+	if (addr_from_ip(name, 0, &a) == 0) {
+		addr_ip_text(&a, text);
+		snprintf(t->also_ip, sizeof t->also_ip, "%.45s", text);
+	} else if (X509_VERIFY_PARAM_add1_host(SSL_get0_param(t->ssl), name.p, name.n) != 1) {
+		return -SL_EINVAL;
+	}
+	use_session(t, tls_client_key(t->client, name, before));
+	return 0;
+}
+
 int tls_connect_start(struct conn *c, struct tls_client *client, struct slice name, bool sni,
 		      const struct addr *peer)
 {
 	struct tls_conn *t = state_new(c, tls_client_ctx(client));
 	char text[ADDR_TEXT_MAX];
-	SSL_SESSION *sess;
 	size_t n = 0;
 
 	if (!t)
@@ -199,10 +228,7 @@ int tls_connect_start(struct conn *c, struct tls_client *client, struct slice na
 	}
 	if (peer)
 		n = addr_text(peer, text);
-	t->key = tls_client_key(client, name, slice_make(text, n));
-	sess = tls_client_session(client, t->key);
-	if (sess)
-		SSL_set_session(t->ssl, sess);
+	use_session(t, tls_client_key(client, name, slice_make(text, n)));
 	SSL_set_connect_state(t->ssl);
 	c->tls = t;
 	c->ops = &tls_ops;
@@ -258,9 +284,10 @@ static void forget_old_errors(void)
 		ERR_clear_error();
 }
 
-/* When a TLS 1.3 session is used, OpenSSL marks it "not resumable", and the mark is copied to each session
- * that the server gives for it: every second handshake would be a full one. It does so only where a context
- * caches, so during handshakes ours does not; TLS 1.3 hands sessions out later, earlier versions now. */
+/* When a TLS 1.3 session is used, OpenSSL marks it "not resumable", and the mark is copied to each
+ * session that the server gives for it: every second handshake would be a full one. It does so only
+ * where a context caches, so during handshakes ours does not; TLS 1.3 hands sessions out later,
+ * earlier versions now. */
 static int client_handshake(struct tls_conn *t)
 {
 	SSL_CTX *ctx = tls_client_ctx(t->client);
@@ -290,7 +317,7 @@ int tls_handshake(struct conn *c)
 	r = t->client ? client_handshake(t) : SSL_do_handshake(t->ssl);
 	if (r == 1) {
 		t->done = true;
-		/* What came in the same segment as the last message is in OpenSSL's hands already. */
+		/* What came in the same segment as the last message is OpenSSL's already. */
 		t->pending = SSL_has_pending(t->ssl);
 		return 0;
 	}
@@ -348,9 +375,9 @@ static ssize_t tls_read(struct conn *c, void *to, size_t n)
 	return (ssize_t)got;
 }
 
-/* Up to one record from IOV, beginning with byte *OFF of iov[*I]: direct where that is large or the last,
- * gathered else. The same bytes cut otherwise give at least as many as before, which OpenSSL asks of
- * whoever repeats a write. */
+/* Up to one record from IOV, beginning with byte *OFF of iov[*I]: direct where that is large or the
+ * last, gathered else. The same bytes cut otherwise give at least as many as before, which OpenSSL
+ * asks of whoever repeats a write. */
 static size_t next_record(const struct iovec *iov, int n_iov, int *i, size_t *off, const char **p)
 {
 	size_t n = 0, left;
@@ -417,7 +444,7 @@ static ssize_t tls_writev(struct conn *c, const struct iovec *iov, int n_iov)
 		return (ssize_t)put;
 	rc = classify(t, r, "SSL_write");
 	if (put)
-		return (ssize_t)put;	/* an error comes again */
+		return (ssize_t)put; /* an error comes again */
 	return rc == 0 ? -SL_ERESET : rc;
 }
 

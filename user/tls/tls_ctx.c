@@ -21,8 +21,8 @@ size_t tls_ctx_take_errors(char *to, size_t room)
 	to[0] = 0;
 	while ((e = ERR_get_error_all(NULL, NULL, NULL, &data, &flags))) {
 		ERR_error_string_n(e, text, sizeof text);
-		n = snprintf(to + at, room - at, "%s%s%s%s", open, text, flags & ERR_TXT_STRING ? ":" : "",
-			     flags & ERR_TXT_STRING ? data : "");
+		n = snprintf(to + at, room - at, "%s%s%s%s", open, text,
+			     flags & ERR_TXT_STRING ? ":" : "", flags & ERR_TXT_STRING ? data : "");
 		if (n < 0 || (size_t)n >= room - at)
 			break;
 		at += (size_t)n;
@@ -86,7 +86,7 @@ SSL_CTX *tls_ctx_new(bool is_server, unsigned protocols, const char *ciphers_cst
 	set_protocols(ctx, protocols);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-			      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	if (ciphers_cstr && SSL_CTX_set_cipher_list(ctx, ciphers_cstr) != 1) {
 		tls_ctx_fail(err, "invalid TLS ciphers", ciphers_cstr, "");
@@ -141,7 +141,8 @@ static int load_chain(BIO *bio, SSL_CTX *ctx, const char *file, char *err)
 	e = ERR_peek_last_error();
 	if (ERR_GET_LIB(e) != ERR_LIB_PEM || ERR_GET_REASON(e) != PEM_R_NO_START_LINE) {
 		sk_X509_pop_free(chain, X509_free);
-		return tls_ctx_fail(err, "cannot load certificate", file, ": PEM_read_bio_X509() failed");
+		return tls_ctx_fail(err, "cannot load certificate", file,
+				    ": PEM_read_bio_X509() failed");
 	}
 	ERR_clear_error();
 	if (SSL_CTX_set0_chain(ctx, chain) != 1) {
@@ -158,12 +159,15 @@ static int load_cert(SSL_CTX *ctx, const char *file, X509 **leaf, char *err)
 
 	*leaf = NULL;
 	if (!bio)
-		return tls_ctx_fail(err, "cannot load certificate", file, ": BIO_new_file() failed");
+		return tls_ctx_fail(err, "cannot load certificate", file,
+				    ": BIO_new_file() failed");
 	*leaf = PEM_read_bio_X509_AUX(bio, NULL, no_password, NULL);
 	if (!*leaf)
-		rc = tls_ctx_fail(err, "cannot load certificate", file, ": PEM_read_bio_X509_AUX() failed");
+		rc = tls_ctx_fail(err, "cannot load certificate", file,
+				  ": PEM_read_bio_X509_AUX() failed");
 	else if (SSL_CTX_use_certificate(ctx, *leaf) != 1)
-		rc = tls_ctx_fail(err, "cannot use certificate", file, ": SSL_CTX_use_certificate() failed");
+		rc = tls_ctx_fail(err, "cannot use certificate", file,
+				  ": SSL_CTX_use_certificate() failed");
 	else
 		rc = load_chain(bio, ctx, file, err);
 	BIO_free(bio);
@@ -182,23 +186,25 @@ int tls_ctx_use_pair(SSL_CTX *ctx, const struct tls_pair *pair, char err[TLS_TEX
 		goto out;
 	bio = BIO_new_file(pair->key_cstr, "r");
 	if (!bio) {
-		rc = tls_ctx_fail(err, "cannot load certificate key", pair->key_cstr, ": BIO_new_file() failed");
+		rc = tls_ctx_fail(err, "cannot load certificate key", pair->key_cstr,
+				  ": BIO_new_file() failed");
 		goto out;
 	}
 	key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
 	if (!key) {
 		rc = tls_ctx_fail(err, "cannot load certificate key", pair->key_cstr,
-			  ": PEM_read_bio_PrivateKey() failed");
+				  ": PEM_read_bio_PrivateKey() failed");
 		goto out;
 	}
 	if (X509_check_private_key(leaf, key) != 1) {
-		snprintf(how, sizeof how, " does not match certificate \"%.300s\"", pair->cert_cstr);
+		snprintf(how, sizeof how, " does not match certificate \"%.300s\"",
+			 pair->cert_cstr);
 		rc = tls_ctx_fail(err, "certificate key", pair->key_cstr, how);
 		goto out;
 	}
 	if (SSL_CTX_use_PrivateKey(ctx, key) != 1)
 		rc = tls_ctx_fail(err, "cannot use certificate key", pair->key_cstr,
-			  ": SSL_CTX_use_PrivateKey() failed");
+				  ": SSL_CTX_use_PrivateKey() failed");
 out:
 	EVP_PKEY_free(key);
 	X509_free(leaf);

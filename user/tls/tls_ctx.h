@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What server and client contexts have in common: protocols, ciphers, certificate and key pairs, and
- * OpenSSL's errors as text. The folder is the only user of OpenSSL's TLS; its types stay inside. */
+/* What server and client contexts have in common: protocols, ciphers, certificate and key pairs,
+ * and OpenSSL's errors as text. The folder is the only user of OpenSSL's TLS; its types stay
+ * inside. */
 #ifndef SL_TLS_TLS_CTX_H
 #define SL_TLS_TLS_CTX_H
 
@@ -8,7 +9,7 @@
 
 #include "core/slice.h"
 
-struct ssl_ctx_st;	/* OpenSSL's SSL_CTX */
+struct ssl_ctx_st; /* OpenSSL's SSL_CTX */
 
 enum tls_protocol {
 	TLS_V1_0 = 1 << 0,
@@ -17,29 +18,30 @@ enum tls_protocol {
 	TLS_V1_3 = 1 << 3,
 };
 
-enum { TLS_TEXT_MAX = 512 };	/* room for every error text, its NUL with it */
+enum { TLS_TEXT_MAX = 512 }; /* room for every error text, its NUL with it */
 
 /* PEM files: a certificate with its chain behind it, and its key. */
 struct tls_pair {
 	const char *cert_cstr, *key_cstr;
 };
 
-/* A context with the options that all have: chosen PROTOCOLS (enum tls_protocol, or-ed), CIPHERS for
- * TLS up to 1.2 (NULL: OpenSSL's), no compression, no renegotiation, buffers released when empty. NULL
- * with ERR filled. Freed by SSL_CTX_free. */
+/* A context with the options that all have: chosen PROTOCOLS (enum tls_protocol, or-ed), CIPHERS
+ * for TLS up to 1.2 (NULL: OpenSSL's), no compression, no renegotiation, buffers released when
+ * empty. NULL with ERR filled. Freed by SSL_CTX_free. */
 struct ssl_ctx_st *tls_ctx_new(bool is_server, unsigned protocols, const char *ciphers_cstr,
 			       char err[TLS_TEXT_MAX]);
-/* Loads a pair into its slot (one for RSA, one for ECDSA ...). 0 or -SL_ETLS with ERR naming the file. */
+/* Loads a pair into its slot (one for RSA, one for ECDSA ...). 0 or -SL_ETLS with ERR naming the
+ * file. */
 int tls_ctx_use_pair(struct ssl_ctx_st *ctx, const struct tls_pair *pair, char err[TLS_TEXT_MAX]);
 /* Would OpenSSL take this list? 0, or -SL_ETLS with ERR filled. */
 int tls_ctx_check_ciphers(const char *ciphers_cstr, char err[TLS_TEXT_MAX]);
-int tls_ctx_check_curves(const char *curves_cstr, char err[TLS_TEXT_MAX]);	/* "auto" too */
+int tls_ctx_check_curves(const char *curves_cstr, char err[TLS_TEXT_MAX]); /* "auto" too */
 /* For this folder: ERR is WHAT "VALUE"HOW and OpenSSL's errors; VALUE may be NULL. -SL_ETLS. */
 int tls_ctx_fail(char err[TLS_TEXT_MAX], const char *what, const char *value, const char *how);
 /* For this folder: sets them; false when they are refused. */
 bool tls_ctx_set_curves(struct ssl_ctx_st *ctx, const char *curves_cstr);
-/* " (SSL: error:... error:...)" of all errors that OpenSSL holds, which are dropped; empty when there
- * are none. Returns the length. */
+/* " (SSL: error:... error:...)" of all errors that OpenSSL holds, which are dropped; empty when
+ * there are none. Returns the length. */
 size_t tls_ctx_take_errors(char *to, size_t room);
 
 #endif

@@ -15,7 +15,8 @@ const char *tls_protocol_cstr(const struct conn *c)
 const char *tls_cipher_cstr(const struct conn *c)
 {
 	const SSL *ssl = tls_conn_ssl(c);
-	const SSL_CIPHER *cipher = ssl && tls_handshake_done(c) ? SSL_get_current_cipher(ssl) : NULL;
+	const SSL_CIPHER *cipher =
+		ssl && tls_handshake_done(c) ? SSL_get_current_cipher(ssl) : NULL;
 
 	return cipher ? SSL_CIPHER_get_name(cipher) : NULL;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns a server's SSL_CTX and what OpenSSL calls back for it about sessions and tickets. Knows nothing
- * of connections but OpenSSL's SSL. */
+/* Owns a server's SSL_CTX and what OpenSSL calls back for it about sessions and tickets. Knows
+ * nothing of connections but OpenSSL's SSL. */
 #include "tls/tls_server.h"
 
 #include <openssl/core_names.h>
@@ -18,7 +18,7 @@
 
 enum {
 	ROTATE_MIN_S = 60,
-	ROTATE_MAX_S = 86400,	/* a stolen key opens two days of tickets at most */
+	ROTATE_MAX_S = 86400, /* a stolen key opens two days of tickets at most */
 	SESSION_DER_MAX = 1024,
 };
 
@@ -27,7 +27,7 @@ struct tls_server {
 	struct tls_cache *cache;
 	struct tls_tickets *tickets;
 	uint64_t rotate_s;
-	EVP_CIPHER *cipher;	/* fetched once: a fetch for each ticket costs a microsecond */
+	EVP_CIPHER *cipher; /* fetched once: a fetch for each ticket costs a microsecond */
 };
 
 static struct tls_server *of(SSL_CTX *ctx)
@@ -40,8 +40,9 @@ SSL_CTX *tls_server_ctx(const struct tls_server *s)
 	return s->ctx;
 }
 
-/* Sessions: OpenSSL asks with its own clock, time(2). They belong to the listener's default server, also
- * when SNI chose another one: the next connection is asked about them before its name is known. */
+/* Sessions: OpenSSL asks with its own clock, time(2). They belong to the listener's default server,
+ * also when SNI chose another one: the next connection is asked about them before its name is
+ * known. */
 
 static struct slice session_id(const SSL_SESSION *sess)
 {
@@ -66,7 +67,8 @@ static int on_new_session(SSL *ssl, SSL_SESSION *sess)
 		return 0;
 	i2d_SSL_SESSION(sess, &at);
 	tls_cache_put(s->cache, session_id(sess), slice_make((const char *)der, (size_t)n),
-		      (uint32_t)time(NULL), (uint32_t)(expires_s < UINT32_MAX ? expires_s : UINT32_MAX));
+		      (uint32_t)time(NULL),
+		      (uint32_t)(expires_s < UINT32_MAX ? expires_s : UINT32_MAX));
 	OPENSSL_cleanse(der, sizeof der);
 	return 0;
 }
@@ -238,8 +240,7 @@ static int set_up(struct tls_server *s, const struct tls_server_params *p, char 
 	return rc;
 }
 
-struct tls_server *tls_server_new(const struct tls_server_params *p,
-				  char err[TLS_TEXT_MAX])
+struct tls_server *tls_server_new(const struct tls_server_params *p, char err[TLS_TEXT_MAX])
 {
 	struct tls_server *s = calloc(1, sizeof *s);
 

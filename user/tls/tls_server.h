@@ -13,24 +13,24 @@
 struct tls_server;
 
 enum tls_cache_mode {
-	TLS_CACHE_NONE,		/* clients may ask, nothing is kept (nginx's default) */
+	TLS_CACHE_NONE, /* clients may ask, nothing is kept (nginx's default) */
 	TLS_CACHE_OFF,
-	TLS_CACHE_BUILTIN = 1 << 2,	/* in the worker's own memory */
-	TLS_CACHE_SHARED = 1 << 3,	/* may be or-ed with TLS_CACHE_BUILTIN */
+	TLS_CACHE_BUILTIN = 1 << 2, /* in the worker's own memory */
+	TLS_CACHE_SHARED = 1 << 3,  /* may be or-ed with TLS_CACHE_BUILTIN */
 };
 
 struct tls_server_params {
 	const struct tls_pair *pairs;
-	int n_pairs;			/* at least one */
-	unsigned protocols;		/* enum tls_protocol, or-ed */
-	const char *ciphers_cstr;	/* NULL: OpenSSL's */
+	int n_pairs;		  /* at least one */
+	unsigned protocols;	  /* enum tls_protocol, or-ed */
+	const char *ciphers_cstr; /* NULL: OpenSSL's */
 	bool prefer_server_ciphers;
-	const char *ecdh_curve_cstr;	/* NULL or "auto": OpenSSL's */
-	unsigned cache_mode;		/* enum tls_cache_mode */
-	int64_t builtin_n;		/* sessions; 0: OpenSSL's 20480 */
-	struct tls_cache *cache;	/* for TLS_CACHE_SHARED, borrowed */
+	const char *ecdh_curve_cstr; /* NULL or "auto": OpenSSL's */
+	unsigned cache_mode;	     /* enum tls_cache_mode */
+	int64_t builtin_n;	     /* sessions; 0: OpenSSL's 20480 */
+	struct tls_cache *cache;     /* for TLS_CACHE_SHARED, borrowed */
 	int64_t session_timeout_s;
-	struct tls_tickets *tickets;	/* borrowed; NULL: no tickets */
+	struct tls_tickets *tickets; /* borrowed; NULL: no tickets */
 };
 
 /* Copies what it needs except the borrowed zones. NULL with ERR filled. */

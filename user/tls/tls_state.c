@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What OpenSSL calls back during a handshake: the choice of a server and of a protocol, the verdict on a
- * certificate, a session to keep. Does no I/O. */
+/* What OpenSSL calls back during a handshake: the choice of a server and of a protocol, the verdict
+ * on a certificate, a session to keep. Does no I/O. */
 #include "tls/tls_state.h"
 
 #include <openssl/x509v3.h>
@@ -76,13 +76,17 @@ static void describe_mismatch(struct tls_conn *t, X509_VERIFY_PARAM *param)
 	const char *name = X509_VERIFY_PARAM_get0_host(param, 0);
 	char *ip = name ? NULL : X509_VERIFY_PARAM_get1_ip_asc(param);
 
-	tls_state_text(t, "certificate of upstream does not match name \"%s\"", name ? name : ip ? ip : "");
+	tls_state_text(t, "certificate of upstream does not match name \"%s\"",
+		       name ? name
+		       : ip ? ip
+			    : "");
 	OPENSSL_free(ip);
 }
 
 int tls_state_on_verify(int ok, X509_STORE_CTX *x)
 {
-	struct tls_conn *t = tls_state_of(X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx()));
+	struct tls_conn *t =
+		tls_state_of(X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx()));
 	int e = X509_STORE_CTX_get_error(x);
 	X509 *cert = X509_STORE_CTX_get_current_cert(x);
 	char subject[256] = "";
@@ -90,12 +94,17 @@ int tls_state_on_verify(int ok, X509_STORE_CTX *x)
 	if (ok)
 		return 1;
 	if (e == X509_V_ERR_HOSTNAME_MISMATCH || e == X509_V_ERR_IP_ADDRESS_MISMATCH) {
+		if (t->also_ip[0] && cert && X509_check_ip_asc(cert, t->also_ip, 0) == 1) {
+			X509_STORE_CTX_set_error(x, X509_V_OK);
+			return 1;
+		}
 		describe_mismatch(t, SSL_get0_param(t->ssl));
 		return 0;
 	}
 	if (cert)
 		X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof subject);
-	tls_state_text(t, "upstream SSL certificate verify error: (%d:%s), depth %d, subject \"%s\"", e,
-		 X509_verify_cert_error_string(e), X509_STORE_CTX_get_error_depth(x), subject);
+	tls_state_text(
+		t, "upstream SSL certificate verify error: (%d:%s), depth %d, subject \"%s\"", e,
+		X509_verify_cert_error_string(e), X509_STORE_CTX_get_error_depth(x), subject);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The state of a TLS connection, between tls_conn.c, which owns it, and tls_state.c, where OpenSSL calls
- * back. For these two and the contexts only. */
+/* The state of a TLS connection, between tls_conn.c, which owns it, and tls_state.c, where OpenSSL
+ * calls back. For these two and the contexts only. */
 #ifndef SL_TLS_TLS_STATE_H
 #define SL_TLS_TLS_STATE_H
 
@@ -11,21 +11,22 @@
 struct tls_conn {
 	SSL *ssl;
 	struct conn *conn;
-	const struct tls_listener *listener;	/* of an accepted connection */
-	struct tls_client *client;		/* of one that we opened */
-	struct hash128 key;			/* of its sessions */
-	char *text;				/* what failed; heap */
-	char *plain;				/* read before TLS was given up; heap */
+	const struct tls_listener *listener; /* of an accepted connection */
+	struct tls_client *client;	     /* of one that we opened */
+	struct hash128 key;		     /* of its sessions */
+	char *text;			     /* what failed; heap */
+	char *plain;			     /* read before TLS was given up; heap */
 	uint16_t plain_n;
-	int8_t raw_rc;		/* what ended the socket: -SL_ERESET, -SL_ETRUNCATED (read 0) */
-	int8_t end_rc;		/* what every later read returns, once `ended` */
+	char also_ip[46]; /* the certificate may be for this address as well; or empty */
+	int8_t raw_rc;	  /* what ended the socket: -SL_ERESET, -SL_ETRUNCATED (read 0) */
+	int8_t end_rc;	  /* what every later read returns, once `ended` */
 	bool ended;
-	bool done;		/* the handshake is */
-	bool broken;		/* OpenSSL failed: nothing more can be sent */
-	bool ours;		/* ... and not for something that the peer did */
-	bool seen;		/* the first bytes were looked at */
+	bool done;   /* the handshake is */
+	bool broken; /* OpenSSL failed: nothing more can be sent */
+	bool ours;   /* ... and not for something that the peer did */
+	bool seen;   /* the first bytes were looked at */
 	bool got_plain;
-	bool pending;		/* OpenSSL holds bytes, or a result, that a read would return */
+	bool pending; /* OpenSSL holds bytes, or a result, that a read would return */
 	bool read_waits_to_write;
 };
 

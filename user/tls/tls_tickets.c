@@ -60,8 +60,8 @@ static bool is(const struct tls_ticket_key *k, const uint8_t name[16])
 	return k->made_s && memcmp(k->name, name, sizeof k->name) == 0;
 }
 
-int tls_tickets_open(struct tls_tickets *t, const uint8_t name[16], uint64_t now_s, uint64_t rotate_s,
-		     struct tls_ticket_key *out)
+int tls_tickets_open(struct tls_tickets *t, const uint8_t name[16], uint64_t now_s,
+		     uint64_t rotate_s, struct tls_ticket_key *out)
 {
 	int rc = -SL_ENOTFOUND;
 

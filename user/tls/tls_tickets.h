@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The keys of session tickets, in memory that all workers share and that a reload keeps. The current
- * key seals for ROTATE_S seconds and opens for as long again; then it is gone (RFC 5077 5.5). Whoever
- * first meets a key that is too old makes the next one. */
+/* The keys of session tickets, in memory that all workers share and that a reload keeps. The
+ * current key seals for ROTATE_S seconds and opens for as long again; then it is gone (RFC
+ * 5077 5.5). Whoever first meets a key that is too old makes the next one. */
 #ifndef SL_TLS_TLS_TICKETS_H
 #define SL_TLS_TLS_TICKETS_H
 
@@ -11,9 +11,9 @@
 
 struct tls_ticket_key {
 	uint8_t name[16];
-	uint8_t aes[32];	/* AES-256-CBC */
-	uint8_t hmac[32];	/* HMAC-SHA-256 */
-	uint64_t made_s;	/* 0: not made yet */
+	uint8_t aes[32];  /* AES-256-CBC */
+	uint8_t hmac[32]; /* HMAC-SHA-256 */
+	uint64_t made_s;  /* 0: not made yet */
 };
 
 /* Lives in a zone of its own. */
@@ -29,7 +29,7 @@ void tls_tickets_init(struct tls_tickets *t);
 int tls_tickets_seal(struct tls_tickets *t, uint64_t now_s, uint64_t rotate_s,
 		     struct tls_ticket_key *out);
 /* The key called NAME. 0; 1: it opens, but the ticket should be renewed; -SL_ENOTFOUND. */
-int tls_tickets_open(struct tls_tickets *t, const uint8_t name[16], uint64_t now_s, uint64_t rotate_s,
-		     struct tls_ticket_key *out);
+int tls_tickets_open(struct tls_tickets *t, const uint8_t name[16], uint64_t now_s,
+		     uint64_t rotate_s, struct tls_ticket_key *out);
 
 #endif

@@ -99,7 +99,7 @@ static inline void rig_fill_stats(struct stats *s)
 	s->reloaded_wall_ms = clock_wall_ms() - 60 * 1000;
 	s->n_worker_deaths = 1;
 	s->master_pid = (int32_t)getpid();
-	snprintf(s->guard_mode, sizeof s->guard_mode, "no permission");
+	snprintf(s->guard_mode, sizeof s->guard_mode, "off: no permission");
 	s->worker[0].pid = (int32_t)getpid();
 	s->worker[0].generation = 3;
 	s->worker[0].conns_active = 5;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Unit tests of user/http/head*.c. Every input goes in whole, cut in two at each byte, and byte by
- * byte, each time in memory of exactly its size, and must be answered alike. */
+ * byte, each time in memory of exactly its size, and must be answered alike. One file, though long:
+ * requests and responses share that harness and the table of refused fields. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

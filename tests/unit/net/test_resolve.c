@@ -42,10 +42,10 @@ static const struct zone_row zone[] = {
 };
 
 struct fixture {
-	struct io io;		/* the server's socket */
+	struct io io; /* the server's socket */
 	struct loop loop;
 	uint16_t port;
-	int n_asked;		/* queries that the server saw */
+	int n_asked; /* queries that the server saw */
 	struct resolver *r;
 	char server[32];
 };
@@ -231,7 +231,7 @@ static void ask(struct fixture *f, struct result *r, const char *name)
 {
 	memset(r, 0, sizeof *r);
 	resolve_start(f->r, &r->q, slice_cstr(name), 8080, done);
-	assert_int_equal(r->n_calls, 0);	/* never from the start itself */
+	assert_int_equal(r->n_calls, 0); /* never from the start itself */
 	run_ms(f, &r->n_calls, 3000);
 	assert_int_equal(r->n_calls, 1);
 }
@@ -277,7 +277,7 @@ static void test_families(void **state)
 	open_resolver(f, (struct resolver_params){.ipv4 = true, .timeout_ms = 2000});
 	ask(f, &r, "both.test");
 	assert_int_equal(r.n, 2);
-	assert_int_equal(f->n_asked, 1);	/* no AAAA was asked for */
+	assert_int_equal(f->n_asked, 1); /* no AAAA was asked for */
 	ask(f, &r, "six.test");
 	assert_int_equal(r.status, -SL_ENOTFOUND);
 	assert_string_equal(r.text, "the name has no addresses");
@@ -396,12 +396,12 @@ static void test_ttl(void **state)
 	open_resolver(f, (struct resolver_params){.ipv4 = true, .timeout_ms = 2000});
 	ask(f, &r, "alias.test");
 	assert_int_equal(r.n, 1);
-	assert_int_equal(r.ttl_s, 2);		/* the alias's: the least counts */
+	assert_int_equal(r.ttl_s, 2); /* the alias's: the least counts */
 	ask(f, &r, "zero.test");
 	assert_int_equal(r.ttl_s, 1);
 	before = f->n_asked;
 	ask(f, &r, "zero.test");
-	assert_int_equal(f->n_asked, before);	/* from the cache */
+	assert_int_equal(f->n_asked, before); /* from the cache */
 	assert_int_equal(r.n, 1);
 	run_ms(f, NULL, 1100);
 	ask(f, &r, "zero.test");
@@ -418,7 +418,8 @@ static void test_valid(void **state)
 	struct fixture *f = *state;
 	struct result r;
 
-	open_resolver(f, (struct resolver_params){.ipv4 = true, .timeout_ms = 2000, .valid_ms = 50});
+	open_resolver(f,
+		      (struct resolver_params){.ipv4 = true, .timeout_ms = 2000, .valid_ms = 50});
 	ask(f, &r, "both.test");
 	assert_int_equal(r.ttl_s, 1);
 	ask(f, &r, "both.test");
@@ -452,7 +453,7 @@ static void test_cancel(void **state)
 	struct result a = {0}, b = {0}, lit = {0};
 
 	open_resolver(f, (struct resolver_params){.ipv4 = true, .timeout_ms = 2000});
-	resolve_cancel(&a.q);		/* not started: nothing happens */
+	resolve_cancel(&a.q); /* not started: nothing happens */
 	resolve_start(f->r, &a.q, SLICE("two.test"), 1, done);
 	resolve_start(f->r, &b.q, SLICE("two.test"), 1, done);
 	resolve_start(f->r, &lit.q, SLICE("127.0.0.1"), 1, done);
@@ -469,7 +470,7 @@ static void test_cancel(void **state)
 	resolve_cancel(&a.q);
 	run_ms(f, NULL, 50);
 	assert_int_equal(a.n_calls, 0);
-	resolve_cancel(&b.q);		/* finished: nothing happens */
+	resolve_cancel(&b.q); /* finished: nothing happens */
 	/* The only one who waits leaves; the answer comes to nobody. */
 	resolve_start(f->r, &a.q, SLICE("one.test"), 1, done);
 	resolve_cancel(&a.q);
@@ -526,7 +527,7 @@ static void test_bounded(void **state)
 	ask(f, &r, "one.test");
 	static struct result many[RESOLVE_NAMES_MAX + 1];
 	memset(many, 0, sizeof many);
-	io_del(&f->loop, &f->io);	/* the server is deaf for a while */
+	io_del(&f->loop, &f->io); /* the server is deaf for a while */
 	for (int i = 0; i < RESOLVE_NAMES_MAX; i++) {
 		snprintf(name, sizeof name, "n%d.test", i);
 		resolve_start(f->r, &many[i].q, slice_cstr(name), 1, done);
@@ -559,7 +560,8 @@ static void test_hosts_file(void **state)
 
 static void test_bad_server(void **state)
 {
-	static const char *const bad[] = {"dns.example", "1.2.3.4:0", "1.2.3.4:99999", "1.2.3.4:", "", ":53"};
+	static const char *const bad[] = {"dns.example", "1.2.3.4:0", "1.2.3.4:99999",
+					  "1.2.3.4:",	 "",	      ":53"};
 	struct fixture *f = *state;
 	char err[256];
 
@@ -578,6 +580,30 @@ static void test_bad_server(void **state)
 	assert_non_null(f->r);
 }
 
+/* Of several servers the next is asked when one does not answer, or fails. */
+static void test_second_server(void **state)
+{
+	struct fixture *f = *state;
+	struct slice servers[] = {SLICE_INIT("127.0.0.1:1"), slice_cstr(f->server)};
+	struct resolver_params p = {
+		.servers = servers, .n_servers = 2, .ipv4 = true, .timeout_ms = 2800};
+	struct result r;
+	char err[256];
+
+	f->r = resolver_new(&f->loop, &p, err, sizeof err);
+	assert_non_null(f->r);
+	for (int i = 0; i < 4; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "%s.test", i % 2 ? "one" : "two");
+		ask(f, &r, name);
+		assert_int_equal(r.status, 0);
+	}
+	ask(f, &r, "fail.test");
+	assert_int_not_equal(r.status, 0);
+	assert_string_not_equal(r.text, "");
+}
+
 static void test_dead_server(void **state)
 {
 	struct fixture *f = *state;
@@ -587,10 +613,11 @@ static void test_dead_server(void **state)
 	io_del(&f->loop, &f->io);
 	close(f->io.fd);
 	ask(f, &r, "one.test");
-	assert_in_set(r.status, ((unsigned long[]){(unsigned long)-SL_ESYS, (unsigned long)-SL_ETIMEOUT}), 2);
+	assert_in_set(r.status,
+		      ((unsigned long[]){(unsigned long)-SL_ESYS, (unsigned long)-SL_ETIMEOUT}), 2);
 	assert_int_equal(r.n, 0);
 	assert_string_not_equal(r.text, "");
-	f->io.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);	/* for teardown */
+	f->io.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* for teardown */
 }
 
 int main(void)
@@ -612,6 +639,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hosts_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_server, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_second_server, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dead_server, setup, teardown),
 	};
 

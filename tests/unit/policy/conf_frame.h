@@ -178,12 +178,12 @@ static inline struct conf_block *child(struct conf_block *b, enum conf_ctx ctx, 
 	return NULL;
 }
 
-static struct conf_block *http(struct conf *c)
+static inline struct conf_block *http(struct conf *c)
 {
 	return child(c->main, CTX_HTTP, 0);
 }
 
-static struct upstream_conf *group(struct conf *c, const char *name)
+static inline struct upstream_conf *group(struct conf *c, const char *name)
 {
 	struct upstream_conf *u = upstream_conf_find(c, slice_cstr(name));
 

@@ -44,7 +44,8 @@ __attribute__((unused)) static const char *rig_path(const struct rig *r, const c
 	return text[at];
 }
 
-static inline void rig_write(const struct rig *r, const char *name, X509 *x, X509 *chain, EVP_PKEY *key)
+static inline void rig_write(const struct rig *r, const char *name, X509 *x, X509 *chain,
+			     EVP_PKEY *key)
 {
 	FILE *f = fopen(rig_path(r, name), "w");
 
@@ -70,9 +71,10 @@ static inline void rig_ext(X509 *x, X509 *issuer, int nid, const char *value)
 	X509_EXTENSION_free(e);
 }
 
-/* Signed by the rig's authority, or by ISSUER, or by itself. Valid from FROM_S to TO_S relative to now. */
-static inline X509 *rig_cert(struct rig *r, EVP_PKEY *key, const char *cn, const char *san, bool is_ca,
-			     X509 *issuer, EVP_PKEY *issuer_key, long from_s, long to_s)
+/* Signed by the rig's authority, or by ISSUER, or by itself. Valid from FROM_S to TO_S relative to
+ * now. */
+static inline X509 *rig_cert(struct rig *r, EVP_PKEY *key, const char *cn, const char *san,
+			     bool is_ca, X509 *issuer, EVP_PKEY *issuer_key, long from_s, long to_s)
 {
 	X509 *x = X509_new();
 	X509_NAME *name = X509_get_subject_name(x);
@@ -96,8 +98,8 @@ static inline X509 *rig_cert(struct rig *r, EVP_PKEY *key, const char *cn, const
 }
 
 /* NAME.crt and NAME.key, signed by the authority. */
-static inline void rig_leaf(struct rig *r, const char *name, EVP_PKEY *key, const char *san, long from_s,
-			    long to_s)
+static inline void rig_leaf(struct rig *r, const char *name, EVP_PKEY *key, const char *san,
+			    long from_s, long to_s)
 {
 	char file[64];
 	X509 *x = rig_cert(r, key, name, san, false, r->ca, r->ca_key, from_s, to_s);
@@ -109,8 +111,8 @@ static inline void rig_leaf(struct rig *r, const char *name, EVP_PKEY *key, cons
 	X509_free(x);
 }
 
-/* ca.crt; ec, rsa (example.test, 127.0.0.1), other (other.test, *.other.test), expired, future (not yet
- * valid), self (signed by itself). */
+/* ca.crt; ec, rsa (example.test, 127.0.0.1), other (other.test, *.other.test), expired, future (not
+ * yet valid), self (signed by itself). */
 static inline int rig_setup(void **state)
 {
 	struct rig *r = calloc(1, sizeof *r);
@@ -208,7 +210,8 @@ static inline void duo_open(struct duo *d, int sndbuf)
 
 	memset(d, 0, sizeof *d);
 	assert_int_equal(loop_init(&d->loop, 16), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+			 0);
 	for (int i = 0; sndbuf && i < 2; i++)
 		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof sndbuf);
 	assert_int_equal(conn_start(&d->a, &d->loop, fds[0], duo_on_event), 0);
@@ -227,7 +230,8 @@ static inline void duo_turn(struct duo *d)
 	loop_turn(&d->loop, 0);
 }
 
-static inline void duo_start(struct duo *d, struct tls_server *s, struct tls_client *c, const char *name)
+static inline void duo_start(struct duo *d, struct tls_server *s, struct tls_client *c,
+			     const char *name)
 {
 	d->listener.server = s;
 	assert_int_equal(tls_accept_start(&d->a, &d->listener), 0);
@@ -248,7 +252,8 @@ static inline void duo_shake(struct duo *d, int *sa, int *sb)
 	}
 }
 
-static inline void duo_connect(struct duo *d, struct tls_server *s, struct tls_client *c, const char *name)
+static inline void duo_connect(struct duo *d, struct tls_server *s, struct tls_client *c,
+			       const char *name)
 {
 	int sa, sb;
 

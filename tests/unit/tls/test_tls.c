@@ -8,7 +8,8 @@ static const struct tls_server_params plain_server;
 
 static void shake_as(struct rig *r, unsigned protocol, const char *version)
 {
-	struct tls_server *s = rig_server(r, "ec", (struct tls_server_params){.protocols = protocol});
+	struct tls_server *s =
+		rig_server(r, "ec", (struct tls_server_params){.protocols = protocol});
 	struct tls_client *c = rig_client((struct tls_client_params){
 		.verify = true, .verify_depth = 1, .ca_cstr = rig_path(r, "ca.crt")});
 	char text[4096];
@@ -33,7 +34,7 @@ static void shake_as(struct rig *r, unsigned protocol, const char *version)
 	assert_true(n > 20);
 	n = tls_client_ciphers_text(&d.a, text, 30);
 	assert_in_range(n, 1, 30);
-	assert_int_equal(tls_handshake(&d.a), 0);	/* again does no harm */
+	assert_int_equal(tls_handshake(&d.a), 0); /* again does no harm */
 	duo_say(&d, &d.b, &d.a, "ping");
 	duo_say(&d, &d.a, &d.b, "pong!");
 	assert_int_equal(d.a.n_received, 4);
@@ -52,15 +53,20 @@ static void test_handshake(void **state)
 
 static void test_two_keys(void **state)
 {
-	static const char *const want[] = {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"};
+	static const char *const want[] = {"ECDHE-ECDSA-AES128-GCM-SHA256",
+					   "ECDHE-RSA-AES128-GCM-SHA256"};
 	struct rig *r = *state;
 	struct tls_pair pairs[] = {rig_pair(r, "ec"), rig_pair(r, "rsa")};
-	struct tls_server *s = rig_server(r, "", (struct tls_server_params){.pairs = pairs, .n_pairs = 2});
+	struct tls_server *s =
+		rig_server(r, "", (struct tls_server_params){.pairs = pairs, .n_pairs = 2});
 
 	for (int i = 0; i < 2; i++) {
-		struct tls_client *c = rig_client((struct tls_client_params){
-			.protocols = TLS_V1_2, .ciphers_cstr = want[i], .verify = true,
-			.verify_depth = 1, .ca_cstr = rig_path(r, "ca.crt")});
+		struct tls_client *c =
+			rig_client((struct tls_client_params){.protocols = TLS_V1_2,
+							      .ciphers_cstr = want[i],
+							      .verify = true,
+							      .verify_depth = 1,
+							      .ca_cstr = rig_path(r, "ca.crt")});
 		struct duo d;
 
 		duo_open(&d, 0);
@@ -78,17 +84,22 @@ static void test_preference(void **state)
 	const char *ba = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256";
 
 	for (int prefer = 0; prefer < 2; prefer++) {
-		struct tls_server *s = rig_server(*state, "ec", (struct tls_server_params){
-			.protocols = TLS_V1_2, .ciphers_cstr = ab, .prefer_server_ciphers = prefer,
-			.ecdh_curve_cstr = "P-384:P-256"});
+		struct tls_server *s =
+			rig_server(*state, "ec",
+				   (struct tls_server_params){.protocols = TLS_V1_2,
+							      .ciphers_cstr = ab,
+							      .prefer_server_ciphers = prefer,
+							      .ecdh_curve_cstr = "P-384:P-256"});
 		struct tls_client *c = rig_client((struct tls_client_params){.ciphers_cstr = ba});
 		struct duo d;
 
 		duo_open(&d, 0);
 		duo_connect(&d, s, c, "example.test");
-		assert_string_equal(tls_cipher_cstr(&d.a), prefer ? "ECDHE-ECDSA-AES128-GCM-SHA256"
-								  : "ECDHE-ECDSA-AES256-GCM-SHA384");
-		assert_int_equal(strncmp(tls_curve_cstr(&d.a), prefer ? "secp384r1" : "prime256v1", 9), 0);
+		assert_string_equal(tls_cipher_cstr(&d.a),
+				    prefer ? "ECDHE-ECDSA-AES128-GCM-SHA256"
+					   : "ECDHE-ECDSA-AES256-GCM-SHA384");
+		assert_int_equal(
+			strncmp(tls_curve_cstr(&d.a), prefer ? "secp384r1" : "prime256v1", 9), 0);
 		duo_close(&d);
 		tls_server_free(s);
 		tls_client_free(c);
@@ -118,9 +129,11 @@ static void test_sni(void **state)
 	static const char *const names[] = {"a.other.test", "example.test"};
 
 	for (int i = 0; i < 4; i++) {
-		struct tls_client *c = rig_client((struct tls_client_params){
-			.protocols = i < 2 ? TLS_V1_3 : TLS_V1_2, .verify = true, .verify_depth = 1,
-			.ca_cstr = rig_path(r, "ca.crt")});
+		struct tls_client *c = rig_client(
+			(struct tls_client_params){.protocols = i < 2 ? TLS_V1_3 : TLS_V1_2,
+						   .verify = true,
+						   .verify_depth = 1,
+						   .ca_cstr = rig_path(r, "ca.crt")});
 		struct duo d;
 
 		duo_open(&d, 0);
@@ -179,8 +192,8 @@ static void test_alpn(void **state)
 /* Verification. */
 
 /* The client's text when it does not like what it sees; NULL: it does. */
-static void verify_case(struct rig *r, const char *server, const char *name, struct tls_client_params p,
-			const char *text)
+static void verify_case(struct rig *r, const char *server, const char *name,
+			struct tls_client_params p, const char *text)
 {
 	struct tls_server *s = rig_server(r, server, plain_server);
 	struct tls_client *c;
@@ -225,18 +238,23 @@ static void test_verify(void **state)
 	verify_case(r, "ec", "EXAMPLE.test.", p, NULL);
 	verify_case(r, "ec", "127.0.0.1", p, NULL);
 	verify_case(r, "other", "x.other.test", p, NULL);
-	verify_case(r, "ec", "wrong.test", p, "certificate of upstream does not match name \"wrong.test\"");
+	verify_case(r, "ec", "wrong.test", p,
+		    "certificate of upstream does not match name \"wrong.test\"");
 	verify_case(r, "other", "x.y.other.test", p, "does not match name \"x.y.other.test\"");
-	verify_case(r, "ec", "127.0.0.2", p, "certificate of upstream does not match name \"127.0.0.2\"");
-	verify_case(r, "expired", "example.test", p, "(10:certificate has expired), depth 0, subject \"/CN=expired\"");
+	verify_case(r, "ec", "127.0.0.2", p,
+		    "certificate of upstream does not match name \"127.0.0.2\"");
+	verify_case(r, "expired", "example.test", p,
+		    "(10:certificate has expired), depth 0, subject \"/CN=expired\"");
 	verify_case(r, "future", "example.test", p, "(9:certificate is not yet valid)");
 	verify_case(r, "self", "example.test", p, "self-signed certificate)");
-	verify_case(r, "ec", "example.test",
-		    (struct tls_client_params){.verify_depth = 1, .ca_cstr = rig_path(r, "self.crt")},
-		    "(20:unable to get local issuer certificate)");
+	verify_case(
+		r, "ec", "example.test",
+		(struct tls_client_params){.verify_depth = 1, .ca_cstr = rig_path(r, "self.crt")},
+		"(20:unable to get local issuer certificate)");
 	/* The system's authorities do not know ours. */
 	struct tls_server *s = rig_server(r, "ec", plain_server);
-	struct tls_client *c = rig_client((struct tls_client_params){.verify = true, .verify_depth = 1});
+	struct tls_client *c =
+		rig_client((struct tls_client_params){.verify = true, .verify_depth = 1});
 	struct duo d;
 	int sa, sb;
 
@@ -255,6 +273,94 @@ static void test_verify(void **state)
 	duo_close(&d);
 	tls_client_free(c);
 	tls_server_free(s);
+}
+
+/* Another name, or an address, will do as well; its sessions are its own. */
+static void test_other_names(void **state)
+{
+	static const struct {
+		const char *name, *also[2];
+		bool good;
+	} cases[] = {
+		{"wrong.test", {"example.test"}, true},
+		{"wrong.test", {"127.0.0.1"}, true},
+		{"wrong.test", {"[::1]", "example.test."}, true},
+		{"127.0.0.9", {"127.0.0.1"}, true},
+		{"wrong.test", {"wrong2.test", "127.0.0.2"}, false},
+		{"127.0.0.9", {"127.0.0.8"}, false},
+	};
+	struct rig *r = *state;
+	struct tls_tickets *t = calloc(1, sizeof *t);
+	struct tls_server *s;
+	struct tls_client *c = rig_client((struct tls_client_params){
+		.verify = true,
+		.verify_depth = 1,
+		.session_reuse = true,
+		.ca_cstr = rig_path(r, "ca.crt")});
+
+	tls_tickets_init(t);
+	s = rig_server(r, "ec", (struct tls_server_params){.tickets = t});
+	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+		const bool again = i % 2;
+		struct duo d;
+		int sa, sb;
+
+		duo_open(&d, 0);
+		duo_start(&d, s, c, cases[i / 2].name);
+		for (int j = 0; j < 2 && cases[i / 2].also[j]; j++)
+			assert_int_equal(
+				tls_accept_name(&d.b, slice_cstr(cases[i / 2].also[j])), 0);
+		duo_shake(&d, &sa, &sb);
+		assert_int_equal(sb, cases[i / 2].good ? 0 : -SL_ETLS);
+		if (cases[i / 2].good) {
+			duo_say(&d, &d.a, &d.b, "session comes too");
+			assert_int_equal(tls_session_reused(&d.b), again);
+		} else {
+			assert_non_null(strstr(tls_error_text(&d.b), "does not match name"));
+		}
+		duo_close(&d);
+	}
+	/* What was accepted for other names is checked anew without them. */
+	struct duo d;
+	int sa, sb;
+
+	duo_open(&d, 0);
+	duo_start(&d, s, c, "wrong.test");
+	assert_int_equal(tls_accept_name(&d.b, SLICE("")), -SL_EINVAL);
+	duo_shake(&d, &sa, &sb);
+	assert_int_equal(sb, -SL_ETLS);
+	duo_close(&d);
+	tls_server_free(s);
+	tls_client_free(c);
+	free(t);
+}
+
+static void test_client_errors(void **state)
+{
+	struct rig *r = *state;
+	struct tls_pair pair = {rig_path(r, "ec.crt"), rig_path(r, "other.key")};
+	char err[TLS_TEXT_MAX];
+	struct tls_client_params p = {.protocols = TLS_V1_3, .verify = true};
+
+	p.ca_cstr = rig_path(r, "gone.crt");
+	assert_null(tls_client_new(&p, err));
+	assert_non_null(strstr(err, "/gone.crt\": No such file or directory"));
+	p.ca_cstr = rig_path(r, "ec.key");
+	assert_null(tls_client_new(&p, err));
+	assert_non_null(strstr(err, "cannot load trusted certificates"));
+	p.ca_cstr = rig_path(r, "ca.crt");
+	p.crl_cstr = rig_path(r, "ca.crt");
+	assert_null(tls_client_new(&p, err));
+	assert_non_null(strstr(err, "cannot load revocation list"));
+	p.crl_cstr = NULL;
+	p.pair = &pair;
+	assert_null(tls_client_new(&p, err));
+	assert_non_null(strstr(err, "does not match certificate"));
+	p.pair = NULL;
+	p.ciphers_cstr = "nonsense";
+	assert_null(tls_client_new(&p, err));
+	assert_non_null(strstr(err, "invalid TLS ciphers \"nonsense\""));
+	assert_int_equal(ERR_peek_error(), 0);
 }
 
 static void test_depth(void **state)
@@ -329,7 +435,8 @@ static void test_no_verify(void **state)
 
 static void test_protocol_mismatch(void **state)
 {
-	struct tls_server *s = rig_server(*state, "ec", (struct tls_server_params){.protocols = TLS_V1_3});
+	struct tls_server *s =
+		rig_server(*state, "ec", (struct tls_server_params){.protocols = TLS_V1_3});
 	struct tls_client *c = rig_client((struct tls_client_params){.protocols = TLS_V1_2});
 	struct duo d;
 	int sa, sb;
@@ -342,7 +449,7 @@ static void test_protocol_mismatch(void **state)
 	assert_non_null(strstr(tls_error_text(&d.a), "unsupported protocol"));
 	assert_non_null(strstr(tls_error_text(&d.b), "alert protocol version"));
 	assert_int_equal(ERR_peek_error(), 0);
-	assert_int_equal(tls_handshake(&d.a), -SL_ETLS);	/* and stays so */
+	assert_int_equal(tls_handshake(&d.a), -SL_ETLS); /* and stays so */
 	duo_close(&d);
 	tls_server_free(s);
 	tls_client_free(c);
@@ -415,7 +522,8 @@ static void test_rubbish(void **state)
 
 static void end_case(struct rig *r, unsigned protocol, bool notify, ssize_t want)
 {
-	struct tls_server *s = rig_server(r, "ec", (struct tls_server_params){.protocols = protocol});
+	struct tls_server *s =
+		rig_server(r, "ec", (struct tls_server_params){.protocols = protocol});
 	struct tls_client *c = rig_client((struct tls_client_params){0});
 	char text[16];
 	struct duo d;
@@ -431,7 +539,7 @@ static void end_case(struct rig *r, unsigned protocol, bool notify, ssize_t want
 	duo_turn(&d);
 	assert_true(conn_may_read(&d.b));
 	assert_int_equal(conn_read(&d.b, text, sizeof text), 3);
-	assert_true(conn_may_read(&d.b));	/* the end is to be fetched yet */
+	assert_true(conn_may_read(&d.b)); /* the end is to be fetched yet */
 	assert_int_equal(conn_read(&d.b, text, sizeof text), want);
 	assert_int_equal(conn_read(&d.b, text, sizeof text), want);
 	/* The other direction is open still. */
@@ -499,20 +607,13 @@ static void test_broken_record(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_handshake),
-		cmocka_unit_test(test_two_keys),
-		cmocka_unit_test(test_preference),
-		cmocka_unit_test(test_sni),
-		cmocka_unit_test(test_alpn),
-		cmocka_unit_test(test_verify),
-		cmocka_unit_test(test_depth),
-		cmocka_unit_test(test_revoked),
-		cmocka_unit_test(test_no_verify),
-		cmocka_unit_test(test_protocol_mismatch),
-		cmocka_unit_test(test_plain_http),
-		cmocka_unit_test(test_rubbish),
-		cmocka_unit_test(test_ends),
-		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_handshake),     cmocka_unit_test(test_two_keys),
+		cmocka_unit_test(test_preference),    cmocka_unit_test(test_sni),
+		cmocka_unit_test(test_alpn),	      cmocka_unit_test(test_verify),
+		cmocka_unit_test(test_depth),	      cmocka_unit_test(test_revoked),
+		cmocka_unit_test(test_no_verify),     cmocka_unit_test(test_protocol_mismatch),
+		cmocka_unit_test(test_plain_http),    cmocka_unit_test(test_rubbish),
+		cmocka_unit_test(test_ends),	      cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_broken_record),
 	};
 

@@ -13,10 +13,12 @@ struct flow {
 	struct tls_client *c;
 };
 
-static void flow_open(struct flow *f, struct rig *r, unsigned protocol, const char *ciphers, int sndbuf)
+static void flow_open(struct flow *f, struct rig *r, unsigned protocol, const char *ciphers,
+		      int sndbuf)
 {
-	f->s = rig_server(r, "ec", (struct tls_server_params){.protocols = protocol,
-							      .ciphers_cstr = ciphers});
+	f->s = rig_server(
+		r, "ec",
+		(struct tls_server_params){.protocols = protocol, .ciphers_cstr = ciphers});
 	f->c = rig_client((struct tls_client_params){.ciphers_cstr = ciphers});
 	duo_open(&f->d, sndbuf);
 	duo_connect(&f->d, f->s, f->c, "example.test");
@@ -96,7 +98,7 @@ static void pour(struct flow *f, struct conn *from, struct conn *to, const char 
 		}
 	}
 	assert_int_equal(put, BIG);
-	assert_true(n_again > 10);	/* there was back-pressure */
+	assert_true(n_again > 10); /* there was back-pressure */
 	assert_int_equal(from->n_sent, BIG);
 	assert_int_equal(to->n_received, BIG);
 }
@@ -139,10 +141,10 @@ static void test_gather(void **state)
 
 	flow_open(&f, *state, TLS_V1_3, NULL, 0);
 	duo_turn(&f.d);
-	conn_read(&f.d.b, out, sizeof out);		/* tickets */
+	conn_read(&f.d.b, out, sizeof out); /* tickets */
 	assert_int_equal(conn_writev(&f.d.a, small, 4), 158);
 	assert_int_equal(ioctl(f.d.b.io.fd, FIONREAD, &queued), 0);
-	assert_int_equal(queued, 158 + 22);		/* header, type and tag, once */
+	assert_int_equal(queued, 158 + 22); /* header, type and tag, once */
 	duo_turn(&f.d);
 	assert_int_equal(conn_read(&f.d.b, out, sizeof out), 158);
 	assert_memory_equal(in, out, 158);
@@ -327,8 +329,9 @@ static void test_idle_memory(void **state)
 	assert_in_range(labs(held), 0, 4096);
 	duo_close(&f.d);
 	held = before - heap;
-	printf("held %ld\n",held);
-	assert_in_range(held, 2000, 40000);
+	/* 31 KB with OpenSSL 3.0: 14 the server's, 17 the client's with its peer's certificate. A
+	 * buffer that stayed would add 16. */
+	assert_in_range(held, 16000, 40000);
 	tls_server_free(f.s);
 	tls_client_free(f.c);
 }
@@ -336,14 +339,10 @@ static void test_idle_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_back_pressure),
-		cmocka_unit_test(test_cbc),
-		cmocka_unit_test(test_gather),
-		cmocka_unit_test(test_early_request),
-		cmocka_unit_test(test_partial_record),
-		cmocka_unit_test(test_small_reads),
-		cmocka_unit_test(test_key_update),
-		cmocka_unit_test(test_idle_memory),
+		cmocka_unit_test(test_back_pressure),  cmocka_unit_test(test_cbc),
+		cmocka_unit_test(test_gather),	       cmocka_unit_test(test_early_request),
+		cmocka_unit_test(test_partial_record), cmocka_unit_test(test_small_reads),
+		cmocka_unit_test(test_key_update),     cmocka_unit_test(test_idle_memory),
 	};
 
 	if (CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free) != 1)

@@ -2,12 +2,12 @@
 /* What the admin process shows of the XDP guard: real maps of the guard's layout with known
  * content, read-only descriptors, a process without privileges. Needs the right to make BPF maps.
  */
-#include "rig.h"
+#include "tests/unit/admin/rig.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "prom.h"
+#include "tests/unit/admin/prom.h"
 
 struct fx {
 	struct rig *rig;
