@@ -171,7 +171,8 @@ struct conf_source {
 };
 
 /* Reads C->path, preceded by GLOBALS (-g, may be empty; its errors name "command line"). C was zeroed
- * and got modules, var_tables, prefix, path, dir, test, shm from the caller. 0, or -SL_EINVAL with all
+ * and got modules, var_tables, prefix, path, dir, test, shm from the caller, who
+ * may have initialised the arena and put them there. 0, or -SL_EINVAL with all
  * messages written. On failure conf_free() is still due. */
 int conf_load(struct conf *c, struct slice globals);
 void conf_free(struct conf *c);

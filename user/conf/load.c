@@ -397,7 +397,8 @@ static void begin(struct conf *c, struct conf_loading *ld)
 	ld->pending_tail = &ld->pending;
 	ld->sources_tail = &c->sources;
 	c->loading = ld;
-	arena_init(&c->arena, 65536);
+	if (!c->arena.block_bytes)
+		arena_init(&c->arena, 65536);
 	for (int id = 0; id < CONF_N_MODULES; id++) {
 		const struct conf_module *m = c->modules[id];
 

@@ -102,9 +102,9 @@ static int trust_load(struct trust *t, const char *ca, const char *crl, char *er
 	if (!crl)
 		return 0;
 	lookup = X509_STORE_add_lookup(t->store, X509_LOOKUP_file());
-	if (!lookup || X509_LOOKUP_load_file(lookup, crl, X509_FILETYPE_PEM) != 1)
+	if (!lookup || X509_load_crl_file(lookup, crl, X509_FILETYPE_PEM) < 1)
 		return tls_ctx_fail(err, "cannot load revocation list", crl,
-				    ": X509_LOOKUP_load_file() failed");
+				    ": X509_load_crl_file() failed");
 	X509_STORE_set_flags(t->store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	return 0;
 }

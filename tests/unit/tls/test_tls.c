@@ -610,6 +610,8 @@ int main(void)
 		cmocka_unit_test(test_handshake),     cmocka_unit_test(test_two_keys),
 		cmocka_unit_test(test_preference),    cmocka_unit_test(test_sni),
 		cmocka_unit_test(test_alpn),	      cmocka_unit_test(test_verify),
+		cmocka_unit_test(test_other_names),
+		cmocka_unit_test(test_client_errors),
 		cmocka_unit_test(test_depth),	      cmocka_unit_test(test_revoked),
 		cmocka_unit_test(test_no_verify),     cmocka_unit_test(test_protocol_mismatch),
 		cmocka_unit_test(test_plain_http),    cmocka_unit_test(test_rubbish),
