@@ -12,6 +12,7 @@
 #include <openssl/crypto.h>
 
 #include "core/num.h"
+#include "core/title.h"
 #include "http/headers.h"
 #include "master/master.h"
 #include "modules.h"
@@ -222,12 +223,14 @@ static int run(const struct options *o)
 		log_stderr(LOG_LVL_EMERG, "invalid option: \"-s %s\"", o->signal);
 		return 1;
 	}
-	m.prefix = o->prefix ? absolute(o->prefix) : SLUICE_PREFIX;
-	m.path = o->conf ? o->conf : SLUICE_CONF;
-	m.globals = slice_cstr(o->globals ? o->globals : "");
+	/* Copies: the arguments' own memory will show the process's title. */
+	m.prefix = strdup(o->prefix ? absolute(o->prefix) : SLUICE_PREFIX);
+	m.path = strdup(o->conf ? o->conf : SLUICE_CONF);
+	m.globals = slice_cstr(strdup(o->globals ? o->globals : ""));
 	m.is_root = geteuid() == 0;
 	hdr_setup();
-	c = cycle_load(&m.shm, m.prefix, m.path, m.globals, o->test || sig, NULL);
+	c = cycle_load(&m.shm, m.prefix, m.path, m.globals, o->test || sig, NULL,
+		       NULL, 0);
 	if (o->test) {
 		code = test_ended(o, c, m.path);
 		cycle_free(c);
@@ -261,5 +264,6 @@ int main(int argc, char **argv)
 		conf_print_docs(modules_all);
 		return 0;
 	}
+	title_init(argc, argv);
 	return run(&o);
 }

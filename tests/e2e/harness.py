@@ -330,8 +330,8 @@ class Mock:
 
     def stats(self):
         tls = ssl._create_unverified_context() if self.is_tls else None
-        return fetch(self.port, "/stats", host="mock", tls=tls, netns=self.netns,
-                     **({} if self.host == "127.0.0.1" else {"host": self.host})).json()
+        with Conn(self.port, self.host, tls=tls, netns=self.netns) as c:
+            return c.request("GET", "/stats").json()
 
     def requests(self):
         """How many requests came, not counting those for /stats."""

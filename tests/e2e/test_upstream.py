@@ -159,7 +159,8 @@ def test_tries_and_timeout(group, mocks):
 
 def test_a_post_is_not_sent_twice(group, mocks):
     bad, good = mocks(name="bad"), mocks(name="good")
-    s = group(f"server {bad.addr} max_fails=0; server {good.addr} backup;", CONDITIONS + " llm off;")
+    s = group(f"server {bad.addr} max_fails=0; server {good.addr} max_fails=0 backup;",
+              CONDITIONS + " llm off;")
     for method in ("POST", "PATCH", "LOCK"):
         r = fetch(s.port, "/echo", method, body="x", headers={"X-Mock-Fault": "close-before-head"})
         assert r.status == 502, method
@@ -203,7 +204,7 @@ def test_round_robin_and_weights(group, mocks):
     s = group(f"server {a.addr} weight=5; server {b.addr} weight=2; server {c.addr};")
     got = names(s, 16)
     assert [got.count(n) for n in "abc"] == [10, 4, 2]
-    assert got[:8] == list("abacabaa"), "smooth: nobody's turns come in one block"
+    assert got[:8] == list("abaacaba"), "smooth: nobody's turns come in one block"
 
 
 def test_state_is_shared_by_workers(group, mocks):
@@ -440,9 +441,12 @@ def test_https_upstream(secure, mocks, ca):
     assert fetch(s.port, "/bytes/2000000").body == mock_bytes(2000000)
 
 
-def test_https_sni_is_off_by_default_as_in_nginx(secure, mocks, ca):
+def test_https_sni(secure, mocks, ca):
+    """Other than in nginx it is on by default (docs/nginx.md)."""
     mock = mocks(tls=ca.server)
-    assert fetch(secure(mock, ca.ca).port, "/echo").json()["sni"] in (None, "")
+    assert fetch(secure(mock, ca.ca).port, "/echo").json()["sni"] == "localhost"
+    s = secure(mock, ca.ca, inside="proxy_ssl_server_name off;")
+    assert fetch(s.port, "/echo").json()["sni"] in (None, "")
 
 
 def test_https_verifies_an_address(secure, mocks, ca):
@@ -477,7 +481,7 @@ def test_https_wrong_name(secure, mocks, ca):
     mock = mocks(tls=other)
     s = secure(mock, ca.ca)
     assert fetch(s.port, "/echo").status == 502
-    s.wait_log(r'\[error\].*certificate does not match|certificate.*(name|host).*mismatch')
+    s.wait_log(r'\[error\].*certificate of upstream does not match name "localhost"')
     assert mock.requests() == 0
     s = secure(mock, ca.ca, inside="proxy_ssl_name other.test; proxy_ssl_server_name on;")
     r = fetch(s.port, "/echo")
@@ -500,9 +504,10 @@ def test_https_self_signed_against_the_system_store(start, mocks, ca):
 
 
 def test_https_to_a_plain_port(start, mock):
-    s = start("server { listen 127.0.0.1:@http@; location / { proxy_pass https://@m@; } }", {"m": mock.addr})
-    assert fetch(s.port, "/echo").status == 502
-    s.wait_log(r"SSL|TLS")
+    s = start("server { listen 127.0.0.1:@http@; proxy_connect_timeout 1s; "
+              "location / { proxy_pass https://@m@; } }", {"m": mock.addr})
+    assert fetch(s.port, "/echo").status in (502, 504)
+    s.wait_log(r"SSL")
 
 
 def test_https_upstream_cut_without_close_notify(secure, mocks, ca):
@@ -533,15 +538,18 @@ def test_many_clients_while_peers_come_and_go(group, mocks):
     """No request of a good client fails while one of three peers is killed and started again."""
     peers = [mocks(name=n) for n in "abc"]
     s = group("".join(f"server {m.addr} fail_timeout=1s; " for m in peers) + "keepalive 16;",
-              "proxy_next_upstream error timeout invalid_header non_idempotent;")
+              "proxy_next_upstream error timeout invalid_header non_idempotent; keepalive_requests 1000000;")
     bad, ending = [], threading.Event()
 
     def work():
-        with Conn(s.port) as c:
-            while not ending.is_set():
-                r = c.request("GET", "/echo")
-                if r.status != 200:
-                    bad.append(r)
+        try:
+            with Conn(s.port) as c:
+                while not ending.is_set():
+                    r = c.request("GET", "/echo")
+                    if r.status != 200:
+                        bad.append(r)
+        except Exception as e:  # noqa: BLE001 - into the list, whatever it is
+            bad.append(repr(e))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for t in threads:

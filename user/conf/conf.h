@@ -157,6 +157,8 @@ struct conf {
 	bool test;			/* -t: open and check, start nothing, create nothing that stays */
 	struct log *boot_log;		/* where warnings while loading go; NULL: stderr */
 	int n_errors;
+	char *first_error;		/* the caller's room for the text of the first error, or NULL */
+	size_t first_error_room;
 	struct conf_source *sources;	/* files as read, for -T */
 	struct conf_loading *loading;	/* the engine's own, while conf_load() runs */
 	struct log_sink *sinks;		/* all opened log files, one a path */

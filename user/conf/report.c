@@ -59,6 +59,8 @@ static void report(struct conf *c, enum log_level level, const char *file, unsig
 	if (hint && hint[0])
 		snprintf(all + n, sizeof all - (size_t)n, " (%s)", hint);
 	escape_controls(all, out, sizeof out);
+	if (level == LOG_LVL_EMERG && c->first_error && !c->first_error[0])
+		snprintf(c->first_error, c->first_error_room, "%s", out);
 	emit(c, level, out);
 }
 

@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <strings.h>
 
 struct slice {
 	const char *p;
@@ -35,10 +34,23 @@ static inline bool slice_eq(struct slice a, struct slice b)
 	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-/* ASCII case is ignored. */
+static inline unsigned char slice_lower(char c)
+{
+	return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+}
+
+/* N bytes, ASCII case ignored; whatever the locale, and NUL is a byte like others. */
+static inline bool slice_bytes_ieq(const char *a, const char *b, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (slice_lower(a[i]) != slice_lower(b[i]))
+			return false;
+	return true;
+}
+
 static inline bool slice_ieq(struct slice a, struct slice b)
 {
-	return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
+	return a.n == b.n && slice_bytes_ieq(a.p, b.p, a.n);
 }
 
 static inline bool slice_starts(struct slice s, struct slice prefix)
@@ -48,7 +60,7 @@ static inline bool slice_starts(struct slice s, struct slice prefix)
 
 static inline bool slice_istarts(struct slice s, struct slice prefix)
 {
-	return s.n >= prefix.n && (prefix.n == 0 || strncasecmp(s.p, prefix.p, prefix.n) == 0);
+	return s.n >= prefix.n && slice_bytes_ieq(s.p, prefix.p, prefix.n);
 }
 
 static inline bool slice_ends(struct slice s, struct slice suffix)

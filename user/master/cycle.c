@@ -94,7 +94,8 @@ static void set_paths(struct conf *c, const char *prefix, const char *path)
 }
 
 struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const char *path,
-			 struct slice globals, bool test, struct log *boot_log)
+			 struct slice globals, bool test, struct log *boot_log,
+			 char *first_error, size_t room)
 {
 	struct cycle *c = calloc(1, sizeof *c);
 
@@ -106,6 +107,8 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 	c->conf.shm = shm;
 	c->conf.test = test;
 	c->conf.boot_log = boot_log;
+	c->conf.first_error = first_error;
+	c->conf.first_error_room = room;
 	set_paths(&c->conf, prefix, path);
 	if (conf_load(&c->conf, globals) || upstream_conf_share(&c->conf))
 		goto fail;

@@ -18,6 +18,7 @@
 #include "core/err.h"
 #include "core/hash.h"
 #include "core/msg.h"
+#include "core/title.h"
 #include "http/headers.h"
 #include "proxy/http_conf.h"
 #include "worker/worker.h"
@@ -77,12 +78,14 @@ int master_reload(struct master *m, char *text, size_t room)
 	struct cycle *old = m->cycle, *c;
 
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "reconfiguring");
-	c = cycle_load(&m->shm, m->prefix, m->path, m->globals, false, &m->cycle->log);
+	text[0] = 0;
+	c = cycle_load(&m->shm, m->prefix, m->path, m->globals, false, &m->cycle->log, text, room);
 	if (!c || cycle_open_sockets(c, old)) {
 		m->stats->n_reload_failures++;
 		log_write(log_of(m), LOG_LVL_EMERG, 0,
 			  "the new configuration is not taken, the old one goes on");
-		snprintf(text, room, "the configuration is bad: see the error log, or sluice -t");
+		if (!text[0])
+			snprintf(text, room, "the configuration is bad: see the error log");
 		cycle_free(c);
 		return -SL_EINVAL;
 	}
@@ -98,7 +101,6 @@ int master_reload(struct master *m, char *text, size_t room)
 	spawn_retire(m);
 	cycle_close_sockets(old, c);
 	cycle_free(old);
-	text[0] = 0;
 	return 0;
 }
 
@@ -342,6 +344,7 @@ int master_run(struct master *m)
 		return 1;
 	}
 	m->stats->master_pid = getpid();
+	title_set("master process");
 	set_bans_path(m);
 	if (write_pid(m) == 0) {
 		guarding_start(m);

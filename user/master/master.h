@@ -64,9 +64,11 @@ struct master {
 	bool is_root;
 };
 
-/* Reads a configuration; NULL after all messages. TEST: open nothing that stays. */
+/* Reads a configuration; NULL after all messages. TEST: open nothing that stays. BOOT_LOG may be NULL.
+ * FIRST_ERROR (empty, or NULL) gets the first of the messages. */
 struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const char *path,
-			 struct slice globals, bool test, struct log *boot_log);
+			 struct slice globals, bool test, struct log *boot_log,
+			 char *first_error, size_t room);
 void cycle_free(struct cycle *c);
 /* Opens what CYCLE listens on; descriptors of OLD (may be NULL) with the same address are shared.
  * -SL_ESYS after messages, with everything newly opened closed again. */

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "admin/admin.h"
 #include "core/err.h"
 #include "core/msg.h"
+#include "core/title.h"
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
 #include "version.h"
@@ -92,7 +92,7 @@ static void leave_master(struct master *m, struct child *self, const char *title
 		close(m->null_fd);
 	if (m->ready_fd >= 0)
 		close(m->ready_fd);
-	prctl(PR_SET_NAME, title, 0, 0, 0);
+	title_set(title);
 }
 
 static void set_environment(const struct core_conf *core)
@@ -147,7 +147,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 		.shutdown_timeout_ms = (uint64_t)core->worker_shutdown_timeout_ms,
 	};
 
-	leave_master(m, c, "sluice-worker");
+	leave_master(m, c, "worker process");
 	if (m->guard)
 		guard_maps_close(&m->reader);
 	guard_close_in_child(m->guard);
@@ -178,7 +178,7 @@ static void admin_main(struct master *m, struct child *c, int fd)
 		.version = SLUICE_VERSION,
 	};
 
-	leave_master(m, c, "sluice-admin");
+	leave_master(m, c, "admin process");
 	guard_close_in_child(m->guard);
 	for (uint32_t i = 0; h && i < h->n_listeners; i++)
 		if (h->listeners[i].fd >= 0)

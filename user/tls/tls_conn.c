@@ -349,7 +349,6 @@ static ssize_t tls_read(struct conn *c, void *to, size_t n)
 	    !(t->read_waits_to_write && c->writable))
 		return -SL_EAGAIN;
 	forget_old_errors();
-	t->pending = false;
 	t->read_waits_to_write = false;
 	while (got < n) {
 		size_t want = n - got < INT32_MAX ? n - got : INT32_MAX;

@@ -213,6 +213,20 @@ static void test_partial_record(void **state)
 	assert_true(conn_may_read(&f.d.a));
 	assert_int_equal(conn_read(&f.d.a, text, sizeof text), 5);
 	assert_memory_equal(text, "hello", 5);
+	/* The same behind a whole record, in one read of the socket. */
+	assert_int_equal(conn_read(&f.d.a, text, sizeof text), -SL_EAGAIN);
+	assert_int_equal(conn_write(&f.d.b, "first", 5), 5);
+	assert_int_equal(conn_write(&f.d.b, "world", 5), 5);
+	n = recv(f.d.a.io.fd, record, sizeof record, 0);
+	assert_int_equal(n, 2 * (5 + 22));
+	assert_int_equal(send(f.d.b.io.fd, record, 40, 0), 40);
+	duo_turn(&f.d);
+	assert_int_equal(conn_read(&f.d.a, text, sizeof text), 5);
+	assert_false(conn_may_read(&f.d.a));
+	assert_int_equal(send(f.d.b.io.fd, record + 40, (size_t)n - 40, 0), n - 40);
+	duo_turn(&f.d);
+	assert_int_equal(conn_read(&f.d.a, text, sizeof text), 5);
+	assert_memory_equal(text, "world", 5);
 	/* OpenSSL asked for the rest of the record exactly, so the socket may hold more. */
 	assert_int_equal(conn_read(&f.d.a, text, sizeof text), -SL_EAGAIN);
 	assert_false(conn_may_read(&f.d.a));
@@ -238,7 +252,7 @@ static void test_small_reads(void **state)
 	flow_close(&f);
 }
 
-/* The answer to a KeyUpdate has to wait for room; reading goes on when there is. */
+/* A request for new keys while our own writing is blocked: both directions go on. */
 static void test_key_update(void **state)
 {
 	struct flow f;
