@@ -371,14 +371,17 @@ class Demo:
         row = next(r["formatted"] for r in rows if r["formatted"]["key"] == 2)
         return tuple(sum(v["value"][what] for v in row["values"]) for what in ("packets", "bytes"))
 
-    def worker_rights(self):
-        """Name, uid and effective capabilities of sluice's processes, from /proc."""
+    def rights(self):
+        """Title, uid and effective capabilities of sluice's processes, from /proc."""
         master = self.sluice.pid
         pids = [master] + [int(p) for p in read(f"/proc/{master}/task/{master}/children").split()]
         rows = []
         for pid in pids:
             s = dict(line.split(":\t", 1) for line in read(f"/proc/{pid}/status").splitlines())
-            rows.append((pid, s["Name"], int(s["Uid"].split()[0]), int(s["CapEff"], 16)))
+            title = read(f"/proc/{pid}/cmdline").split("\0")[0].rstrip()
+            rows.append((pid, title, int(s["Uid"].split()[0]), int(s["CapEff"], 16)))
+        if len(rows) < 3:
+            raise Failed(f"sluice should be a master, workers and an admin process, but is {rows}")
         return rows
 
     # ---- showing
@@ -525,7 +528,7 @@ class Demo:
         step("sluice, with conf/demo.conf")
         self.configure(upstreams)
         self.start_sluice()
-        for pid, name, uid, caps in self.worker_rights():
+        for pid, name, uid, caps in self.rights():
             if pid == self.sluice.pid:
                 say(f"   the master, process {pid}: uid {uid}, capabilities {caps:#x}")
             else:

@@ -445,7 +445,7 @@ class Sluice:
         return text.endswith("\n") and int(text) == self.proc.pid and self.children_ready()
 
     def children_ready(self):
-        return len(children(self.proc.pid)) > 0
+        return len(self.workers()) > 0
 
     def stderr_text(self):
         return (self.dir / "stderr").read_text(errors="replace")
@@ -467,11 +467,11 @@ class Sluice:
         return self.proc.pid
 
     def workers(self):
-        """Children other than the admin process, oldest first."""
+        """The worker processes, those that drain too, oldest first."""
         out = []
         for pid in children(self.proc.pid):
             try:
-                if "admin" not in pathlib.Path(f"/proc/{pid}/comm").read_text():
+                if "worker process" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
                     out.append(pid)
             except OSError:
                 pass

@@ -127,7 +127,7 @@ static const struct conf_row rows[] = {
 	 .contexts = CTX_MAIN,
 	 .type = CONF_BLOCK,
 	 .block_ctx = CTX_ADMIN,
-	 .help = "Metrics, API and dashboard, in a process of their own."},
+	 .help = "metrics, API and dashboard, in a process of their own"},
 	{.name = "listen",
 	 .contexts = CTX_ADMIN,
 	 .args_min = 1,
@@ -135,15 +135,14 @@ static const struct conf_row rows[] = {
 	 .type = CONF_CUSTOM,
 	 .set = set_listen,
 	 .flags = CONF_MULTI,
-	 .help = "unix:/PATH [mode=0600], or ADDRESS:PORT, which needs token_file."},
+	 .help = "unix:/PATH [mode=0600] | ADDRESS:PORT -- where it listens; TCP needs token_file"},
 	{.name = "token_file",
 	 .contexts = CTX_ADMIN,
 	 .args_min = 1,
 	 .args_max = 1,
 	 .type = CONF_CUSTOM,
 	 .set = set_token_file,
-	 .help = "File with the token that clients over TCP send as \"Authorization: Bearer "
-		 "TOKEN\"."},
+	 .help = "FILE -- holds the token that clients over TCP send as \"Authorization: Bearer TOKEN\""},
 };
 
 /* What may stand in a Bearer token (RFC 6750 2.1). */

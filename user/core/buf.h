@@ -38,10 +38,10 @@ static inline char *buf_head(struct buf *b)
 	return b->data + b->start;
 }
 
-/* Room for a read behind the data, the tail room left out. */
+/* Room for a read behind the data, the tail room left out (which the data may have used). */
 static inline uint32_t buf_room(const struct buf *b)
 {
-	return BUF_HEADROOM + BUF_PAYLOAD - b->end;
+	return b->end < BUF_HEADROOM + BUF_PAYLOAD ? BUF_HEADROOM + BUF_PAYLOAD - b->end : 0;
 }
 
 static inline struct slice buf_slice(const struct buf *b)

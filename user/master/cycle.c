@@ -267,6 +267,31 @@ void cycle_close_sockets(struct cycle *c, const struct cycle *kept)
 	c->n_admin_fds = 0;
 }
 
+static bool uses_log_fd(const struct cycle *c, int fd)
+{
+	for (const struct log_sink *s = c->conf.sinks; s; s = s->next)
+		if (s->fd == fd)
+			return true;
+	return false;
+}
+
+/* A socket that nobody accepts from any more would go on to take connections in. */
+void cycle_close_in_child(struct cycle *c, const struct cycle *kept)
+{
+	struct http_conf *h = c->conf.http;
+
+	for (uint32_t i = 0; h && i < h->n_listeners; i++)
+		if (h->listeners[i].fd >= 0 && !h->listeners[i].shares &&
+		    !uses_fd(kept, h->listeners[i].fd))
+			close(h->listeners[i].fd);
+	for (int i = 0; i < c->n_admin_fds; i++)
+		if (!uses_fd(kept, c->admin_fds[i].fd))
+			close(c->admin_fds[i].fd);
+	for (struct log_sink *s = c->conf.sinks; s; s = s->next)
+		if (s->fd > STDERR_FILENO && !uses_log_fd(kept, s->fd))
+			close(s->fd);
+}
+
 int cycle_open_sockets(struct cycle *c, struct cycle *old)
 {
 	if (open_http(c, old) == 0 && open_admin(c, old) == 0)

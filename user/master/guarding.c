@@ -9,6 +9,7 @@
 #include "core/msg.h"
 #include "master/master.h"
 #include "net/addr.h"
+#include "policy/ban_conf.h"
 
 #define CONF_RULE_ID 0xffffffffu	/* of `deny` lines of the xdp block */
 
@@ -33,6 +34,7 @@ static int kernel_put(struct master *m, const struct guard_addr *a, const struct
 
 int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t room)
 {
+	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
 	struct clock *now = &m->loop.clock;
 	struct ban_entry e = {.family = b->family, .manual = b->manual, .rule_id = b->rule_id,
 			      .since_wall_ms = now->wall_ms};
@@ -47,7 +49,7 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 		return -SL_EINVAL;
 	}
 	guard_addr_to_text(to_guard(b, &a), name);
-	if (xdp_conf_allows(xdp_conf_get(&m->cycle->conf), &a)) {
+	if (xdp_conf_allows(x, &a)) {
 		snprintf(text, room, "%s is in the allow list and is never banned", name);
 		log_write(log_of(m), LOG_LVL_WARN, 0, "%s", text);
 		return -SL_EPERM;
@@ -70,8 +72,9 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 		log_write(log_of(m), LOG_LVL_CRIT, 0, "%s is not banned: %s", name, text);
 		return r;
 	}
-	log_write(log_of(m), LOG_LVL_WARN, 0, "banned %s for %llu ms%s: %s", name,
-		  (unsigned long long)b->for_ms, e.in_kernel ? ", in the kernel" : "", e.reason);
+	log_write(log_of(m), LOG_LVL_WARN, 0, "banned %s for %llu ms%s%s: %s", name,
+		  (unsigned long long)b->for_ms, e.in_kernel ? ", in the kernel" : "",
+		  x && x->dry_run ? ", dry run" : "", e.reason);
 	for (struct child *c = m->children; c; c = c->next)
 		if (c->kind == CHILD_WORKER && c->io.fd >= 0)
 			msg_send(c->io.fd, &tell);
@@ -201,10 +204,17 @@ static void attach_all(struct master *m, const struct xdp_conf *x)
 
 static void turn_off(struct master *m, const char *why)
 {
-	if (m->guard)
+	struct ban_entry e;
+	uint32_t at = 0;
+
+	if (m->guard) {
 		guard_close(m->guard, GUARD_CLOSE_REMOVE);
-	if (m->guard)
 		guard_maps_close(&m->reader);
+		while (ban_next(m->bans, &at, &e)) {
+			e.in_kernel = 0;
+			ban_put(m->bans, &e);
+		}
+	}
 	m->guard = NULL;
 	snprintf(m->guard_off_why, sizeof m->guard_off_why, "%s", why);
 }
@@ -232,15 +242,47 @@ static void turn_on(struct master *m, const struct xdp_conf *x)
 	push_bans(m);
 }
 
+/* Bans of addresses that are in the allow list by now. */
+static void lift_allowed(struct master *m, const struct xdp_conf *x)
+{
+	struct ban_entry e;
+	uint32_t at = 0;
+
+	while (ban_next(m->bans, &at, &e)) {
+		struct msg_ban b = {.family = e.family};
+		struct guard_addr a;
+
+		memcpy(b.bytes, e.bytes, sizeof b.bytes);
+		if (xdp_conf_allows(x, to_guard(&b, &a)))
+			guarding_unban(m, &b);
+	}
+}
+
+/* Once a run: a reload changes nothing about it. */
+static void say_userspace(struct master *m)
+{
+	static const char text[] =
+		"there is no xdp block: bans hold in userspace, where connections are closed at accept";
+
+	if (m->said_userspace || !ban_conf_rules(&m->cycle->conf))
+		return;
+	m->said_userspace = true;
+	log_write(log_of(m), LOG_LVL_WARN, 0, "%s", text);
+	log_stderr(LOG_LVL_WARN, "%s", text);
+}
+
 void guarding_apply(struct master *m)
 {
 	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
 	char err[GUARD_ERR_MAX];
 
-	if (!x)
+	if (!x) {
 		turn_off(m, "off: the configuration has no xdp block");
-	else if (!m->guard)
+		say_userspace(m);
+	} else if (!m->guard) {
 		turn_on(m, x);
+	}
+	lift_allowed(m, x);
 	if (x && m->guard) {
 		if (guard_nets_set_allow(guard_maps(m->guard), x->allow, x->n_allow, err, sizeof err) ||
 		    guard_nets_set_deny(guard_maps(m->guard), x->deny, x->n_deny, CONF_RULE_ID, err,

@@ -23,7 +23,11 @@
 #include "proxy/http_conf.h"
 #include "worker/worker.h"
 
-enum { SWEEP_MS = 500 };
+enum {
+	SWEEP_MS = 500,
+	KILL_MS = 5000,		/* a child that does not heed TERM for so long is killed */
+	RETRY_MS = 1000,
+};
 
 static const struct log *log_of(const struct master *m)
 {
@@ -97,8 +101,14 @@ int master_reload(struct master *m, char *text, size_t room)
 	/* The old ones go on until the new ones are there: no moment without a listener. */
 	for (struct child *k = m->children; k; k = k->next)
 		k->retiring = true;
-	spawn_all(m);
-	spawn_retire(m);
+	m->old_cycle = old;
+	m->no_workers = false;
+	/* Else the old ones serve on until there are new ones. */
+	if (spawn_all(m) == 0)
+		spawn_retire(m);
+	else
+		timer_set(&m->loop, &m->respawn_timer, RETRY_MS);
+	m->old_cycle = NULL;
 	cycle_close_sockets(old, c);
 	cycle_free(old);
 	return 0;
@@ -150,6 +160,7 @@ static void handle(struct master *m, int sig)
 	case SIGTERM:
 	case SIGINT:
 		m->ending = true;
+		m->ending_ms = m->loop.clock.mono_ms;
 		spawn_kill(m, SIGTERM);
 		break;
 	case SIGQUIT:
@@ -197,6 +208,8 @@ static void on_sweep(struct timer *t)
 	struct master *m = (struct master *)((char *)t - offsetof(struct master, sweep_timer));
 
 	guarding_sweep(m);
+	if (m->ending && m->loop.clock.mono_ms - m->ending_ms > KILL_MS)
+		spawn_kill(m, SIGKILL);
 	timer_set(&m->loop, &m->sweep_timer, SWEEP_MS);
 }
 
@@ -204,8 +217,12 @@ static void on_respawn(struct timer *t)
 {
 	struct master *m = (struct master *)((char *)t - offsetof(struct master, respawn_timer));
 
-	if (!m->ending && !m->quitting)
-		spawn_missing(m);
+	if (m->ending || m->quitting)
+		return;
+	if (spawn_missing(m) == 0)
+		spawn_retire(m);
+	else
+		timer_set(&m->loop, &m->respawn_timer, RETRY_MS);
 }
 
 static int open_signals(struct master *m)
@@ -270,9 +287,11 @@ static void say_ready(struct master *m)
 
 static void ban_here(void *data, const struct msg *msg)
 {
+	struct master *m = data;
 	char text[160];
 
-	guarding_ban(data, &msg->ban, text, sizeof text);
+	clock_update(&m->loop.clock);
+	guarding_ban(m, &msg->ban, text, sizeof text);
 }
 
 /* master_process off: everything in this process, with its privileges; for debugging. */
@@ -317,7 +336,7 @@ static int run_loop(struct master *m)
 	}
 	say_ready(m);
 	loop_run(&m->loop);
-	return 0;
+	return m->failed ? 1 : 0;
 }
 
 /* `pid` names this instance, so the bans' file stands beside it. */

@@ -42,6 +42,7 @@ struct cycle {
 struct master {
 	struct loop loop;
 	struct cycle *cycle;
+	struct cycle *old_cycle;	/* while a reload spawns: what its children must not keep */
 	struct shm_registry shm;
 	struct stats *stats;
 	struct ban_table *bans;
@@ -53,7 +54,9 @@ struct master {
 	struct io signal_io;
 	struct timer sweep_timer, respawn_timer;
 	bool bans_dirty;
-	bool ending, quitting;
+	bool said_userspace;		/* that there is no guard for the bans */
+	bool ending, quitting, failed;
+	uint64_t ending_ms;		/* since when children are told to end at once */
 	bool no_workers;		/* WINCH: they were ended and stay away */
 	bool pid_written, daemonized;
 	int ready_fd, null_fd;		/* of the background start, -1 otherwise */
@@ -75,6 +78,8 @@ void cycle_free(struct cycle *c);
 int cycle_open_sockets(struct cycle *c, struct cycle *old);
 /* Closes descriptors of C that KEPT (may be NULL) does not use. */
 void cycle_close_sockets(struct cycle *c, const struct cycle *kept);
+/* In a child: closes sockets and logs of C that KEPT does not use; takes nothing away from the master. */
+void cycle_close_in_child(struct cycle *c, const struct cycle *kept);
 
 /* Runs as the master until it is told to end; returns the exit code. */
 int master_run(struct master *m);
@@ -88,7 +93,7 @@ int spawn_all(struct master *m);
 /* Tells the children marked as retiring to end after what they have. */
 void spawn_retire(struct master *m);
 /* Starts what died too fast to be replaced at once. */
-void spawn_missing(struct master *m);
+int spawn_missing(struct master *m);
 /* After waitpid() said so; counts, frees, and replaces unless it was to end. */
 void spawn_reaped(struct master *m, pid_t pid, int status);
 void spawn_tell(struct master *m, enum child_kind kind, uint32_t msg_type, bool leaving);
@@ -107,6 +112,8 @@ void guarding_sweep(struct master *m);
 /* privileges.c */
 /* Keeps the capabilities that the master needs, by name; all others go. */
 int privileges_limit_master(char *err, size_t room);
+/* worker_rlimit_nofile, before privileges are dropped; a failure is told to LOG and nothing else. */
+void privileges_raise_nofile(const struct core_conf *core, const struct log *log);
 /* Becomes uid and gid without any capability; for children of a root master. */
 int privileges_drop(const struct core_conf *core, bool is_root, char *err, size_t room);
 

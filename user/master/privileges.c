@@ -54,15 +54,22 @@ static int drop_capabilities(void)
 	return r;
 }
 
+void privileges_raise_nofile(const struct core_conf *core, const struct log *log)
+{
+	rlim_t n = (rlim_t)core->worker_rlimit_nofile;
+	struct rlimit lim = {n, n};
+
+	if (n && setrlimit(RLIMIT_NOFILE, &lim))
+		log_write(log, LOG_LVL_WARN, 0,
+			  "worker_rlimit_nofile %llu is not in force: setrlimit() failed (%d: %s)",
+			  (unsigned long long)n, errno, strerror(errno));
+}
+
 int privileges_drop(const struct core_conf *core, bool is_root, char *err, size_t room)
 {
-	struct rlimit lim = {(rlim_t)core->worker_rlimit_nofile, (rlim_t)core->worker_rlimit_nofile};
-	const char *what = "setrlimit(RLIMIT_NOFILE)";
+	const char *what = "initgroups()";
 
-	if (core->worker_rlimit_nofile && setrlimit(RLIMIT_NOFILE, &lim))
-		goto fail;
 	if (is_root) {
-		what = "initgroups()";
 		if (initgroups(core->user_cstr, core->gid))
 			goto fail;
 		what = "setgid()";

@@ -85,6 +85,8 @@ static void leave_master(struct master *m, struct child *self, const char *title
 	close(self->io.fd);
 	close(m->signal_io.fd);
 	close(m->loop.epoll_fd);
+	if (m->old_cycle)
+		cycle_close_in_child(m->old_cycle, m->cycle);
 	/* A start in the background is over when nobody holds the starter's terminal or pipes any more. */
 	if (m->null_fd >= 0)
 		dup2(m->null_fd, STDERR_FILENO);
@@ -155,6 +157,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 		close(m->cycle->admin_fds[i].fd);
 	admin_conf_wipe(&m->cycle->conf);
 	set_environment(core);
+	privileges_raise_nofile(core, &m->cycle->log);
 	become_unprivileged(m, "worker");
 	leave(m, worker_run(&p));
 }
@@ -285,7 +288,7 @@ void spawn_retire(struct master *m)
 	}
 }
 
-void spawn_missing(struct master *m)
+int spawn_missing(struct master *m)
 {
 	int64_t workers = m->cycle->core->worker_processes;
 	bool resolver = false, admin = false;
@@ -293,7 +296,7 @@ void spawn_missing(struct master *m)
 	if (workers == 0)
 		workers = sysconf(_SC_NPROCESSORS_ONLN);
 	for (struct child *c = m->children; c; c = c->next) {
-		if (c->leaving)
+		if (c->leaving || c->retiring)
 			continue;
 		if (c->kind == CHILD_WORKER)
 			workers--;
@@ -302,9 +305,8 @@ void spawn_missing(struct master *m)
 	}
 	for (; workers > 0 && !m->no_workers; workers--, resolver = true)
 		if (spawn_worker(m, !resolver))
-			break;
-	if (!admin)
-		spawn_admin(m);
+			return -SL_ESYS;
+	return admin ? 0 : spawn_admin(m);
 }
 
 /* What an ended worker counted stays in the totals. */
@@ -340,6 +342,23 @@ static void say_ended(struct master *m, const struct child *c, int status)
 			  kind_name(c->kind), (int)c->pid, WEXITSTATUS(status));
 }
 
+/* A child that cannot even start would die again. Without any worker there is nothing to be a master of. */
+static void give_up(struct master *m, const struct child *dead)
+{
+	unsigned n_workers = 0;
+
+	log_write(&m->cycle->log, LOG_LVL_ALERT, 0,
+		  "%s process %d exited with fatal code 2 and cannot be respawned",
+		  kind_name(dead->kind), (int)dead->pid);
+	for (struct child *c = m->children; c; c = c->next)
+		n_workers += c->kind == CHILD_WORKER;
+	if (n_workers)
+		return;
+	log_write(&m->cycle->log, LOG_LVL_EMERG, 0, "no worker process can run: ending");
+	m->failed = m->ending = true;
+	spawn_kill(m, SIGTERM);
+}
+
 void spawn_reaped(struct master *m, pid_t pid, int status)
 {
 	struct child **at = &m->children, *c;
@@ -363,13 +382,11 @@ void spawn_reaped(struct master *m, pid_t pid, int status)
 	}
 	again = !c->leaving && !m->ending && !m->quitting;
 	if (again && fatal)
-		log_write(&m->cycle->log, LOG_LVL_ALERT, 0,
-			  "%s process %d exited with fatal code 2 and cannot be respawned",
-			  kind_name(c->kind), (int)c->pid);
+		give_up(m, c);
 	else if (again && m->loop.clock.mono_ms - c->started_ms < RESPAWN_MIN_MS)
 		timer_set(&m->loop, &m->respawn_timer, RESPAWN_MIN_MS);
-	else if (again)
-		spawn_missing(m);
+	else if (again && spawn_missing(m))
+		timer_set(&m->loop, &m->respawn_timer, RESPAWN_MIN_MS);
 	loop_free(&m->loop, c);
 }
 

@@ -239,23 +239,19 @@ void task_cancel(struct loop *l, struct task *t)
 /* Tasks posted while these run wait for the next turn, which then does not sleep. */
 static void run_tasks(struct loop *l)
 {
-	struct task *last;
+	uint32_t n = 0;
 
-	if (!l->tasks)
-		return;
-	for (last = l->tasks; last->next; last = last->next)
-		;
-	for (;;) {
+	/* Counted, since any of them may be cancelled by another. */
+	for (const struct task *t = l->tasks; t; t = t->next)
+		n++;
+	while (n-- && l->tasks) {
 		struct task *t = l->tasks;
-		bool end = t == last;
 
 		l->tasks = t->next;
 		if (!l->tasks)
 			l->tasks_tail = &l->tasks;
 		t->queued = false;
 		t->fn(t);
-		if (end || !l->tasks)
-			break;
 	}
 }
 

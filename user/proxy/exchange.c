@@ -16,6 +16,7 @@
 
 enum {
 	READS_PER_TURN = 16,		/* a fast stream lets others have their turn */
+	FILE_PIECES_PER_TURN = 64,	/* and so does a long upload */
 	FLUSH_BYTES = 64 * 1024,
 	INTERIM_MAX = 10,		/* 1xx heads before the real one */
 };
@@ -130,7 +131,8 @@ static void fail_io(struct exchange *x, ssize_t how)
 	struct request *r = x->r;
 
 	/* A connection that was kept and had been closed meanwhile is nobody's fault. */
-	if (x->reused && !x->got_any && x->state == X_HEAD && upstream_may_resend(r)) {
+	if (x->reused && !x->got_any && x->state == X_HEAD &&
+	    (!exchange_sent_any(x) || upstream_may_resend(r))) {
 		upstream_stale(r);
 		return;
 	}
@@ -166,10 +168,15 @@ static void wait_at_most(struct exchange *x, int64_t ms)
 static int send_file(struct exchange *x)
 {
 	struct request_body *b = &x->r->body;
+	int pieces = 0;
 
 	while (x->sent_body < b->len) {
 		ssize_t n;
 
+		if (!x->file_buf && pieces++ == FILE_PIECES_PER_TURN) {
+			task_post(&x->r->env->loop, &x->task);
+			return -SL_EAGAIN;
+		}
 		if (!x->file_buf) {
 			x->file_buf = buf_new();
 			n = pread(b->fd, buf_head(x->file_buf), buf_room(x->file_buf),
@@ -234,12 +241,17 @@ static bool do_send(struct exchange *x)
 	uint64_t before = x->sent_head + x->sent_body;
 	int n = send_request(x);
 
+	/* A peer that answered and left does not take the rest: its answer may still be read. */
+	if (n == -SL_ERESET && x->uc->conn.ops == &conn_plain_ops)
+		x->uc->conn.readable = true;
 	if (n < 0 && !x->uc->conn.readable) {
 		fail_io(x, n == -SL_ESYS ? -SL_ERESET : n);
 		return false;
 	}
-	if (n == 1) {
-		x->sent_all = true;
+	x->sent_all = n == 1;
+	if (x->blocked)
+		return true;	/* the client's time runs, not the peer's */
+	if (x->sent_all) {
 		wait_at_most(x, x->u->conf->read_timeout_ms);
 	} else if (x->sent_head + x->sent_body != before || !timer_is_set(&x->timer)) {
 		wait_at_most(x, x->u->conf->send_timeout_ms);
@@ -333,6 +345,7 @@ static void read_body(struct exchange *x)
 		}
 		if (reads++ == READS_PER_TURN) {
 			r->ops->flush(r);
+			wait_at_most(x, x->u->conf->read_timeout_ms);
 			task_post(&r->env->loop, &x->task);
 			return;
 		}

@@ -13,6 +13,7 @@
 
 enum {
 	BODY_READS_PER_TURN = 16,	/* a fast uploader lets others have their turn */
+	FIRST_REQUEST_MS = 1000,	/* for a connection's first request after `quit` */
 };
 
 static void process(struct h1 *h);
@@ -98,10 +99,17 @@ static void destroy(struct h1 *h)
 static void linger(struct h1 *h)
 {
 	h->phase = H1_LINGER;
-	h->made_ms = h->env->loop.clock.mono_ms;
+	h->discard_ms = h->env->loop.clock.mono_ms;
 	conn_shutdown(&h->conn);
 	timer_set(&h->env->loop, &h->timer, (uint64_t)scope_of(h)->lingering_timeout_ms);
 	h1_wake(h);
+}
+
+/* What is dropped has an end: lingering_time. */
+static bool discards_too_long(const struct h1 *h)
+{
+	return h->env->loop.clock.mono_ms - h->discard_ms >
+	       (uint64_t)scope_of(h)->lingering_time_ms;
 }
 
 static void drop_lingering(struct h1 *h)
@@ -109,8 +117,7 @@ static void drop_lingering(struct h1 *h)
 	char sink[4096];
 	ssize_t n = 1;
 
-	if (h->env->loop.clock.mono_ms - h->made_ms >
-	    (uint64_t)scope_of(h)->lingering_time_ms) {
+	if (discards_too_long(h)) {
 		destroy(h);
 		return;
 	}
@@ -118,6 +125,8 @@ static void drop_lingering(struct h1 *h)
 		n = conn_raw_read(&h->conn, sink, sizeof sink);
 		if (n <= 0)
 			break;
+		timer_set(&h->env->loop, &h->timer,
+			  (uint64_t)scope_of(h)->lingering_timeout_ms);
 	}
 	if (n == 0 || (n < 0 && n != -SL_EAGAIN))
 		destroy(h);
@@ -167,6 +176,7 @@ static void after_answer(struct h1 *h)
 	}
 	if (!h->body_done) {
 		h->phase = H1_DISCARD;
+		h->discard_ms = h->env->loop.clock.mono_ms;
 		timer_set(&h->env->loop, &h->timer, (uint64_t)scope_of(h)->lingering_timeout_ms);
 		return;
 	}
@@ -343,15 +353,21 @@ static int take_body(struct h1 *h, bool keep)
 static void pull_body(struct h1 *h, bool keep)
 {
 	const struct http_scope *s = scope_of(h);
+	uint64_t wait_ms = (uint64_t)(keep ? s->client_body_timeout_ms : s->lingering_timeout_ms);
 	int status = 0, reads = 0;
 	ssize_t n;
 
+	if (!keep && discards_too_long(h)) {
+		h1_kill(h, false);
+		return;
+	}
 	for (;;) {
 		if (inbuf_len(&h->in))
 			status = take_body(h, keep);
 		if (status || h->body_done)
 			break;
 		if (reads++ == BODY_READS_PER_TURN) {
+			timer_set(&h->env->loop, &h->timer, wait_ms);
 			h1_wake(h);
 			return;
 		}
@@ -367,9 +383,7 @@ static void pull_body(struct h1 *h, bool keep)
 		if (!inbuf_len(&h->in))
 			inbuf_clear(&h->in);
 		if (n == -SL_EAGAIN)
-			timer_set(&h->env->loop, &h->timer,
-				  (uint64_t)(keep ? s->client_body_timeout_ms
-						  : s->lingering_timeout_ms));
+			timer_set(&h->env->loop, &h->timer, wait_ms);
 		else
 			h1_kill(h, false);
 		return;
@@ -381,7 +395,7 @@ static void pull_body(struct h1 *h, bool keep)
 		h->close_after = true;
 	if (keep)
 		request_body_end(h->r, status);
-	else if (status)
+	else if (status || (h->env->quitting && !inbuf_len(&h->in)))
 		h1_kill(h, false);
 	else
 		become_idle(h);
@@ -459,7 +473,7 @@ static void handshake(struct h1 *h)
 		plain_http(h);
 		return;
 	}
-	snprintf(text, sizeof text, "SSL_do_handshake() failed: %s while SSL handshaking",
+	snprintf(text, sizeof text, "%s while SSL handshaking",
 		 tls_error_text(&h->conn));
 	conn_log(h, LOG_LVL_INFO, text);
 	destroy(h);
@@ -471,9 +485,9 @@ static void process(struct h1 *h)
 		handshake(h);
 	if (!h->gone && h->phase == H1_DISCARD)
 		pull_body(h, false);
-	if (!h->gone && h->phase == H1_HEAD)
+	if (!h->gone && !h->dead && h->phase == H1_HEAD)
 		read_head(h);
-	else if (!h->gone && h->phase == H1_REQUEST)
+	if (!h->gone && !h->dead && h->phase == H1_REQUEST)
 		serve(h);
 	else if (!h->gone && h->phase == H1_LINGER)
 		drop_lingering(h);
@@ -572,8 +586,13 @@ void h1_drain(struct env *env, bool close_idle)
 
 	for (h = env->clients; h; h = next) {
 		next = h->next;
-		if (close_idle && h->phase == H1_HEAD && !h->r)
+		if (!close_idle || h->phase != H1_HEAD || h->r)
+			continue;
+		/* Who has only just connected is about to ask. */
+		if (h->client.n_requests)
 			h1_kill(h, false);
+		else
+			timer_set(&env->loop, &h->timer, FIRST_REQUEST_MS);
 	}
 }
 

@@ -7,6 +7,10 @@
 #include "core/num.h"
 #include "proxy/h1_impl.h"
 
+enum {
+	JOIN_MAX = 4096,	/* pieces up to this share a buffer where one waits already */
+};
+
 static void out_put(struct h1 *h, const char *p, size_t n)
 {
 	while (n) {
@@ -141,6 +145,12 @@ static void send_body(struct request *r, struct buf *b)
 		memcpy(b->data + b->end, "\r\n", 2);
 		b->end += 2;
 	}
+	/* A client that does not read would else cost 16 KB for each event of a few bytes. */
+	if (h->out.first && buf_len(b) <= JOIN_MAX) {
+		out_put(h, buf_head(b), buf_len(b));
+		buf_free(b);
+		return;
+	}
 	bufq_push(&h->out, b);
 }
 
@@ -167,6 +177,7 @@ static void abort_answer(struct request *r)
 
 static void drop(struct request *r)
 {
+	r->aborted = true;
 	h1_kill(r->front, false);
 }
 
@@ -209,11 +220,11 @@ void h1_flush(struct h1 *h)
 	write_out(h);
 	if (h->dead)
 		return;
-	if (h->out.bytes)
-		/* Between two successful writes, as nginx's send_timeout counts. */
+	/* Between two successful writes, as nginx's send_timeout counts. */
+	if (h->out.bytes && (h->out.bytes < before || !timer_is_set(&h->timer)))
 		timer_set(&h->env->loop, &h->timer,
 			  (uint64_t)(r ? r->scope->send_timeout_ms : 60000));
-	else if (h->phase == H1_REQUEST && !h->body_wanted)
+	else if (!h->out.bytes && h->phase == H1_REQUEST && !h->body_wanted)
 		timer_pause(&h->timer);
 	if (!h->out.bytes && (h->finished || h->abort_after))
 		h1_wake(h);

@@ -41,6 +41,7 @@ struct dynamic {
 	struct dynamic *next;
 	struct name *name;
 	uint64_t used_ms;
+	uint32_t n_users;		/* requests that hold it */
 	struct balance_group group;	/* last: peers follow */
 };
 
@@ -195,14 +196,6 @@ void names_fini(struct env *env)
 	env->names = NULL;
 }
 
-static bool is_busy(const struct balance_group *g)
-{
-	for (uint32_t i = 0; i < g->n_peers; i++)
-		if (g->peer[i].conns)
-			return true;
-	return false;
-}
-
 /* Room for one more: the one that was not used for longest, and is not in use, goes. */
 static bool make_room(struct names *m)
 {
@@ -211,7 +204,7 @@ static bool make_room(struct names *m)
 	if (m->n_dynamic < DYNAMIC_MAX)
 		return true;
 	for (struct dynamic **at = &m->dynamic; *at; at = &(*at)->next)
-		if (!is_busy(&(*at)->group) && (!oldest || (*at)->used_ms < (*oldest)->used_ms))
+		if (!(*at)->n_users && (!oldest || (*at)->used_ms < (*oldest)->used_ms))
 			oldest = at;
 	if (!oldest)
 		return false;
@@ -247,6 +240,7 @@ struct balance_group *names_group(struct env *env, const struct conf_block *bloc
 	for (d = m->dynamic; d; d = d->next) {
 		if (strcmp(d->group.name, name) == 0) {
 			d->used_ms = env->loop.clock.mono_ms;
+			d->n_users++;
 			return &d->group;
 		}
 	}
@@ -262,10 +256,18 @@ struct balance_group *names_group(struct env *env, const struct conf_block *bloc
 	if (d->group.server[0].resolve != BALANCE_FIXED)
 		d->name = add(m, &d->group, 0, block->mod[MOD_UPSTREAM]);
 	d->used_ms = env->loop.clock.mono_ms;
+	d->n_users = 1;
 	d->next = m->dynamic;
 	m->dynamic = d;
 	m->n_dynamic++;
 	return &d->group;
+}
+
+void names_release(struct balance_group *g)
+{
+	struct dynamic *d = (struct dynamic *)((char *)g - offsetof(struct dynamic, group));
+
+	d->n_users--;
 }
 
 const char *names_error(struct balance_group *g)

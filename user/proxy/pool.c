@@ -151,6 +151,8 @@ void pool_put(struct upconn *uc)
 	p->n_idle++;
 	uc->env->stats->upstream_conns_idle++;
 	timer_set(&uc->env->loop, &uc->timer, (uint64_t)p->conf->keepalive_timeout_ms);
+	/* What came behind the answer has no edge of its own any more; it would answer the next request. */
+	on_idle_event(&uc->conn);
 }
 
 void pool_close_idle(struct env *env)

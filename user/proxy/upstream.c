@@ -265,6 +265,9 @@ void upstream_cancel(struct request *r)
 		return;
 	drop_exchange(r);
 	settle(r, BALANCE_NEUTRAL, r->head_sent ? r->resp.status : 0);
+	if (r->up->group && !r->up->group_conf)
+		names_release(r->up->group);
+	r->up->group = NULL;
 }
 
 int upstream_log_suffix(const struct request *r, char *to, size_t room)

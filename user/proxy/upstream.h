@@ -41,7 +41,7 @@ enum step_result upstream_step_connect(struct request *r);
 
 /* The client took some of the answer: go on reading. */
 void upstream_resume(struct request *r);
-/* Ends the exchange, if any, and closes its connection; nothing is called back. */
+/* Ends the exchange, if any, closes its connection, lets go of the group; nothing is called back. */
 void upstream_cancel(struct request *r);
 /* ", upstream: \"http://1.2.3.4:80/path\"" into TO; the length, less than ROOM. */
 int upstream_log_suffix(const struct request *r, char *to, size_t room);

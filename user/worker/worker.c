@@ -96,10 +96,20 @@ static void reset_fd(int fd)
 	close(fd);
 }
 
+/* `dry_run on` of the xdp block holds here as in the kernel: who is banned is let in. */
+static bool is_dry_run(const struct worker *w)
+{
+	const struct xdp_conf *x = xdp_conf_get(w->env.conf);
+
+	return x && x->dry_run;
+}
+
 static bool is_banned(struct worker *w, const struct addr *peer)
 {
 	struct guard_addr g;
 
+	if (is_dry_run(w))
+		return false;
 	if (ban_check(w->env.bans, peer, w->env.loop.clock.mono_ms))
 		return true;
 	/* The kernel drops these where the guard is on; where it is not they end here. */
@@ -257,7 +267,7 @@ static void on_channel(struct io *io, uint32_t events)
 		}
 		if (r < 0)
 			continue;
-		if (m.type == MSG_BAN)
+		if (m.type == MSG_BAN && !is_dry_run(w))
 			h1_reset_address(&w->env, m.ban.family, m.ban.bytes);
 		else if (m.type == MSG_DRAIN)
 			drain(w, false);
