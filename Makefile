@@ -135,7 +135,7 @@ deps: ## install (apt, npm) what building and testing needs; safe to repeat
 
 .PHONY: demo
 demo: ## the whole thing in two minutes: TLS, a stream, an attack, the guard
-	tools/deps.sh
+	tools/deps.sh demo
 	$(MAKE) all
 	$(PYTHON) tools/demo.py --build $(BUILD)
 

@@ -24,6 +24,7 @@ class Results:
         self.passed = self.failed = 0
 
     def add(self, name, passed, failed, text=""):
+        passed, failed = int(passed), int(failed)
         self.passed += passed
         self.failed += failed
         print(f"{'FAILED' if failed else 'ok':6} {name}: {passed} passed, {failed} failed", flush=True)

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import fcntl
 import http.client
+import itertools
 import json
 import os
 import re
@@ -55,10 +56,9 @@ def say(text=""):
     print(text, flush=True)
 
 
-def step(text, _n=[0]):
-    _n[0] += 1
+def step(text, numbers=itertools.count(1)):
     say()
-    say(f"== {_n[0]}. {text}")
+    say(f"== {next(numbers)}. {text}")
 
 
 def show(text, limit=None):

@@ -1,25 +1,31 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Installs what building and testing needs, from Debian 12 alone; nothing happens to what is there already.
+# deps.sh [demo]: installs what building and testing needs (demo: what `make demo` needs, which is less),
+# from Debian 12 alone; nothing happens to what is there already.
 # The client of the end-to-end tests in node comes with `npm ci` from the lock file beside it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export DEBIAN_FRONTEND=noninteractive
 
+what=${1:-all}
 packages=(
-	build-essential pkg-config git clang-14 llvm-14 libclang-rt-14-dev bpftool libbpf-dev libelf-dev
-	zlib1g-dev libssl-dev libmicrohttpd-dev libnghttp2-dev libc-ares-dev libpcre2-dev libjansson-dev
-	libcap-dev libseccomp-dev libxxhash-dev libcmocka-dev
-	python3 python3-pytest python3-pytest-timeout python3-httpx python3-h2
-	nginx-light haproxy iproute2 curl openssl clang-format cppcheck strace
+	build-essential clang-14 llvm-14 bpftool libbpf-dev libelf-dev zlib1g-dev libssl-dev
+	libmicrohttpd-dev libc-ares-dev libjansson-dev libcap-dev libxxhash-dev
+	python3 iproute2 curl openssl procps
 )
-command -v npm >/dev/null || packages+=(nodejs npm)
+if [ "$what" = all ]; then
+	packages+=(
+		git libclang-rt-14-dev libcmocka-dev python3-pytest python3-pytest-timeout python3-httpx
+		python3-h2 nginx-light clang-format cppcheck strace
+	)
+	command -v npm >/dev/null || packages+=(nodejs npm)
+fi
 
 is_installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# nginx and haproxy are here to be compared with, not to serve: their services are not started.
+# nginx is here to be compared with, not to serve: its service is not started.
 policy=/usr/sbin/policy-rc.d
 made_policy=
 forbid_services() {
@@ -55,7 +61,7 @@ fi
 
 # node's own lock file says what is wanted; what npm has put down says what is there.
 cd tests/e2e
-if ! cmp -s package-lock.json node_modules/.sluice-lock; then
+if [ "$what" = all ] && ! cmp -s package-lock.json node_modules/.sluice-lock; then
 	npm ci --no-audit --no-fund --ignore-scripts --loglevel=error </dev/null
 	cp package-lock.json node_modules/.sluice-lock
 fi

@@ -160,7 +160,6 @@ static void handle(struct master *m, int sig)
 	case SIGTERM:
 	case SIGINT:
 		m->ending = true;
-		m->ending_ms = m->loop.clock.mono_ms;
 		spawn_kill(m, SIGTERM);
 		break;
 	case SIGQUIT:
@@ -208,7 +207,9 @@ static void on_sweep(struct timer *t)
 	struct master *m = (struct master *)((char *)t - offsetof(struct master, sweep_timer));
 
 	guarding_sweep(m);
-	if (m->ending && m->loop.clock.mono_ms - m->ending_ms > KILL_MS)
+	if (m->ending && !m->ending_ms)
+		m->ending_ms = m->loop.clock.mono_ms;
+	else if (m->ending && m->loop.clock.mono_ms - m->ending_ms > KILL_MS)
 		spawn_kill(m, SIGKILL);
 	timer_set(&m->loop, &m->sweep_timer, SWEEP_MS);
 }

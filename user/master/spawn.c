@@ -125,8 +125,9 @@ static void become_unprivileged(struct master *m, const char *what)
 }
 
 /* The end of a child: its copy of the configuration holds keys. */
-static void leave(struct master *m, int code)
+static void leave(struct master *m, struct child *self, int code)
 {
+	free(self);
 	cycle_free(m->cycle);
 	exit(code);
 }
@@ -159,7 +160,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 	set_environment(core);
 	privileges_raise_nofile(core, &m->cycle->log);
 	become_unprivileged(m, "worker");
-	leave(m, worker_run(&p));
+	leave(m, c, worker_run(&p));
 }
 
 static void admin_main(struct master *m, struct child *c, int fd)
@@ -188,7 +189,7 @@ static void admin_main(struct master *m, struct child *c, int fd)
 			close(h->listeners[i].fd);
 	set_environment(m->cycle->core);
 	become_unprivileged(m, "admin");
-	leave(m, admin_run(&env));
+	leave(m, c, admin_run(&env));
 }
 
 static int spawn(struct master *m, struct child *c)

@@ -260,13 +260,26 @@ static void begin_request(struct h1 *h, const struct req_head *head, uint32_t n)
 	request_start(h->r);
 }
 
+static uint32_t line_max(const struct http_scope *s)
+{
+	int64_t first = s->client_header_buffer_bytes, large = s->large_header_bytes;
+
+	return (uint32_t)(first > large ? first : large);
+}
+
+/* As nginx's buffers: the first one, and the large ones behind it. */
+static uint32_t head_max(const struct http_scope *s)
+{
+	return (uint32_t)(s->client_header_buffer_bytes + s->large_header_bytes * s->large_header_n);
+}
+
 /* True: a head is complete and its request begun, or refused. */
 static bool parse_head(struct h1 *h)
 {
 	const struct http_scope *s = h->client.listener->default_server->scope;
 	struct head_limits lim = {
-		.line_max_bytes = (uint32_t)s->large_header_bytes,
-		.head_max_bytes = (uint32_t)(s->large_header_bytes * s->large_header_n),
+		.line_max_bytes = line_max(s),
+		.head_max_bytes = head_max(s),
 		.fields_max = 1000,
 	};
 	struct req_head head = {0};
@@ -300,7 +313,7 @@ static void end_early(struct h1 *h, ssize_t how)
 static void read_head(struct h1 *h)
 {
 	const struct http_scope *s = h->client.listener->default_server->scope;
-	uint32_t want = (uint32_t)(s->large_header_bytes * s->large_header_n) + 1;
+	uint32_t want = head_max(s) + 1;
 	uint32_t room;
 	ssize_t n;
 

@@ -260,6 +260,21 @@ static int finish_server(struct conf *c, struct server *srv)
 	return 0;
 }
 
+/* What $server_name says: the first name, in nginx's form of it. */
+static struct slice own_name(struct conf *c, struct slice first)
+{
+	char *p;
+
+	if (first.n && first.p[0] == '.')
+		first = slice_skip(first, 1);
+	if (!first.n)
+		return first;
+	p = arena_bytes(&c->arena, first.n);
+	for (size_t i = 0; i < first.n; i++)
+		p[i] = (char)slice_lower(first.p[i]);
+	return slice_make(p, first.n);
+}
+
 int http_listen_build(struct conf *c)
 {
 	struct http_conf *h = c->http;
@@ -269,7 +284,7 @@ int http_listen_build(struct conf *c)
 		if (!s->scope->listens)
 			s->scope->listens = implied_listen(c, s);
 		if (s->scope->n_names)
-			s->name = s->scope->names[0];
+			s->name = own_name(c, s->scope->names[0]);
 		for (struct listen_conf *l = s->scope->listens; l; l = l->next)
 			n++;
 	}
