@@ -154,7 +154,8 @@ lint: ## layers, format, cppcheck
 	tools/check_layers.sh
 	clang-format --dry-run -Werror $(C_FILES)
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
-		--suppress=missingIncludeSystem -Iuser -I. user tools
+		--suppress=missingIncludeSystem -Iuser -I. \
+		"-DLIBBPF_OPTS(type,name,...)=struct type name = {__VA_ARGS__}" user tools
 
 .PHONY: install
 install: all ## into DESTDIR and PREFIX

@@ -609,7 +609,7 @@ def test_many_at_once(proxy):
         except Exception as e:  # noqa: BLE001 - into the list, whatever it is
             bad.append((k, repr(e)))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(32)]
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(16)]
     for t in threads:
         t.start()
     for t in threads:

@@ -146,7 +146,8 @@ static size_t escape(char *line, size_t start, size_t n, size_t room)
 		}
 		o += (size_t)snprintf(tmp + o, sizeof tmp - o, "\\x%02X", c);
 	}
-	memcpy(line + start, tmp, o);
+	if (o)
+		memcpy(line + start, tmp, o);
 	return start + o;
 }
 

@@ -314,8 +314,10 @@ int spawn_missing(struct master *m)
 static void retire(struct stats *s, unsigned slot)
 {
 	struct stats_worker *w = &s->worker[slot];
-	uint64_t *to = &s->retired.conns_accepted, *from = &w->conns_accepted;
-	size_t n = (size_t)((char *)(w + 1) - (char *)from) / sizeof *from;
+	size_t start = offsetof(struct stats_worker, conns_accepted);	/* the first counter */
+	uint64_t *to = (uint64_t *)((char *)&s->retired + start);
+	uint64_t *from = (uint64_t *)((char *)w + start);
+	size_t n = (sizeof *w - start) / sizeof *from;
 
 	for (size_t i = 0; i < n; i++)
 		to[i] += from[i];

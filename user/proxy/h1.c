@@ -297,6 +297,7 @@ static bool parse_head(struct h1 *h)
 		begin_request(h, &head, (uint32_t)n);
 		return true;
 	}
+	request_set_bad_line(h->r, inbuf_slice(&h->in));
 	refuse(h, status_of(why), head_error_text(why));
 	return true;
 }

@@ -75,6 +75,17 @@ void request_set_head(struct request *r, const struct req_head *head, struct sli
 	}
 }
 
+void request_set_bad_line(struct request *r, struct slice raw)
+{
+	size_t n = 0;
+
+	while (raw.n && (raw.p[0] == '\r' || raw.p[0] == '\n'))
+		raw = slice_skip(raw, 1);
+	while (n < raw.n && raw.p[n] != '\r' && raw.p[n] != '\n')
+		n++;
+	r->bad_line = arena_dup(&r->arena, slice_make(raw.p, n));
+}
+
 void request_start(struct request *r)
 {
 	pipeline_run(r);

@@ -88,6 +88,7 @@ struct request {
 	void *front;
 	struct client *client;
 	struct req_head head;
+	struct slice bad_line;			/* of a head that was refused, for $request */
 	struct uri uri;
 	struct server *server;
 	const struct conf_block *block;		/* the location in force */
@@ -114,6 +115,8 @@ struct request {
 struct request *request_new(struct env *env, struct client *client, const struct front_ops *ops,
 			    void *front);
 void request_set_head(struct request *r, const struct req_head *head, struct slice raw);
+/* The first line of RAW, which is no head: the access log shows who sends what cannot be read. */
+void request_set_bad_line(struct request *r, struct slice raw);
 void request_start(struct request *r);
 /* A request that the parser refused: answered with STATUS (400, 414, 431, 505 ...), then closed. */
 void request_refuse(struct request *r, unsigned status, const char *why);

@@ -91,7 +91,7 @@ VARS_GETTER(get_request)
 	char *at;
 
 	if (!method.n)
-		return text(out, SLICE(""));
+		return text(out, r->bad_line);
 	at = arena_bytes(a, method.n + target.n + version.n + 2);
 	*out = slice_make(at, method.n + target.n + version.n + 2);
 	memcpy(at, method.p, method.n);
