@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the tests of the guard add to harness.py: namespaces of this process alone, tagged links, pins, sluicectl."""
 import ctypes
+import errno
 import fcntl
 import itertools
 import json
@@ -170,5 +171,11 @@ def reach(port, host, netns=None, timeout=0.5, **kw):
             return c.request("GET", "/", {"Connection": "close"}).status
     except TimeoutError:
         return "dropped"
-    except (ConnectionError, harness.Closed):
+    except OSError as e:
+        if e.errno == errno.EHOSTUNREACH:   # what was dropped are its neighbour solicitations
+            return "dropped"
+        if not isinstance(e, ConnectionError):
+            raise
+        return "closed"
+    except harness.Closed:
         return "closed"

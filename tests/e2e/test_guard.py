@@ -565,3 +565,16 @@ def test_ban_is_inherited_and_switched_off(start, mock):
         assert fetch(s.port, "/echo", source="127.0.0.8", headers={"X-Mock-Status": "401"}).status == 401
     until(lambda: "127.0.0.8" in s.ctl.bans(), 5, "the ban")
     assert set(s.ctl.bans()) == {"127.0.0.8"}
+
+
+def test_a_start_right_after_kill_9(local):
+    """The orphans still hold the sockets for a moment; the new one waits for them."""
+    s = local()
+    s.expected.append("master process is gone")
+    for _ in range(5):
+        s.proc.kill()
+        s.proc.wait()
+        s.start()
+    s.ctl = Ctl(s)
+    assert reach(s.port, "127.0.0.1", source="127.0.0.9") == 200
+    until(lambda: len(s.workers()) == 1, 5, "one worker")

@@ -301,7 +301,8 @@ def test_malformed_requests_leak_nothing(pair):
     burst()
     worker = s.workers()[0]
     before = harness.pss_kb(worker)
+    room_kb = 300000 if harness.IS_ASAN else 1500  # ASan keeps what was freed for a while
     for _ in range(3):
         burst()
-    until(lambda: harness.pss_kb(worker) < before + 1500, 5, "the worker's size")
+    until(lambda: harness.pss_kb(worker) < before + room_kb, 5, "the worker's size")
     assert s.workers() == [worker]

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admin/admin.h"
@@ -19,6 +20,8 @@
 #include "proxy/http_conf.h"
 #include "proxy/proxy_conf.h"
 #include "tls/tls_conf.h"
+
+enum { BIND_RETRIES = 20 };
 
 /* Without any error_log: stderr in the foreground, a file of the system's in the background. */
 static void default_log(struct cycle *c)
@@ -112,6 +115,7 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 	set_paths(&c->conf, prefix, path);
 	if (conf_load(&c->conf, globals) || upstream_conf_share(&c->conf))
 		goto fail;
+	c->conf.boot_log = NULL; /* the old configuration's, which may go first */
 	c->core = core_conf_main(&c->conf);
 	default_log(c);
 	if (!test && make_temp_dirs(c, c->conf.main))
@@ -162,6 +166,19 @@ static int open_failed(struct cycle *c, const struct conf_node *n, const struct 
 	return -SL_ESYS;
 }
 
+/* Processes of a master that was killed need a moment to see it and let go of their sockets. */
+static int open_patiently(const struct addr *a, const struct listen_opts *o, const char **what)
+{
+	static const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+	int fd = listen_open(a, o, what);
+
+	for (int i = 0; fd < 0 && errno == EADDRINUSE && i < BIND_RETRIES; i++) {
+		nanosleep(&pause, NULL);
+		fd = listen_open(a, o, what);
+	}
+	return fd;
+}
+
 static int open_http(struct cycle *c, struct cycle *old)
 {
 	struct http_conf *h = c->conf.http;
@@ -172,7 +189,7 @@ static int open_http(struct cycle *c, struct cycle *old)
 
 		if (l->shares)
 			continue;
-		l->fd = o ? o->fd : listen_open(&l->addr, &l->opts, &what);
+		l->fd = o ? o->fd : open_patiently(&l->addr, &l->opts, &what);
 		if (l->fd < 0) {
 			l->fd = -1;
 			return open_failed(c, l->node, &l->addr, what);
@@ -218,7 +235,7 @@ static int open_admin(struct cycle *c, struct cycle *old)
 		if (fd < 0 && l->is_unix)
 			make_socket_dir(&l->addr);
 		if (fd < 0)
-			fd = listen_open(&l->addr, &o, &what);
+			fd = open_patiently(&l->addr, &o, &what);
 		if (fd < 0)
 			return open_failed(c, l->node, &l->addr, what);
 		if (l->is_unix && geteuid() == 0 &&

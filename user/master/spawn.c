@@ -46,7 +46,10 @@ static void answer(struct child *c, const struct msg *m)
 	struct master *master = c->m;
 	struct msg reply = {.type = MSG_REPLY, .id = m->id};
 
-	if (m->type == MSG_BAN)
+	/* A worker bans by rules only: what "an operator said" is the admin process's to say. */
+	if (m->type == MSG_BAN && c->kind == CHILD_WORKER && (m->ban.manual || !m->ban.for_ms))
+		reply.result = -SL_EPERM;
+	else if (m->type == MSG_BAN)
 		reply.result = guarding_ban(master, &m->ban, reply.text, sizeof reply.text);
 	else if (m->type == MSG_UNBAN && c->kind == CHILD_ADMIN)
 		reply.result = guarding_unban(master, &m->ban);
@@ -99,19 +102,24 @@ static void leave_master(struct master *m, struct child *self, const char *title
 
 static void set_environment(const struct core_conf *core)
 {
-	const char *tz = getenv("TZ");
-	char *values[64];
+	const char *outer, *tz = getenv("TZ");
+	char *values[64], *own_tz = tz ? strdup(tz) : NULL;
 	const struct core_env *e;
 	int n = 0;
 
-	for (e = core->env; e && n < 64; e = e->next)
-		values[n++] = strdup(e->value ? e->value : getenv(e->name) ? getenv(e->name) : "");
-	tz = tz ? strdup(tz) : NULL;
+	for (e = core->env; e && n < 64; e = e->next) {
+		outer = e->value ? e->value : getenv(e->name);
+		values[n++] = outer ? strdup(outer) : NULL;
+	}
 	clearenv();
-	if (tz)
-		setenv("TZ", tz, 1);
-	for (n = 0, e = core->env; e && n < 64; e = e->next, n++)
-		setenv(e->name, values[n], 1);
+	if (own_tz)
+		setenv("TZ", own_tz, 1);
+	free(own_tz);
+	for (n = 0, e = core->env; e && n < 64; e = e->next, n++) {
+		if (values[n])
+			setenv(e->name, values[n], 1);
+		free(values[n]);
+	}
 }
 
 static void become_unprivileged(struct master *m, const char *what)

@@ -194,6 +194,18 @@ ssize_t conn_write(struct conn *c, const void *from, size_t n)
 	return conn_writev(c, &iov, 1);
 }
 
+bool conn_is_alive(struct conn *c)
+{
+	char byte;
+	ssize_t n;
+
+	if (c->peer_closed || c->failed)
+		return false;
+	n = recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	/* Under TLS the bytes may be a new session ticket; in plain text nobody asked for them. */
+	return n > 0 ? c->tls != NULL : n < 0 && errno == EAGAIN;
+}
+
 void conn_shutdown(struct conn *c)
 {
 	if (c->shut || !c->ops || c->io.fd < 0)

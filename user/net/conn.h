@@ -71,6 +71,9 @@ static inline bool conn_may_read(const struct conn *c)
 	return c->readable || c->peer_closed || (c->ops->pending && c->ops->pending(c));
 }
 
+/* Looks at the socket itself: has the peer not closed it? For a connection that was idle, before a request
+ * that cannot be repeated goes out on it. */
+bool conn_is_alive(struct conn *c);
 void conn_shutdown(struct conn *c);
 /* Closes in order; frees the TLS layer. The struct itself is the caller's (loop_free it: events of this
  * turn may still point to it). Safe on a zeroed or closed conn. */

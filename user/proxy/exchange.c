@@ -567,6 +567,11 @@ static bool attach(struct exchange *x, const struct addr *addr, bool fresh)
 	uint64_t name_hash = u->https ? hash64_lower(u->tls_name, 0) : 0;
 
 	x->uc = fresh ? NULL : pool_get(x->r->env, u->group_conf, addr, tls, name_hash);
+	/* What may not be sent twice is not sent into a connection that is closed already. */
+	while (x->uc && !upstream_may_resend(x->r) && !conn_is_alive(&x->uc->conn)) {
+		pool_close(x->uc);
+		x->uc = pool_get(x->r->env, u->group_conf, addr, tls, name_hash);
+	}
 	if (x->uc) {
 		x->reused = true;
 		x->state = X_HEAD;

@@ -139,6 +139,7 @@ static void become_idle(struct h1 *h)
 	const struct http_scope *s = scope_of(h);
 
 	h->phase = H1_HEAD;
+	h->idle_since_ms = h->env->loop.clock.mono_ms;
 	h->client.pipelined = inbuf_len(&h->in) > 0;
 	h->scan = (struct head_scan){0};
 	h->env->stats->conns_idle++;
@@ -608,6 +609,19 @@ void h1_drain(struct env *env, bool close_idle)
 		else
 			timer_set(&env->loop, &h->timer, FIRST_REQUEST_MS);
 	}
+}
+
+bool h1_close_idlest(struct env *env)
+{
+	struct h1 *oldest = NULL;
+
+	for (struct h1 *h = env->clients; h; h = h->next)
+		if (h->phase == H1_HEAD && !h->r && !h->dead &&
+		    (!oldest || h->idle_since_ms < oldest->idle_since_ms))
+			oldest = h;
+	if (oldest)
+		destroy(oldest);
+	return oldest != NULL;
 }
 
 unsigned h1_reset_address(struct env *env, uint8_t family, const uint8_t *bytes)

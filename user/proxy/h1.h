@@ -14,6 +14,8 @@ struct h1;
 void h1_start(struct env *env, const struct listener *l, int fd, const struct addr *peer);
 /* Closes idle connections (quit), tells the others to end after their answer. */
 void h1_drain(struct env *env, bool close_idle);
+/* Closes the client connection that has been idle for longest, to make room; false: none is idle. */
+bool h1_close_idlest(struct env *env);
 /* Resets all connections from that address; how many there were. */
 unsigned h1_reset_address(struct env *env, uint8_t family, const uint8_t *bytes);
 /* Ends all connections at once (TERM). */

@@ -28,7 +28,7 @@ struct h1 {
 	struct request *r;
 	struct task task;	/* h1_turn */
 	struct timer timer;	/* head, body, keep-alive, send, linger: whichever waits */
-	uint64_t made_ms;
+	uint64_t made_ms, idle_since_ms;
 	uint64_t discard_ms;	/* when H1_DISCARD or H1_LINGER began */
 	uint64_t sent_before;	/* conn.n_sent when the current request began */
 	/* the request's body as it comes in */

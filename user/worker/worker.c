@@ -124,7 +124,8 @@ static void take(struct worker *w, const struct listener *l, int fd, const struc
 		reset_fd(fd);
 		return;
 	}
-	if (w->env.n_conns >= w->env.conns_max) {
+	/* As nginx: idle keep-alive connections make room first. */
+	if (w->env.n_conns >= w->env.conns_max && !h1_close_idlest(&w->env)) {
 		w->env.stats->conns_refused_full++;
 		if (may_complain(w))
 			log_write(w->env.log, LOG_LVL_ALERT, 0,
