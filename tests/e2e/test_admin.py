@@ -404,7 +404,8 @@ def test_sluicectl_text(admin):
 
 def test_sluicectl_does_not_repeat_control_bytes(admin):
     """A reason may hold anything that JSON may; a terminal must not obey it."""
-    assert ask(admin, "POST", "/api/v1/bans", '{"address":"192.0.2.1","for":"1h","reason":"a\\u001b[2Jb\\nc"}').status in (201, 400)
+    body = '{"address":"192.0.2.1","for":"1h","reason":"a\\u001b[2Jb\\nc"}'
+    assert ask(admin, "POST", "/api/v1/bans", body).status in (201, 400)
     text = admin.ctl.ok("bans")
     assert "\x1b" not in text and len(text.splitlines()) <= 4
 

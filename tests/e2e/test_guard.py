@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Bans, from the offence to the packet that XDP drops, and the same bans where there is no XDP."""
 import re
-import signal
 import subprocess
 import time
 
 import harness
 import pytest
 from guard_net import Ctl, GuardNet, Kernel, Pins, progs_of, reach, xdp_on
-from harness import SLOW, Conn, Sluice, children, fetch, free_port, is_alive, until
+from harness import SLOW, Conn, children, fetch, free_port, is_alive, until
 
 PORT = 8080
 BAN_S = 3 * SLOW

@@ -165,7 +165,8 @@ RETURNS += [
 NAMES = [case(f"server_name for {h}", "/", h) for h in (
     "exact.test", "EXACT.Test", "other.test", "exact.test:1234", "exact.test.", "a.wild.test", "a.b.wild.test",
     "wild.test", "a.sub.wild.test", "x.wild.test", "trail.com", "trail.co.uk", "trail.wild.test", "dot.test", "a.dot.test",
-    "a.b.dot.test", "adot.test", "upper.test", "MIXED.test", "a.more.test", "unknown.test", "127.0.0.1", "[::1]", "[::1]:80", "first.test")]
+    "a.b.dot.test", "adot.test", "upper.test", "MIXED.test", "a.more.test", "unknown.test",
+    "127.0.0.1", "[::1]", "[::1]:80", "first.test")]
 NAMES += [raw("server_name of an absolute target", "GET http://exact.test/abs HTTP/1.1\r\nHost: first.test\r\n\r\n"),
           raw("server_name without Host on 1.0", "GET / HTTP/1.0\r\n\r\n"),
           raw("server_name with Host on 1.0", "GET / HTTP/1.0\r\nHost: other.test\r\n\r\n"),

@@ -222,6 +222,7 @@ def test_ipv6_and_unix(start, ca):
             assert c.request("GET", "/").status == 200
         s.stop()
         assert not path.exists()
+        s.expected.append("the master process is gone")
         s.start()  # and once more, after a crash left it behind
         s.kill()
         assert path.exists()

@@ -284,6 +284,7 @@ start_tls(struct options *o)
 
 	if (ctx == NULL)
 		die("TLS: %s", tls_error());
+	o->srv->tls = ctx;
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
@@ -294,7 +295,6 @@ start_tls(struct options *o)
 		die("cannot use certificate %s: %s", o->cert, tls_error());
 	if (SSL_CTX_use_PrivateKey_file(ctx, o->key, SSL_FILETYPE_PEM) != 1)
 		die("cannot use key %s: %s", o->key, tls_error());
-	o->srv->tls = ctx;
 }
 
 static void

@@ -12,21 +12,20 @@
 #include "tls/tls_conn.h"
 
 enum {
-	BODY_READS_PER_TURN = 16,	/* a fast uploader lets others have their turn */
 	FIRST_REQUEST_MS = 1000,	/* for a connection's first request after `quit` */
 };
 
 static void process(struct h1 *h);
 
 /* Settings before a request has chosen its server: those of the listener's default server. */
-static const struct http_scope *scope_of(const struct h1 *h)
+const struct http_scope *h1_scope(const struct h1 *h)
 {
 	return h->r ? h->r->scope : h->client.listener->default_server->scope;
 }
 
-static void conn_log(const struct h1 *h, enum log_level level, const char *text)
+void h1_log(const struct h1 *h, enum log_level level, const char *text)
 {
-	const struct log *l = scope_of(h)->error_log;
+	const struct log *l = h1_scope(h)->error_log;
 
 	log_write(l ? l : h->env->log, level, h->client.serial, "%s, client: %.*s", text,
 		  (int)h->client.ip_len, h->client.ip);
@@ -67,7 +66,7 @@ static void count_sent(struct h1 *h)
 	r->sent_body_bytes = sent - r->sent_head_bytes;
 }
 
-static void destroy(struct h1 *h)
+void h1_destroy(struct h1 *h)
 {
 	struct loop *l = &h->env->loop;
 
@@ -101,15 +100,15 @@ static void linger(struct h1 *h)
 	h->phase = H1_LINGER;
 	h->discard_ms = h->env->loop.clock.mono_ms;
 	conn_shutdown(&h->conn);
-	timer_set(&h->env->loop, &h->timer, (uint64_t)scope_of(h)->lingering_timeout_ms);
+	timer_set(&h->env->loop, &h->timer, (uint64_t)h1_scope(h)->lingering_timeout_ms);
 	h1_wake(h);
 }
 
 /* What is dropped has an end: lingering_time. */
-static bool discards_too_long(const struct h1 *h)
+bool h1_discards_too_long(const struct h1 *h)
 {
 	return h->env->loop.clock.mono_ms - h->discard_ms >
-	       (uint64_t)scope_of(h)->lingering_time_ms;
+	       (uint64_t)h1_scope(h)->lingering_time_ms;
 }
 
 static void drop_lingering(struct h1 *h)
@@ -117,26 +116,26 @@ static void drop_lingering(struct h1 *h)
 	char sink[4096];
 	ssize_t n = 1;
 
-	if (discards_too_long(h)) {
-		destroy(h);
+	if (h1_discards_too_long(h)) {
+		h1_destroy(h);
 		return;
 	}
-	for (int i = 0; i < BODY_READS_PER_TURN && conn_may_read(&h->conn); i++) {
+	for (int i = 0; i < H1_READS_PER_TURN && conn_may_read(&h->conn); i++) {
 		n = conn_raw_read(&h->conn, sink, sizeof sink);
 		if (n <= 0)
 			break;
 		timer_set(&h->env->loop, &h->timer,
-			  (uint64_t)scope_of(h)->lingering_timeout_ms);
+			  (uint64_t)h1_scope(h)->lingering_timeout_ms);
 	}
 	if (n == 0 || (n < 0 && n != -SL_EAGAIN))
-		destroy(h);
+		h1_destroy(h);
 	else if (n > 0 && conn_may_read(&h->conn))
 		h1_wake(h);
 }
 
-static void become_idle(struct h1 *h)
+void h1_become_idle(struct h1 *h)
 {
-	const struct http_scope *s = scope_of(h);
+	const struct http_scope *s = h1_scope(h);
 
 	h->phase = H1_HEAD;
 	h->idle_since_ms = h->env->loop.clock.mono_ms;
@@ -160,7 +159,7 @@ static void after_answer(struct h1 *h)
 		/* Without a length or a final chunk only a reset says that the answer is not whole. */
 		h->conn.failed = true;
 		h->reset = h->ends_by_close;
-		destroy(h);
+		h1_destroy(h);
 		return;
 	}
 	count_sent(h);
@@ -170,7 +169,7 @@ static void after_answer(struct h1 *h)
 	h->body_wanted = false;
 	if (close_now) {
 		if (clean)
-			destroy(h);
+			h1_destroy(h);
 		else
 			linger(h);
 		return;
@@ -178,13 +177,13 @@ static void after_answer(struct h1 *h)
 	if (!h->body_done) {
 		h->phase = H1_DISCARD;
 		h->discard_ms = h->env->loop.clock.mono_ms;
-		timer_set(&h->env->loop, &h->timer, (uint64_t)scope_of(h)->lingering_timeout_ms);
+		timer_set(&h->env->loop, &h->timer, (uint64_t)h1_scope(h)->lingering_timeout_ms);
 		return;
 	}
-	become_idle(h);
+	h1_become_idle(h);
 	timer_set(&h->env->loop, &h->timer, keepalive_ms);
 	if (h->env->quitting && !inbuf_len(&h->in))
-		destroy(h);
+		h1_destroy(h);
 }
 
 static void h1_turn(struct task *t)
@@ -192,13 +191,13 @@ static void h1_turn(struct task *t)
 	struct h1 *h = (struct h1 *)((char *)t - offsetof(struct h1, task));
 
 	if (h->dead) {
-		destroy(h);
+		h1_destroy(h);
 		return;
 	}
 	if (h->phase == H1_REQUEST && (h->finished || h->abort_after)) {
 		h1_flush(h);
 		if (h->dead) {
-			destroy(h);
+			h1_destroy(h);
 			return;
 		}
 		if (h->out.bytes)
@@ -210,241 +209,13 @@ static void h1_turn(struct task *t)
 	process(h);
 }
 
-/* A request that was refused before anything of it can be trusted. */
-static void refuse(struct h1 *h, unsigned status, const char *why)
-{
-	h->close_after = true;
-	h->body_done = false; /* whatever follows is not a request */
-	h->phase = H1_REQUEST;
-	request_refuse(h->r, status, why);
-}
-
-static unsigned status_of(enum head_error why)
-{
-	switch (why) {
-	case HEAD_LINE_TOO_LONG:
-		return 414;
-	case HEAD_VERSION_UNSUPPORTED:
-		return 505;
-	case HEAD_CODING_UNSUPPORTED:
-		return 501;
-	default:
-		return 400;
-	}
-}
-
-static struct request *new_request(struct h1 *h)
-{
-	h->env->stats->conns_idle--;
-	h->sent_before = h->conn.n_sent;
-	h->client.n_requests++;
-	h->finished = h->abort_after = h->ends_by_close = false;
-	h->body_done = true;
-	h->body_wanted = h->expects_100 = false;
-	timer_set(&h->env->loop, &h->timer, (uint64_t)scope_of(h)->client_header_timeout_ms);
-	return request_new(h->env, &h->client, &h1_front_ops, h);
-}
-
-static void begin_request(struct h1 *h, const struct req_head *head, uint32_t n)
-{
-	request_set_head(h->r, head, slice_make(h->in.p + h->in.start, n));
-	h->env->stats->bytes_in += n;
-	inbuf_consume(&h->in, n);
-	h->phase = H1_REQUEST;
-	h->body = head->body;
-	h->body_left = head->content_length;
-	h->body_done = head->body == BODY_NONE || (head->body == BODY_LENGTH && !h->body_left);
-	h->expects_100 = head->expect_continue && !h->body_done;
-	if (head->body == BODY_CHUNKED)
-		chunk_dec_init(&h->dec);
-	timer_pause(&h->timer);
-	request_start(h->r);
-}
-
-static uint32_t line_max(const struct http_scope *s)
-{
-	int64_t first = s->client_header_buffer_bytes, large = s->large_header_bytes;
-
-	return (uint32_t)(first > large ? first : large);
-}
-
-/* As nginx's buffers: the first one, and the large ones behind it. */
-static uint32_t head_max(const struct http_scope *s)
-{
-	return (uint32_t)(s->client_header_buffer_bytes + s->large_header_bytes * s->large_header_n);
-}
-
-/* True: a head is complete and its request begun, or refused. */
-static bool parse_head(struct h1 *h)
-{
-	const struct http_scope *s = h->client.listener->default_server->scope;
-	struct head_limits lim = {
-		.line_max_bytes = line_max(s),
-		.head_max_bytes = head_max(s),
-		.fields_max = 1000,
-	};
-	struct req_head head = {0};
-	enum head_error why = HEAD_OK;
-	int n;
-
-	if (!inbuf_len(&h->in))
-		return false;
-	if (!h->r)
-		h->r = new_request(h);
-	n = head_parse_request(&h->scan, inbuf_slice(&h->in), &lim, &h->r->arena, &head, &why);
-	if (n == 0)
-		return false;
-	if (n > 0) {
-		begin_request(h, &head, (uint32_t)n);
-		return true;
-	}
-	request_set_bad_line(h->r, inbuf_slice(&h->in));
-	refuse(h, status_of(why), head_error_text(why));
-	return true;
-}
-
-/* A connection that closes, or fails, while no request is complete. */
-static void end_early(struct h1 *h, ssize_t how)
-{
-	if (inbuf_len(&h->in))
-		conn_log(h, LOG_LVL_INFO, how == 0 ? "client prematurely closed connection"
-						   : "client connection failed while reading request");
-	destroy(h);
-}
-
-static void read_head(struct h1 *h)
-{
-	const struct http_scope *s = h->client.listener->default_server->scope;
-	uint32_t want = head_max(s) + 1;
-	uint32_t room;
-	ssize_t n;
-
-	while (!parse_head(h)) {
-		if (!conn_may_read(&h->conn)) {
-			if (!inbuf_len(&h->in))
-				inbuf_clear(&h->in);
-			return;
-		}
-		room = inbuf_reserve(&h->in, want);
-		n = conn_read(&h->conn, h->in.p + h->in.end, room);
-		if (n > 0) {
-			h->in.end += (uint32_t)n;
-			continue;
-		}
-		if (!inbuf_len(&h->in))
-			inbuf_clear(&h->in);
-		if (n != -SL_EAGAIN)
-			end_early(h, n);
-		return;
-	}
-}
-
-/* Spends input on the body. Returns 0, or the status that the request fails with. */
-static int take_body(struct h1 *h, bool keep)
-{
-	struct inbuf *in = &h->in;
-	size_t n = inbuf_len(in), used = n;
-	int status = 0, r = 0;
-
-	if (h->body == BODY_LENGTH) {
-		if (n > h->body_left)
-			n = used = (size_t)h->body_left;
-		h->body_left -= n;
-		h->body_done = h->body_left == 0;
-	} else {
-		r = chunk_decode(&h->dec, in->p + in->start, n, &n, &used);
-		h->body_done = r == 1;
-	}
-	h->env->stats->bytes_in += used;
-	if (r < 0)
-		return 400;
-	if (keep && n)
-		status = request_body_put(h->r, in->p + in->start, n);
-	inbuf_consume(in, (uint32_t)used);
-	return status;
-}
-
-/* Reads body until it is whole or the socket is empty. KEEP: for the request; else it is dropped. */
-static void pull_body(struct h1 *h, bool keep)
-{
-	const struct http_scope *s = scope_of(h);
-	uint64_t wait_ms = (uint64_t)(keep ? s->client_body_timeout_ms : s->lingering_timeout_ms);
-	int status = 0, reads = 0;
-	ssize_t n;
-
-	if (!keep && discards_too_long(h)) {
-		h1_kill(h, false);
-		return;
-	}
-	for (;;) {
-		if (inbuf_len(&h->in))
-			status = take_body(h, keep);
-		if (status || h->body_done)
-			break;
-		if (reads++ == BODY_READS_PER_TURN) {
-			timer_set(&h->env->loop, &h->timer, wait_ms);
-			h1_wake(h);
-			return;
-		}
-		n = -SL_EAGAIN;
-		if (conn_may_read(&h->conn)) {
-			inbuf_reserve(&h->in, 0);
-			n = conn_read(&h->conn, h->in.p + h->in.end, h->in.cap - h->in.end);
-		}
-		if (n > 0) {
-			h->in.end += (uint32_t)n;
-			continue;
-		}
-		if (!inbuf_len(&h->in))
-			inbuf_clear(&h->in);
-		if (n == -SL_EAGAIN)
-			timer_set(&h->env->loop, &h->timer, wait_ms);
-		else
-			h1_kill(h, false);
-		return;
-	}
-	if (!h->out.bytes)
-		timer_pause(&h->timer);
-	h->body_wanted = false;
-	if (status)
-		h->close_after = true;
-	if (keep)
-		request_body_end(h->r, status);
-	else if (status || (h->env->quitting && !inbuf_len(&h->in)))
-		h1_kill(h, false);
-	else
-		become_idle(h);
-}
-
-void h1_read_body(struct request *r)
-{
-	struct h1 *h = r->front;
-	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
-	if (h->body_done) {
-		request_body_end(r, 0);
-		return;
-	}
-	h->body_wanted = true;
-	if (h->expects_100 && !inbuf_len(&h->in)) {
-		struct buf *b = buf_new();
-
-		memcpy(b->data + b->end, go_on, sizeof go_on - 1);
-		b->end += sizeof go_on - 1;
-		bufq_push(&h->out, b);
-		h1_flush(h);
-	}
-	h->expects_100 = false;
-	pull_body(h, true);
-}
-
 /* While a request is served: its body, room for its answer, or its client's leaving. */
 static void serve(struct h1 *h)
 {
 	uint64_t before = h->out.bytes;
 
 	if (h->body_wanted)
-		pull_body(h, true);
+		h1_pull_body(h, true);
 	if (h->dead)
 		return;
 	if (before) {
@@ -464,9 +235,9 @@ static void plain_http(struct h1 *h)
 
 	tls_drop(&h->conn, first, sizeof first);
 	h->client.tls = false;
-	become_idle(h);
-	h->r = new_request(h);
-	refuse(h, 400, "The plain HTTP request was sent to HTTPS port");
+	h1_become_idle(h);
+	h->r = h1_new_request(h);
+	h1_refuse(h, 400, "The plain HTTP request was sent to HTTPS port");
 }
 
 static void handshake(struct h1 *h)
@@ -479,19 +250,19 @@ static void handshake(struct h1 *h)
 	if (r == 0) {
 		h->env->stats->tls_handshakes++;
 		h->env->stats->tls_resumed += tls_session_reused(&h->conn);
-		become_idle(h);
+		h1_become_idle(h);
 		return;
 	}
 	h->env->stats->tls_failed++;
 	if (tls_got_plain_http(&h->conn)) {
-		conn_log(h, LOG_LVL_INFO, "client sent plain HTTP request to HTTPS port");
+		h1_log(h, LOG_LVL_INFO, "client sent plain HTTP request to HTTPS port");
 		plain_http(h);
 		return;
 	}
 	snprintf(text, sizeof text, "%s while SSL handshaking",
 		 tls_error_text(&h->conn));
-	conn_log(h, LOG_LVL_INFO, text);
-	destroy(h);
+	h1_log(h, LOG_LVL_INFO, text);
+	h1_destroy(h);
 }
 
 static void process(struct h1 *h)
@@ -499,9 +270,9 @@ static void process(struct h1 *h)
 	if (h->phase == H1_HANDSHAKE)
 		handshake(h);
 	if (!h->gone && h->phase == H1_DISCARD)
-		pull_body(h, false);
+		h1_pull_body(h, false);
 	if (!h->gone && !h->dead && h->phase == H1_HEAD)
-		read_head(h);
+		h1_read_head(h);
 	if (!h->gone && !h->dead && h->phase == H1_REQUEST)
 		serve(h);
 	else if (!h->gone && h->phase == H1_LINGER)
@@ -529,12 +300,12 @@ static void on_timer(struct timer *t)
 	if (h->dead)
 		return;
 	if (h->phase == H1_REQUEST)
-		conn_log(h, LOG_LVL_INFO, h->out.bytes ? "client timed out while sending to client"
+		h1_log(h, LOG_LVL_INFO, h->out.bytes ? "client timed out while sending to client"
 						       : "client timed out while reading request body");
 	else if (h->phase == H1_HANDSHAKE)
-		conn_log(h, LOG_LVL_INFO, "client timed out while SSL handshaking");
+		h1_log(h, LOG_LVL_INFO, "client timed out while SSL handshaking");
 	else if (!idle && h->phase == H1_HEAD)
-		conn_log(h, LOG_LVL_INFO, "client timed out while reading client request headers");
+		h1_log(h, LOG_LVL_INFO, "client timed out while reading client request headers");
 	if (h->r && !h->r->resp.status)
 		h->r->resp.status = 408;
 	h1_kill(h, false);
@@ -584,7 +355,7 @@ void h1_start(struct env *env, const struct listener *l, int fd, const struct ad
 	set_client(h, l, peer);
 	h->body_done = true;
 	if (!h->client.tls) {
-		become_idle(h);
+		h1_become_idle(h);
 		return;
 	}
 	h->phase = H1_HANDSHAKE;
@@ -592,7 +363,7 @@ void h1_start(struct env *env, const struct listener *l, int fd, const struct ad
 		h1_kill(h, false);
 		return;
 	}
-	timer_set(&env->loop, &h->timer, (uint64_t)scope_of(h)->client_header_timeout_ms);
+	timer_set(&env->loop, &h->timer, (uint64_t)h1_scope(h)->client_header_timeout_ms);
 }
 
 void h1_drain(struct env *env, bool close_idle)
@@ -620,7 +391,7 @@ bool h1_close_idlest(struct env *env)
 		    (!oldest || h->idle_since_ms < oldest->idle_since_ms))
 			oldest = h;
 	if (oldest)
-		destroy(oldest);
+		h1_destroy(oldest);
 	return oldest != NULL;
 }
 
@@ -643,5 +414,5 @@ unsigned h1_reset_address(struct env *env, uint8_t family, const uint8_t *bytes)
 void h1_close_all(struct env *env)
 {
 	while (env->clients)
-		destroy(env->clients);
+		h1_destroy(env->clients);
 }

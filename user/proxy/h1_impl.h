@@ -47,7 +47,31 @@ struct h1 {
 	bool gone;		/* memory is on its way out */
 };
 
+enum {
+	H1_READS_PER_TURN = 16,	/* a fast sender lets others have their turn */
+};
+
 extern const struct front_ops h1_front_ops;
+
+/* h1.c */
+/* Settings in force: the request's, or before there is one those of the listener's default server. */
+const struct http_scope *h1_scope(const struct h1 *h);
+void h1_log(const struct h1 *h, enum log_level level, const char *text);
+/* Ends everything at once; only from the top of the stack (a turn, an event, a timer). */
+void h1_destroy(struct h1 *h);
+/* Has lingering_time passed since unwanted bytes are being dropped? */
+bool h1_discards_too_long(const struct h1 *h);
+/* Waits for the next head. */
+void h1_become_idle(struct h1 *h);
+
+/* h1_read.c */
+struct request *h1_new_request(struct h1 *h);
+/* Answers h->r, a request that was refused before anything of it can be trusted, with STATUS. */
+void h1_refuse(struct h1 *h, unsigned status, const char *why);
+/* Reads until a head is complete, the socket is empty, or the connection has ended. */
+void h1_read_head(struct h1 *h);
+/* Reads body until it is whole or the socket is empty. KEEP: for the request; else it is dropped. */
+void h1_pull_body(struct h1 *h, bool keep);
 
 /* Runs h1_turn at the end of this turn of the loop. */
 void h1_wake(struct h1 *h);

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a client sends: heads into requests, bodies into the request or away. Ends no connection by itself
+ * but one that failed before a request was complete. */
+#include <stdio.h>
+
+#include "core/err.h"
+#include "proxy/h1_impl.h"
+
+/* A request that was refused before anything of it can be trusted. */
+void h1_refuse(struct h1 *h, unsigned status, const char *why)
+{
+	h->close_after = true;
+	h->body_done = false; /* whatever follows is not a request */
+	h->phase = H1_REQUEST;
+	request_refuse(h->r, status, why);
+}
+
+static unsigned status_of(enum head_error why)
+{
+	switch (why) {
+	case HEAD_LINE_TOO_LONG:
+		return 414;
+	case HEAD_VERSION_UNSUPPORTED:
+		return 505;
+	case HEAD_CODING_UNSUPPORTED:
+		return 501;
+	default:
+		return 400;
+	}
+}
+
+struct request *h1_new_request(struct h1 *h)
+{
+	h->env->stats->conns_idle--;
+	h->sent_before = h->conn.n_sent;
+	h->client.n_requests++;
+	h->finished = h->abort_after = h->ends_by_close = false;
+	h->body_done = true;
+	h->body_wanted = h->expects_100 = false;
+	timer_set(&h->env->loop, &h->timer, (uint64_t)h1_scope(h)->client_header_timeout_ms);
+	return request_new(h->env, &h->client, &h1_front_ops, h);
+}
+
+static void begin_request(struct h1 *h, const struct req_head *head, uint32_t n)
+{
+	request_set_head(h->r, head, slice_make(h->in.p + h->in.start, n));
+	h->env->stats->bytes_in += n;
+	inbuf_consume(&h->in, n);
+	h->phase = H1_REQUEST;
+	h->body = head->body;
+	h->body_left = head->content_length;
+	h->body_done = head->body == BODY_NONE || (head->body == BODY_LENGTH && !h->body_left);
+	h->expects_100 = head->expect_continue && !h->body_done;
+	if (head->body == BODY_CHUNKED)
+		chunk_dec_init(&h->dec);
+	timer_pause(&h->timer);
+	request_start(h->r);
+}
+
+static uint32_t line_max(const struct http_scope *s)
+{
+	int64_t first = s->client_header_buffer_bytes, large = s->large_header_bytes;
+
+	return (uint32_t)(first > large ? first : large);
+}
+
+/* As nginx's buffers: the first one, and the large ones behind it. */
+static uint32_t head_max(const struct http_scope *s)
+{
+	return (uint32_t)(s->client_header_buffer_bytes + s->large_header_bytes * s->large_header_n);
+}
+
+/* True: a head is complete and its request begun, or refused. */
+static bool parse_head(struct h1 *h)
+{
+	const struct http_scope *s = h->client.listener->default_server->scope;
+	struct head_limits lim = {
+		.line_max_bytes = line_max(s),
+		.head_max_bytes = head_max(s),
+		.fields_max = 1000,
+	};
+	struct req_head head = {0};
+	enum head_error why = HEAD_OK;
+	int n;
+
+	if (!inbuf_len(&h->in))
+		return false;
+	if (!h->r)
+		h->r = h1_new_request(h);
+	n = head_parse_request(&h->scan, inbuf_slice(&h->in), &lim, &h->r->arena, &head, &why);
+	if (n == 0)
+		return false;
+	if (n > 0) {
+		begin_request(h, &head, (uint32_t)n);
+		return true;
+	}
+	request_set_bad_line(h->r, inbuf_slice(&h->in));
+	h1_refuse(h, status_of(why), head_error_text(why));
+	return true;
+}
+
+/* A connection that closes, or fails, while no request is complete. */
+static void end_early(struct h1 *h, ssize_t how)
+{
+	if (inbuf_len(&h->in))
+		h1_log(h, LOG_LVL_INFO, how == 0 ? "client prematurely closed connection"
+						   : "client connection failed while reading request");
+	h1_destroy(h);
+}
+
+void h1_read_head(struct h1 *h)
+{
+	const struct http_scope *s = h->client.listener->default_server->scope;
+	uint32_t want = head_max(s) + 1;
+	uint32_t room;
+	ssize_t n;
+
+	while (!parse_head(h)) {
+		if (!conn_may_read(&h->conn)) {
+			if (!inbuf_len(&h->in))
+				inbuf_clear(&h->in);
+			return;
+		}
+		room = inbuf_reserve(&h->in, want);
+		n = conn_read(&h->conn, h->in.p + h->in.end, room);
+		if (n > 0) {
+			h->in.end += (uint32_t)n;
+			continue;
+		}
+		if (!inbuf_len(&h->in))
+			inbuf_clear(&h->in);
+		if (n != -SL_EAGAIN)
+			end_early(h, n);
+		return;
+	}
+}
+
+/* Spends input on the body. Returns 0, or the status that the request fails with. */
+static int take_body(struct h1 *h, bool keep)
+{
+	struct inbuf *in = &h->in;
+	size_t n = inbuf_len(in), used = n;
+	int status = 0, r = 0;
+
+	if (h->body == BODY_LENGTH) {
+		if (n > h->body_left)
+			n = used = (size_t)h->body_left;
+		h->body_left -= n;
+		h->body_done = h->body_left == 0;
+	} else {
+		r = chunk_decode(&h->dec, in->p + in->start, n, &n, &used);
+		h->body_done = r == 1;
+	}
+	h->env->stats->bytes_in += used;
+	if (r < 0)
+		return 400;
+	if (keep && n)
+		status = request_body_put(h->r, in->p + in->start, n);
+	inbuf_consume(in, (uint32_t)used);
+	return status;
+}
+
+/* Reads body until it is whole or the socket is empty. KEEP: for the request; else it is dropped. */
+void h1_pull_body(struct h1 *h, bool keep)
+{
+	const struct http_scope *s = h1_scope(h);
+	uint64_t wait_ms = (uint64_t)(keep ? s->client_body_timeout_ms : s->lingering_timeout_ms);
+	int status = 0, reads = 0;
+	ssize_t n;
+
+	if (!keep && h1_discards_too_long(h)) {
+		h1_kill(h, false);
+		return;
+	}
+	for (;;) {
+		if (inbuf_len(&h->in))
+			status = take_body(h, keep);
+		if (status || h->body_done)
+			break;
+		if (reads++ == H1_READS_PER_TURN) {
+			timer_set(&h->env->loop, &h->timer, wait_ms);
+			h1_wake(h);
+			return;
+		}
+		n = -SL_EAGAIN;
+		if (conn_may_read(&h->conn)) {
+			inbuf_reserve(&h->in, 0);
+			n = conn_read(&h->conn, h->in.p + h->in.end, h->in.cap - h->in.end);
+		}
+		if (n > 0) {
+			h->in.end += (uint32_t)n;
+			continue;
+		}
+		if (!inbuf_len(&h->in))
+			inbuf_clear(&h->in);
+		if (n == -SL_EAGAIN)
+			timer_set(&h->env->loop, &h->timer, wait_ms);
+		else
+			h1_kill(h, false);
+		return;
+	}
+	if (!h->out.bytes)
+		timer_pause(&h->timer);
+	h->body_wanted = false;
+	if (status)
+		h->close_after = true;
+	if (keep)
+		request_body_end(h->r, status);
+	else if (status || (h->env->quitting && !inbuf_len(&h->in)))
+		h1_kill(h, false);
+	else
+		h1_become_idle(h);
+}
+
+void h1_read_body(struct request *r)
+{
+	struct h1 *h = r->front;
+	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+	if (h->body_done) {
+		request_body_end(r, 0);
+		return;
+	}
+	h->body_wanted = true;
+	if (h->expects_100 && !inbuf_len(&h->in)) {
+		struct buf *b = buf_new();
+
+		memcpy(b->data + b->end, go_on, sizeof go_on - 1);
+		b->end += sizeof go_on - 1;
+		bufq_push(&h->out, b);
+		h1_flush(h);
+	}
+	h->expects_100 = false;
+	h1_pull_body(h, true);
+}
