@@ -110,8 +110,9 @@ static __always_inline enum guard_total_index decide(const struct tables *t,
 	return verdict;
 }
 
-static __always_inline enum guard_total_index
-decide_v4(const struct parse_result *r, const struct guard_settings *set, __u64 bytes)
+static __always_inline enum guard_total_index decide_v4(const struct parse_result *r,
+							const struct guard_settings *set,
+							__u64 bytes)
 {
 	struct guard_cidr_v4 cidr = {.prefix_len = 32};
 	struct tables t = {
@@ -129,8 +130,9 @@ decide_v4(const struct parse_result *r, const struct guard_settings *set, __u64 
 	return decide(&t, r, set, bytes);
 }
 
-static __always_inline enum guard_total_index
-decide_v6(const struct parse_result *r, const struct guard_settings *set, __u64 bytes)
+static __always_inline enum guard_total_index decide_v6(const struct parse_result *r,
+							const struct guard_settings *set,
+							__u64 bytes)
 {
 	struct guard_cidr_v6 cidr = {.prefix_len = 128};
 	struct tables t = {

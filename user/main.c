@@ -181,8 +181,8 @@ static void show_version(bool build)
 		OpenSSL_version(OPENSSL_VERSION));
 	if (uname(&u) == 0)
 		fprintf(stderr, "running on %s %s %s\n", u.sysname, u.release, u.machine);
-	fprintf(stderr, "TLS SNI support enabled\nprefix: %s, configuration file: %s\n", SLUICE_PREFIX,
-		SLUICE_CONF);
+	fprintf(stderr, "TLS SNI support enabled\nprefix: %s, configuration file: %s\n",
+		SLUICE_PREFIX, SLUICE_CONF);
 }
 
 static int test_ended(const struct options *o, const struct cycle *c, const char *path)
@@ -229,8 +229,7 @@ static int run(const struct options *o)
 	m.globals = slice_cstr(strdup(o->globals ? o->globals : ""));
 	m.is_root = geteuid() == 0;
 	hdr_setup();
-	c = cycle_load(&m.shm, m.prefix, m.path, m.globals, o->test || sig, NULL,
-		       NULL, 0);
+	c = cycle_load(&m.shm, m.prefix, m.path, m.globals, o->test || sig, NULL, NULL, 0);
 	if (o->test) {
 		code = test_ended(o, c, m.path);
 		cycle_free(c);

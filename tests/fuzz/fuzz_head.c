@@ -110,7 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	response = data[0] & 1;
 	lim = &limits[data[0] >> 1 & 1];
 	n = size - 1;
-	step = 1 + (data[0] >> 2) + n / 64;	/* few enough for long inputs to be quick */
+	step = 1 + (data[0] >> 2) + n / 64; /* few enough for long inputs to be quick */
 	in = fuzz_copy(data + 1, n);
 	arena_init(&arena, 2048);
 	parse(&whole, &scan, response, slice_make(in, n), lim, &arena);

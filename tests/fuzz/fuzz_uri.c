@@ -52,8 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		FUZZ_CHECK(u.has_args == (question >= 0));
 		FUZZ_CHECK(!u.has_args || slice_eq(u.args, slice_skip(raw, (size_t)question + 1)));
 		if (uri_arg(u.args, SLICE("a"), &value))
-			FUZZ_CHECK(value.p > u.args.p &&
-				   value.p + value.n <= u.args.p + u.args.n && !has(value, "&"));
+			FUZZ_CHECK(value.p > u.args.p && value.p + value.n <= u.args.p + u.args.n &&
+				   !has(value, "&"));
 	}
 	if (uri_cookie(raw, SLICE("a"), &value))
 		FUZZ_CHECK(value.p > raw.p && value.p + value.n <= raw.p + raw.n &&

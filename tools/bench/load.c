@@ -25,8 +25,8 @@
 #include <unistd.h>
 
 #define OPENING_MAX 64
-#define RETRY_NS    (10 * NS_PER_MS)
-#define SCAN_NS	    (500 * NS_PER_MS)
+#define RETRY_NS (10 * NS_PER_MS)
+#define SCAN_NS (500 * NS_PER_MS)
 
 static void conn_ready(struct load *l, struct conn *c);
 
@@ -238,10 +238,15 @@ static ssize_t conn_read(struct load *l, struct conn *c, uint32_t *want)
 	if (n > 0)
 		return n;
 	switch (SSL_get_error(c->ssl, (int)n)) {
-	case SSL_ERROR_WANT_READ: return -EAGAIN;
-	case SSL_ERROR_WANT_WRITE: *want = EPOLLOUT; return -EAGAIN;
-	case SSL_ERROR_ZERO_RETURN: return 0;
-	default: return -EIO;
+	case SSL_ERROR_WANT_READ:
+		return -EAGAIN;
+	case SSL_ERROR_WANT_WRITE:
+		*want = EPOLLOUT;
+		return -EAGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		return 0;
+	default:
+		return -EIO;
 	}
 }
 
@@ -323,9 +328,14 @@ static void conn_tls(struct load *l, struct conn *c)
 		return;
 	}
 	switch (SSL_get_error(c->ssl, rc)) {
-	case SSL_ERROR_WANT_READ: conn_arm(l, c, EPOLLIN); break;
-	case SSL_ERROR_WANT_WRITE: conn_arm(l, c, EPOLLOUT); break;
-	default: conn_fail(l, c, FAULT_TLS);
+	case SSL_ERROR_WANT_READ:
+		conn_arm(l, c, EPOLLIN);
+		break;
+	case SSL_ERROR_WANT_WRITE:
+		conn_arm(l, c, EPOLLOUT);
+		break;
+	default:
+		conn_fail(l, c, FAULT_TLS);
 	}
 }
 
@@ -407,8 +417,12 @@ static void conn_event(struct load *l, struct conn *c, uint32_t events)
 {
 	l->now_ns = load_clock_ns();
 	switch (c->state) {
-	case ST_CONNECT: conn_connected(l, c); break;
-	case ST_TLS: conn_tls(l, c); break;
+	case ST_CONNECT:
+		conn_connected(l, c);
+		break;
+	case ST_TLS:
+		conn_tls(l, c);
+		break;
 	case ST_SEND:
 		if ((events & EPOLLIN) != 0)
 			conn_receive(l, c);
@@ -416,8 +430,11 @@ static void conn_event(struct load *l, struct conn *c, uint32_t events)
 			conn_send(l, c);
 		break;
 	case ST_READY:
-	case ST_RECV: conn_receive(l, c); break;
-	default: break;
+	case ST_RECV:
+		conn_receive(l, c);
+		break;
+	default:
+		break;
 	}
 }
 

@@ -13,14 +13,14 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#define NS_PER_S       1000000000ull
-#define NS_PER_MS      1000000ull
-#define HEAD_MAX       16384
+#define NS_PER_S 1000000000ull
+#define NS_PER_MS 1000000ull
+#define HEAD_MAX 16384
 #define LINE_MAX_BYTES 65536
-#define READ_BYTES     131072
-#define WATCH_MAX      64
-#define HIST_SUB       128
-#define HIST_SLOTS     (58 * HIST_SUB)
+#define READ_BYTES 131072
+#define WATCH_MAX 64
+#define HIST_SUB 128
+#define HIST_SLOTS (58 * HIST_SUB)
 
 enum mode { MODE_REQUESTS, MODE_HANDSHAKE, MODE_DOWNLOAD, MODE_STREAMS };
 

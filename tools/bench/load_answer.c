@@ -238,7 +238,8 @@ static ssize_t feed_chunk_size(struct conn *c, char ch)
 static ssize_t feed_between(struct conn *c, char ch)
 {
 	switch (c->phase) {
-	case PH_CHUNK_SIZE: return feed_chunk_size(c, ch);
+	case PH_CHUNK_SIZE:
+		return feed_chunk_size(c, ch);
 	case PH_CHUNK_EXT:
 		if (ch == '\r')
 			c->phase = PH_CHUNK_LF;
@@ -247,7 +248,9 @@ static ssize_t feed_between(struct conn *c, char ch)
 		c->phase = c->left > 0 ? PH_CHUNK_DATA : PH_TRAILER;
 		c->trailer = c->digits = 0;
 		return ch == '\n' ? 1 : -FAULT_MALFORMED;
-	case PH_DATA_CR: c->phase = PH_DATA_LF; return ch == '\r' ? 1 : -FAULT_MALFORMED;
+	case PH_DATA_CR:
+		c->phase = PH_DATA_LF;
+		return ch == '\r' ? 1 : -FAULT_MALFORMED;
 	case PH_DATA_LF:
 		c->phase = PH_CHUNK_SIZE;
 		c->digits = 0;
@@ -269,12 +272,18 @@ int load_answer_feed(struct load *l, struct conn *c, const char *p, size_t n)
 
 	while (n > 0) {
 		switch (c->phase) {
-		case PH_HEAD: used = feed_head(l, c, p, n); break;
+		case PH_HEAD:
+			used = feed_head(l, c, p, n);
+			break;
 		case PH_LENGTH:
 		case PH_CHUNK_DATA:
-		case PH_UNTIL_CLOSE: used = feed_data(l, c, p, n); break;
-		case PH_DONE: return -FAULT_MALFORMED;
-		default: used = feed_between(c, *p);
+		case PH_UNTIL_CLOSE:
+			used = feed_data(l, c, p, n);
+			break;
+		case PH_DONE:
+			return -FAULT_MALFORMED;
+		default:
+			used = feed_between(c, *p);
 		}
 		if (used < 0)
 			return (int)used;

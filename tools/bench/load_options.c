@@ -133,23 +133,47 @@ static void option_set(struct options *o, int opt, const char *name, uint64_t *b
 	char *end;
 
 	switch (opt) {
-	case 'c': o->connect = optarg; break;
-	case 't': o->tls = true; break;
-	case 's': o->sni = optarg; break;
-	case 'a': o->ca = optarg; break;
-	case 'r': o->resume = true; break;
-	case 'n': o->connections = number(name, optarg); break;
-	case 'q': o->requests = number(name, optarg); break;
+	case 'c':
+		o->connect = optarg;
+		break;
+	case 't':
+		o->tls = true;
+		break;
+	case 's':
+		o->sni = optarg;
+		break;
+	case 'a':
+		o->ca = optarg;
+		break;
+	case 'r':
+		o->resume = true;
+		break;
+	case 'n':
+		o->connections = number(name, optarg);
+		break;
+	case 'q':
+		o->requests = number(name, optarg);
+		break;
 	case 'S':
 		o->seconds = strtod(optarg, &end);
 		if (*end != '\0' || !(o->seconds > 0) || o->seconds > 1e6)
 			load_die("--seconds wants a time above 0, not \"%s\"", optarg);
 		break;
-	case 'w': o->warmup = number(name, optarg); break;
-	case 'R': o->rate_per_s = number(name, optarg); break;
-	case 'p': o->path = optarg; break;
-	case 'm': o->method = optarg; break;
-	case 'H': header_add(o, optarg); break;
+	case 'w':
+		o->warmup = number(name, optarg);
+		break;
+	case 'R':
+		o->rate_per_s = number(name, optarg);
+		break;
+	case 'p':
+		o->path = optarg;
+		break;
+	case 'm':
+		o->method = optarg;
+		break;
+	case 'H':
+		header_add(o, optarg);
+		break;
 	case 'b':
 		*body_bytes = number(name, optarg);
 		o->have_body = true;
@@ -158,17 +182,39 @@ static void option_set(struct options *o, int opt, const char *name, uint64_t *b
 		body_from_file(&o->body, optarg);
 		o->have_body = true;
 		break;
-	case 'e': o->expect_bytes = number(name, optarg); break;
-	case 'T': o->timeout_ns = number(name, optarg) * NS_PER_MS; break;
-	case 'i': o->interval_ms = number(name, optarg); break;
-	case 'E': o->events = number(name, optarg); break;
-	case 'u': o->ramp_ms = number(name, optarg); break;
-	case 'l': o->max_lost = number(name, optarg); break;
-	case 'P': o->max_p99_ms = number(name, optarg); break;
-	case 'W': watch_add(o, optarg); break;
-	case 'j': o->json = true; break;
-	case 'h': fputs(usage_text, stdout); exit(0);
-	default: fputs(usage_text, stderr); exit(2);
+	case 'e':
+		o->expect_bytes = number(name, optarg);
+		break;
+	case 'T':
+		o->timeout_ns = number(name, optarg) * NS_PER_MS;
+		break;
+	case 'i':
+		o->interval_ms = number(name, optarg);
+		break;
+	case 'E':
+		o->events = number(name, optarg);
+		break;
+	case 'u':
+		o->ramp_ms = number(name, optarg);
+		break;
+	case 'l':
+		o->max_lost = number(name, optarg);
+		break;
+	case 'P':
+		o->max_p99_ms = number(name, optarg);
+		break;
+	case 'W':
+		watch_add(o, optarg);
+		break;
+	case 'j':
+		o->json = true;
+		break;
+	case 'h':
+		fputs(usage_text, stdout);
+		exit(0);
+	default:
+		fputs(usage_text, stderr);
+		exit(2);
 	}
 }
 

@@ -36,8 +36,7 @@ static const char *const fault_names[FAULT_MAX] = {
 	[FAULT_EARLY_ANSWER] = "early-answer",
 };
 
-enum fault
-behave_fault(struct span name)
+enum fault behave_fault(struct span name)
 {
 	int i = 0;
 
@@ -46,14 +45,12 @@ behave_fault(struct span name)
 	return (enum fault)i;
 }
 
-const char *
-behave_fault_cstr(enum fault fault)
+const char *behave_fault_cstr(enum fault fault)
 {
 	return fault_names[fault];
 }
 
-static int
-set_u32(struct span value, uint64_t min, uint64_t max, uint32_t *to)
+static int set_u32(struct span value, uint64_t min, uint64_t max, uint32_t *to)
 {
 	uint64_t v;
 
@@ -63,8 +60,7 @@ set_u32(struct span value, uint64_t min, uint64_t max, uint32_t *to)
 	return 0;
 }
 
-static int
-set_retry_after(struct span value, char *to_cstr)
+static int set_retry_after(struct span value, char *to_cstr)
 {
 	if (value.n == 0 || value.n >= RETRY_AFTER_MAX)
 		return -1;
@@ -76,8 +72,7 @@ set_retry_after(struct span value, char *to_cstr)
 	return 0;
 }
 
-int
-behave_set(struct behave *b, struct span name, struct span value)
+int behave_set(struct behave *b, struct span name, struct span value)
 {
 	if (span_is(name, "delay-ms") || span_is(name, "delay"))
 		return set_u32(value, 0, DELAY_MAX_MS, &b->delay_ms);
@@ -102,11 +97,10 @@ behave_set(struct behave *b, struct span name, struct span value)
 
 /* "delay-500" is the setting "delay" and the value "500"; names hold no digits, values start where
  * they end. */
-static int
-set_joined(struct behave *b, struct span part)
+static int set_joined(struct behave *b, struct span part)
 {
 	static const char *const names[] = {"chunk-delay-ms-", "chunk-delay-", "delay-ms-",
-					    "delay-",          "tokens-",      "status-",
+					    "delay-",	       "tokens-",      "status-",
 					    "retry-after-",    "sent-at-",     "fault-"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -118,8 +112,7 @@ set_joined(struct behave *b, struct span part)
 	return 0;
 }
 
-int
-behave_model(struct behave *b, struct span model, struct span *bad)
+int behave_model(struct behave *b, struct span model, struct span *bad)
 {
 	if (!span_starts(model, "mock-"))
 		return 0;
@@ -138,8 +131,7 @@ behave_model(struct behave *b, struct span model, struct span *bad)
 	return 0;
 }
 
-static int
-hex_value(char ch)
+static int hex_value(char ch)
 {
 	const char *digits = "0123456789abcdef";
 	const char *at = ch ? strchr(digits, ch >= 'A' && ch <= 'F' ? ch | 0x20 : ch) : NULL;
@@ -148,8 +140,7 @@ hex_value(char ch)
 }
 
 /* Percent-decodes into to, cutting what does not fit. */
-static struct span
-decode(struct span s, char *to, size_t max)
+static struct span decode(struct span s, char *to, size_t max)
 {
 	size_t n = 0;
 
@@ -166,8 +157,7 @@ decode(struct span s, char *to, size_t max)
 }
 
 /* Takes "x-mock-" or "mock-" off the name; false when it has neither. */
-static bool
-own_name(struct span *name)
+static bool own_name(struct span *name)
 {
 	size_t n = span_starts(*name, "x-mock-") ? 7 : span_starts(*name, "mock-") ? 5 : 0;
 
@@ -175,8 +165,7 @@ own_name(struct span *name)
 	return n > 0;
 }
 
-int
-behave_query(struct behave *b, struct span target, struct span *bad)
+int behave_query(struct behave *b, struct span target, struct span *bad)
 {
 	const char *mark = memchr(target.p, '?', target.n);
 	char value[RETRY_AFTER_MAX + 1];
@@ -204,8 +193,7 @@ behave_query(struct behave *b, struct span target, struct span *bad)
 	return 0;
 }
 
-int
-behave_headers(struct behave *b, const struct head *h, struct span *bad)
+int behave_headers(struct behave *b, const struct head *h, struct span *bad)
 {
 	struct head_iter it;
 	struct span name, value;

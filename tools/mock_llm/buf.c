@@ -10,8 +10,7 @@
 
 #include "buf.h"
 
-char *
-buf_reserve(struct buf *b, size_t n)
+char *buf_reserve(struct buf *b, size_t n)
 {
 	if (b->off == b->len)
 		b->off = b->len = 0;
@@ -37,8 +36,7 @@ buf_reserve(struct buf *b, size_t n)
 	return data + b->len;
 }
 
-void
-buf_add(struct buf *b, const void *p, size_t n)
+void buf_add(struct buf *b, const void *p, size_t n)
 {
 	if (n == 0)
 		return;
@@ -46,14 +44,12 @@ buf_add(struct buf *b, const void *p, size_t n)
 	b->len += n;
 }
 
-void
-buf_span(struct buf *b, struct span s)
+void buf_span(struct buf *b, struct span s)
 {
 	buf_add(b, s.p, s.n);
 }
 
-void
-buf_u64(struct buf *b, uint64_t v)
+void buf_u64(struct buf *b, uint64_t v)
 {
 	char tmp[20];
 	size_t i = sizeof(tmp);
@@ -65,8 +61,7 @@ buf_u64(struct buf *b, uint64_t v)
 	buf_add(b, tmp + i, sizeof(tmp) - i);
 }
 
-void
-buf_hex64(struct buf *b, uint64_t v)
+void buf_hex64(struct buf *b, uint64_t v)
 {
 	char tmp[16];
 
@@ -75,8 +70,7 @@ buf_hex64(struct buf *b, uint64_t v)
 	buf_add(b, tmp, sizeof(tmp));
 }
 
-void
-buf_printf(struct buf *b, const char *fmt, ...)
+void buf_printf(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -93,8 +87,7 @@ buf_printf(struct buf *b, const char *fmt, ...)
 }
 
 /* Length of the UTF-8 sequence at p, 0 when it is not one. */
-static size_t
-utf8_len(const unsigned char *p, size_t n)
+static size_t utf8_len(const unsigned char *p, size_t n)
 {
 	size_t len = p[0] < 0x80   ? 1
 		     : p[0] < 0xc2 ? 0
@@ -114,8 +107,7 @@ utf8_len(const unsigned char *p, size_t n)
 	return len;
 }
 
-static bool
-utf8_ok(struct span s)
+static bool utf8_ok(struct span s)
 {
 	for (size_t i = 0; i < s.n;) {
 		size_t len = utf8_len((const unsigned char *)s.p + i, s.n - i);
@@ -126,8 +118,7 @@ utf8_ok(struct span s)
 	return true;
 }
 
-void
-buf_json(struct buf *b, struct span s)
+void buf_json(struct buf *b, struct span s)
 {
 	bool utf8 = utf8_ok(s);
 
@@ -144,45 +135,39 @@ buf_json(struct buf *b, struct span s)
 	}
 }
 
-void
-buf_consume(struct buf *b, size_t n)
+void buf_consume(struct buf *b, size_t n)
 {
 	b->off += n;
 	if (b->off == b->len)
 		b->off = b->len = 0;
 }
 
-void
-buf_reset(struct buf *b, size_t keep_max)
+void buf_reset(struct buf *b, size_t keep_max)
 {
 	b->off = b->len = 0;
 	if (b->cap > keep_max)
 		buf_free(b);
 }
 
-void
-buf_free(struct buf *b)
+void buf_free(struct buf *b)
 {
 	free(b->data);
 	*b = (struct buf){0};
 }
 
-bool
-span_is(struct span s, const char *text)
+bool span_is(struct span s, const char *text)
 {
 	return strlen(text) == s.n && strncasecmp(s.p, text, s.n) == 0;
 }
 
-bool
-span_starts(struct span s, const char *prefix)
+bool span_starts(struct span s, const char *prefix)
 {
 	size_t n = strlen(prefix);
 
 	return s.n >= n && strncasecmp(s.p, prefix, n) == 0;
 }
 
-bool
-span_u64(struct span s, uint64_t max, uint64_t *v)
+bool span_u64(struct span s, uint64_t max, uint64_t *v)
 {
 	uint64_t sum = 0;
 

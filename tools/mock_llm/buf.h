@@ -25,14 +25,12 @@ struct buf {
 	size_t off, len, cap;
 };
 
-static inline size_t
-buf_pending(const struct buf *b)
+static inline size_t buf_pending(const struct buf *b)
 {
 	return b->len - b->off;
 }
 
-static inline const char *
-buf_head(const struct buf *b)
+static inline const char *buf_head(const struct buf *b)
 {
 	return b->data + b->off;
 }

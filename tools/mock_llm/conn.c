@@ -19,8 +19,7 @@ enum { ACCEPTS_A_TURN = 64, READS_A_TURN = 16, IDLE_KEEP_MAX = 16384 };
 
 static const uint64_t linger_ns = 500 * 1000000ull;
 
-static void
-update(struct conn *c)
+static void update(struct conn *c)
 {
 	uint64_t due_ns = UINT64_MAX;
 	uint32_t events = c->want_out ? EPOLLOUT : 0;
@@ -48,8 +47,7 @@ update(struct conn *c)
 		buf_reset(&c->in, IDLE_KEEP_MAX);
 }
 
-void
-conn_drop(struct conn *c, bool reset)
+void conn_drop(struct conn *c, bool reset)
 {
 	struct server *srv = c->srv;
 
@@ -72,8 +70,7 @@ conn_drop(struct conn *c, bool reset)
 	srv->stats.connections_active--;
 }
 
-void
-conn_reap(struct server *srv)
+void conn_reap(struct server *srv)
 {
 	while (srv->dead != NULL) {
 		struct conn *c = srv->dead;
@@ -87,8 +84,7 @@ conn_reap(struct server *srv)
 	}
 }
 
-void
-conn_close(struct conn *c, bool bare)
+void conn_close(struct conn *c, bool bare)
 {
 	if (c->ssl != NULL && c->tls_ready && !bare) {
 		ERR_clear_error();
@@ -105,8 +101,7 @@ conn_close(struct conn *c, bool bare)
 }
 
 /* The client left, or reset. */
-static void
-gone(struct conn *c)
+static void gone(struct conn *c)
 {
 	if (c->state == CONN_REPLY)
 		reply_end(c, true);
@@ -116,8 +111,7 @@ gone(struct conn *c)
 }
 
 /* > 0: bytes; 0: end; -EAGAIN: later; otherwise the connection is broken. */
-static long
-receive(struct conn *c, char *p, size_t n)
+static long receive(struct conn *c, char *p, size_t n)
 {
 	if (c->ssl == NULL) {
 		ssize_t got = recv(c->fd, p, n, 0);
@@ -140,8 +134,7 @@ receive(struct conn *c, char *p, size_t n)
 }
 
 /* As receive(), for writing; never 0. */
-static long
-transmit(struct conn *c, const char *p, size_t n)
+static long transmit(struct conn *c, const char *p, size_t n)
 {
 	if (c->ssl == NULL) {
 		ssize_t put = send(c->fd, p, n, MSG_NOSIGNAL);
@@ -155,8 +148,7 @@ transmit(struct conn *c, const char *p, size_t n)
 	return error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ ? -EAGAIN : -EIO;
 }
 
-int
-conn_flush(struct conn *c, uint64_t now_ns)
+int conn_flush(struct conn *c, uint64_t now_ns)
 {
 	static const size_t odd[] = {1, 2, 5, 11, 23, 47, 97};
 	struct reply *r = &c->reply;
@@ -186,8 +178,7 @@ conn_flush(struct conn *c, uint64_t now_ns)
 	return 0;
 }
 
-static void
-body_data(struct request *q, struct span data)
+static void body_data(struct request *q, struct span data)
 {
 	bool api = q->endpoint == EP_CHAT || q->endpoint == EP_MESSAGES ||
 		   q->endpoint == EP_EMBEDDINGS;
@@ -202,15 +193,13 @@ body_data(struct request *q, struct span data)
 		q->too_large = true;
 }
 
-static struct span
-moved(struct span s, const char *from, const char *to)
+static struct span moved(struct span s, const char *from, const char *to)
 {
 	return (struct span){to + (s.p - from), s.n};
 }
 
 /* A head is complete: what its body needs, and the answers that do not wait for it. */
-static void
-begin_request(struct conn *c, const char *p, size_t len)
+static void begin_request(struct conn *c, const char *p, size_t len)
 {
 	struct request *q = &c->req;
 	struct head *h = &q->head;
@@ -240,8 +229,7 @@ begin_request(struct conn *c, const char *p, size_t len)
 		reply_start(c);
 }
 
-static size_t
-read_body(struct conn *c, const char *p, size_t n)
+static size_t read_body(struct conn *c, const char *p, size_t n)
 {
 	struct request *q = &c->req;
 	struct span data;
@@ -272,8 +260,7 @@ read_body(struct conn *c, const char *p, size_t n)
 }
 
 /* Takes one request, or as much of it as there is; returns how many bytes that was. */
-static size_t
-take_request(struct conn *c, const char *p, size_t n)
+static size_t take_request(struct conn *c, const char *p, size_t n)
 {
 	size_t used = 0;
 
@@ -300,8 +287,7 @@ take_request(struct conn *c, const char *p, size_t n)
 }
 
 /* Answers and takes requests until something has to be waited for. */
-static void
-run(struct conn *c)
+static void run(struct conn *c)
 {
 	while (!c->dead && c->state != CONN_LINGER) {
 		if (c->state == CONN_REPLY) {
@@ -323,8 +309,7 @@ run(struct conn *c)
 	}
 }
 
-static void
-feed(struct conn *c, const char *p, size_t n)
+static void feed(struct conn *c, const char *p, size_t n)
 {
 	size_t used = 0;
 
@@ -336,8 +321,7 @@ feed(struct conn *c, const char *p, size_t n)
 	run(c);
 }
 
-static void
-read_some(struct conn *c, bool to_the_end)
+static void read_some(struct conn *c, bool to_the_end)
 {
 	char *p = c->srv->recv_buf;
 
@@ -363,8 +347,7 @@ read_some(struct conn *c, bool to_the_end)
 	}
 }
 
-static void
-serve(struct conn *c, bool readable, bool to_the_end)
+static void serve(struct conn *c, bool readable, bool to_the_end)
 {
 	for (;;) {
 		if (readable && !c->eof && !c->paused)
@@ -381,8 +364,7 @@ serve(struct conn *c, bool readable, bool to_the_end)
 		gone(c);
 }
 
-static void
-linger_read(struct conn *c)
+static void linger_read(struct conn *c)
 {
 	for (int i = 0; i < READS_A_TURN; i++) {
 		ssize_t got = recv(c->fd, c->srv->recv_buf, RECV_MAX, 0);
@@ -394,8 +376,7 @@ linger_read(struct conn *c)
 	}
 }
 
-static bool
-handshake(struct conn *c)
+static bool handshake(struct conn *c)
 {
 	ERR_clear_error();
 	int rc = SSL_do_handshake(c->ssl);
@@ -415,8 +396,7 @@ handshake(struct conn *c)
 	return false;
 }
 
-void
-conn_event(struct conn *c, uint32_t events)
+void conn_event(struct conn *c, uint32_t events)
 {
 	if (c->dead)
 		return;
@@ -436,8 +416,7 @@ conn_event(struct conn *c, uint32_t events)
 	update(c);
 }
 
-void
-conn_timer(struct conn *c, uint64_t now_ns)
+void conn_timer(struct conn *c, uint64_t now_ns)
 {
 	if (c->state == CONN_LINGER)
 		conn_drop(c, false);
@@ -446,14 +425,12 @@ conn_timer(struct conn *c, uint64_t now_ns)
 	update(c);
 }
 
-struct conn *
-conn_of_timer(struct timer *t)
+struct conn *conn_of_timer(struct timer *t)
 {
 	return (struct conn *)((char *)t - offsetof(struct conn, timer));
 }
 
-static void
-start(struct server *srv, struct listener *l, int fd)
+static void start(struct server *srv, struct listener *l, int fd)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP, .data.ptr = c};
@@ -490,8 +467,7 @@ start(struct server *srv, struct listener *l, int fd)
 	srv->stats.connections_active++;
 }
 
-void
-conn_accept(struct server *srv, struct listener *l)
+void conn_accept(struct server *srv, struct listener *l)
 {
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
 		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

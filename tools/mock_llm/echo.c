@@ -4,24 +4,21 @@
  */
 #include "mock.h"
 
-static struct buf *
-json_body(struct conn *c)
+static struct buf *json_body(struct conn *c)
 {
 	c->reply.body = BODY_MEM;
 	c->reply.type_cstr = "application/json";
 	return &c->reply.mem;
 }
 
-static void
-add_string(struct buf *b, const char *key, struct span text)
+static void add_string(struct buf *b, const char *key, struct span text)
 {
 	buf_printf(b, ",\"%s\":\"", key);
 	buf_json(b, text);
 	buf_span(b, SPAN("\""));
 }
 
-static void
-add_cstr(struct buf *b, const char *key, const char *text)
+static void add_cstr(struct buf *b, const char *key, const char *text)
 {
 	if (text == NULL)
 		buf_printf(b, ",\"%s\":null", key);
@@ -29,8 +26,7 @@ add_cstr(struct buf *b, const char *key, const char *text)
 		add_string(b, key, (struct span){text, strlen(text)});
 }
 
-static void
-add_digest(struct conn *c, struct buf *b, const char *key)
+static void add_digest(struct conn *c, struct buf *b, const char *key)
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
@@ -42,8 +38,7 @@ add_digest(struct conn *c, struct buf *b, const char *key)
 	buf_span(b, SPAN("\""));
 }
 
-static void
-add_headers(struct conn *c, struct buf *b)
+static void add_headers(struct conn *c, struct buf *b)
 {
 	struct head_iter it;
 	struct span name, value;
@@ -62,8 +57,7 @@ add_headers(struct conn *c, struct buf *b)
 	buf_span(b, SPAN("]"));
 }
 
-static void
-add_tls(struct conn *c, struct buf *b)
+static void add_tls(struct conn *c, struct buf *b)
 {
 	if (c->ssl == NULL) {
 		buf_span(b, SPAN(",\"sni\":null,\"tls\":null"));
@@ -84,8 +78,7 @@ add_tls(struct conn *c, struct buf *b)
 	buf_span(b, SPAN("}"));
 }
 
-void
-echo_answer(struct conn *c)
+void echo_answer(struct conn *c)
 {
 	struct request *q = &c->req;
 	struct buf *b = json_body(c);
@@ -112,8 +105,7 @@ echo_answer(struct conn *c)
 	buf_span(b, SPAN("}\n"));
 }
 
-void
-echo_upload(struct conn *c)
+void echo_upload(struct conn *c)
 {
 	struct buf *b = json_body(c);
 

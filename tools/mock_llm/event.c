@@ -7,14 +7,12 @@
 
 enum { ANTHROPIC_BEFORE = 3, ANTHROPIC_AFTER = 3 };
 
-static void
-add_text(struct buf *b, const char *text)
+static void add_text(struct buf *b, const char *text)
 {
 	buf_add(b, text, strlen(text));
 }
 
-void
-event_start(struct stream *s, struct span model, uint64_t id, long created_s)
+void event_start(struct stream *s, struct span model, uint64_t id, long created_s)
 {
 	s->id = id;
 	buf_span(&s->model, model);
@@ -29,8 +27,7 @@ event_start(struct stream *s, struct span model, uint64_t id, long created_s)
 	buf_span(&s->prefix, SPAN("\",\"system_fingerprint\":\"fp_mock\",\"choices\":["));
 }
 
-uint64_t
-event_count(const struct stream *s)
+uint64_t event_count(const struct stream *s)
 {
 	if (s->anthropic)
 		return (uint64_t)s->n_tokens + ANTHROPIC_BEFORE + ANTHROPIC_AFTER;
@@ -38,22 +35,19 @@ event_count(const struct stream *s)
 	return (uint64_t)s->n_tokens + 3 + (s->include_usage ? 1 : 0);
 }
 
-bool
-event_paced(const struct stream *s, uint64_t i)
+bool event_paced(const struct stream *s, uint64_t i)
 {
 	uint64_t first = s->anthropic ? ANTHROPIC_BEFORE : 1;
 
 	return i >= first && i <= first + s->n_tokens;
 }
 
-uint64_t
-event_middle(const struct stream *s)
+uint64_t event_middle(const struct stream *s)
 {
 	return (s->anthropic ? ANTHROPIC_BEFORE : 1) + s->n_tokens / 2;
 }
 
-static void
-end_event(const struct stream *s, struct buf *b)
+static void end_event(const struct stream *s, struct buf *b)
 {
 	if (s->timestamps) {
 		buf_span(b, SPAN(",\"sent_ns\":"));
@@ -64,8 +58,7 @@ end_event(const struct stream *s, struct buf *b)
 	add_text(b, s->eol_cstr);
 }
 
-static void
-openai_usage(const struct stream *s, struct buf *b)
+static void openai_usage(const struct stream *s, struct buf *b)
 {
 	buf_span(b, SPAN("],\"usage\":{\"prompt_tokens\":"));
 	buf_u64(b, s->prompt_tokens);
@@ -78,8 +71,7 @@ openai_usage(const struct stream *s, struct buf *b)
 	end_event(s, b);
 }
 
-static void
-openai_event(const struct stream *s, uint64_t i, struct buf *b)
+static void openai_event(const struct stream *s, uint64_t i, struct buf *b)
 {
 	if (i == event_count(s) - 1) {
 		buf_span(b, SPAN("data: [DONE]"));
@@ -109,8 +101,7 @@ openai_event(const struct stream *s, uint64_t i, struct buf *b)
 	end_event(s, b);
 }
 
-static void
-anthropic_begin(const struct stream *s, const char *type, struct buf *b)
+static void anthropic_begin(const struct stream *s, const char *type, struct buf *b)
 {
 	buf_span(b, SPAN("event: "));
 	add_text(b, type);
@@ -120,8 +111,7 @@ anthropic_begin(const struct stream *s, const char *type, struct buf *b)
 	buf_span(b, SPAN("\""));
 }
 
-static void
-anthropic_message(const struct stream *s, struct buf *b)
+static void anthropic_message(const struct stream *s, struct buf *b)
 {
 	anthropic_begin(s, "message_start", b);
 	buf_span(b, SPAN(",\"message\":{\"id\":\"msg_"));
@@ -134,8 +124,7 @@ anthropic_message(const struct stream *s, struct buf *b)
 	buf_span(b, SPAN(",\"output_tokens\":1}}"));
 }
 
-static void
-anthropic_event(const struct stream *s, uint64_t i, struct buf *b)
+static void anthropic_event(const struct stream *s, uint64_t i, struct buf *b)
 {
 	uint64_t after = i < ANTHROPIC_BEFORE + (uint64_t)s->n_tokens
 				 ? 0
@@ -169,8 +158,7 @@ anthropic_event(const struct stream *s, uint64_t i, struct buf *b)
 	end_event(s, b);
 }
 
-void
-event_render(const struct stream *s, uint64_t i, struct buf *b)
+void event_render(const struct stream *s, uint64_t i, struct buf *b)
 {
 	if (s->anthropic)
 		anthropic_event(s, i, b);
@@ -178,8 +166,7 @@ event_render(const struct stream *s, uint64_t i, struct buf *b)
 		openai_event(s, i, b);
 }
 
-void
-event_error(const struct stream *s, struct buf *b)
+void event_error(const struct stream *s, struct buf *b)
 {
 	if (s->anthropic) {
 		anthropic_begin(s, "error", b);
@@ -193,8 +180,7 @@ event_error(const struct stream *s, struct buf *b)
 	end_event(s, b);
 }
 
-void
-event_free(struct stream *s)
+void event_free(struct stream *s)
 {
 	buf_free(&s->prefix);
 	buf_free(&s->model);

@@ -21,8 +21,7 @@ enum {
 };
 enum { CHUNK_LINE_MAX = 16384 };
 
-static bool
-is_token(struct span s)
+static bool is_token(struct span s)
 {
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char ch = (unsigned char)s.p[i];
@@ -32,8 +31,7 @@ is_token(struct span s)
 	return s.n > 0;
 }
 
-static bool
-is_value(struct span s)
+static bool is_value(struct span s)
 {
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char ch = (unsigned char)s.p[i];
@@ -43,8 +41,7 @@ is_value(struct span s)
 	return true;
 }
 
-static struct span
-trim(struct span s)
+static struct span trim(struct span s)
 {
 	while (s.n > 0 && (*s.p == ' ' || *s.p == '\t'))
 		s.p++, s.n--;
@@ -54,8 +51,7 @@ trim(struct span s)
 }
 
 /* Takes a line that ends in CR LF off the front; false when the next LF has no CR before it. */
-static bool
-take_line(struct span *rest, struct span *line)
+static bool take_line(struct span *rest, struct span *line)
 {
 	const char *lf = memchr(rest->p, '\n', rest->n);
 
@@ -67,8 +63,7 @@ take_line(struct span *rest, struct span *line)
 	return true;
 }
 
-static const char *
-parse_request_line(struct span line, struct head *h)
+static const char *parse_request_line(struct span line, struct head *h)
 {
 	const char *sp = memchr(line.p, ' ', line.n);
 
@@ -96,8 +91,7 @@ parse_request_line(struct span line, struct head *h)
 }
 
 /* A comma-separated list holds the word. */
-static bool
-list_has(struct span list, const char *word)
+static bool list_has(struct span list, const char *word)
 {
 	while (list.n > 0) {
 		const char *comma = memchr(list.p, ',', list.n);
@@ -111,8 +105,7 @@ list_has(struct span list, const char *word)
 	return false;
 }
 
-static const char *
-known_header(struct span name, struct span value, struct head *h)
+static const char *known_header(struct span name, struct span value, struct head *h)
 {
 	if (span_is(name, "content-length")) {
 		if (h->has_length)
@@ -137,8 +130,7 @@ known_header(struct span name, struct span value, struct head *h)
 	return NULL;
 }
 
-static bool
-split_header(struct span line, struct span *name, struct span *value)
+static bool split_header(struct span line, struct span *name, struct span *value)
 {
 	const char *colon = memchr(line.p, ':', line.n);
 
@@ -149,8 +141,7 @@ split_header(struct span line, struct span *name, struct span *value)
 	return true;
 }
 
-static const char *
-parse_lines(struct span text, struct head *h)
+static const char *parse_lines(struct span text, struct head *h)
 {
 	struct span line, name, value;
 	const char *error;
@@ -184,8 +175,7 @@ parse_lines(struct span text, struct head *h)
 	return NULL;
 }
 
-int
-head_parse(const char *p, size_t n, struct head *h)
+int head_parse(const char *p, size_t n, struct head *h)
 {
 	size_t skip = n >= 2 && p[0] == '\r' && p[1] == '\n' ? 2 : 0;
 	const char *end = memmem(p + skip, n - skip, "\r\n\r\n", 4);
@@ -204,14 +194,12 @@ head_parse(const char *p, size_t n, struct head *h)
 	return h->error ? -1 : (int)len;
 }
 
-void
-head_start(struct head_iter *it, const struct head *h)
+void head_start(struct head_iter *it, const struct head *h)
 {
 	it->rest = h->headers;
 }
 
-bool
-head_next(struct head_iter *it, struct span *name, struct span *value)
+bool head_next(struct head_iter *it, struct span *name, struct span *value)
 {
 	struct span line;
 
@@ -219,8 +207,7 @@ head_next(struct head_iter *it, struct span *name, struct span *value)
 	       split_header(line, name, value);
 }
 
-static int
-hex_digit(char ch)
+static int hex_digit(char ch)
 {
 	if (ch >= '0' && ch <= '9')
 		return ch - '0';
@@ -229,8 +216,7 @@ hex_digit(char ch)
 }
 
 /* One byte of anything but data; false when it is malformed. */
-static bool
-chunked_byte(struct chunked *c, char ch)
+static bool chunked_byte(struct chunked *c, char ch)
 {
 	int digit;
 
@@ -277,8 +263,7 @@ chunked_byte(struct chunked *c, char ch)
 	return false;
 }
 
-long
-chunked_feed(struct chunked *c, const char *p, size_t n, struct span *data)
+long chunked_feed(struct chunked *c, const char *p, size_t n, struct span *data)
 {
 	size_t i = 0;
 
@@ -298,8 +283,7 @@ chunked_feed(struct chunked *c, const char *p, size_t n, struct span *data)
 	return (long)i;
 }
 
-bool
-chunked_done(const struct chunked *c)
+bool chunked_done(const struct chunked *c)
 {
 	return c->state == CH_DONE;
 }

@@ -6,16 +6,14 @@
 
 enum { ST_OPEN, ST_FIRST, ST_COMMA, ST_END };
 
-static void
-skip_space(struct span *s)
+static void skip_space(struct span *s)
 {
 	while (s->n > 0 && (*s->p == ' ' || *s->p == '\t' || *s->p == '\r' || *s->p == '\n'))
 		s->p++, s->n--;
 }
 
 /* Length of the string that starts at p[0] == '"', quotes counted; 0 when it does not end. */
-static size_t
-string_len(const char *p, size_t n)
+static size_t string_len(const char *p, size_t n)
 {
 	for (size_t i = 1; i < n; i++) {
 		if ((unsigned char)p[i] < 0x20)
@@ -28,8 +26,7 @@ string_len(const char *p, size_t n)
 	return 0;
 }
 
-static size_t
-nested_len(const char *p, size_t n)
+static size_t nested_len(const char *p, size_t n)
 {
 	size_t depth = 0;
 
@@ -49,8 +46,7 @@ nested_len(const char *p, size_t n)
 	return 0;
 }
 
-static size_t
-scalar_len(const char *p, size_t n)
+static size_t scalar_len(const char *p, size_t n)
 {
 	static const char *const words[] = {"true", "false", "null"};
 	size_t i = 0;
@@ -63,8 +59,7 @@ scalar_len(const char *p, size_t n)
 	return i;
 }
 
-static size_t
-value_len(struct span s)
+static size_t value_len(struct span s)
 {
 	if (s.n == 0)
 		return 0;
@@ -75,8 +70,7 @@ value_len(struct span s)
 	return scalar_len(s.p, s.n);
 }
 
-static bool
-take(struct span *s, char ch)
+static bool take(struct span *s, char ch)
 {
 	skip_space(s);
 	if (s->n == 0 || *s->p != ch)
@@ -85,14 +79,12 @@ take(struct span *s, char ch)
 	return true;
 }
 
-void
-json_start(struct json_iter *it, struct span text)
+void json_start(struct json_iter *it, struct span text)
 {
 	*it = (struct json_iter){.rest = text, .state = ST_OPEN};
 }
 
-int
-json_next(struct json_iter *it, struct span *key, struct span *value)
+int json_next(struct json_iter *it, struct span *key, struct span *value)
 {
 	struct span *s = &it->rest;
 
@@ -128,8 +120,7 @@ json_next(struct json_iter *it, struct span *key, struct span *value)
 	return 1;
 }
 
-bool
-json_string(struct span value, struct span *text)
+bool json_string(struct span value, struct span *text)
 {
 	if (value.n < 2 || *value.p != '"')
 		return false;

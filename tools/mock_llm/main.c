@@ -51,8 +51,7 @@ static const char help[] = "usage: mock-llm [option]...\n"
 
 static void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-static void
-die(const char *fmt, ...)
+static void die(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -64,14 +63,12 @@ die(const char *fmt, ...)
 	exit(1);
 }
 
-static struct span
-span_of(const char *s)
+static struct span span_of(const char *s)
 {
 	return (struct span){s, strlen(s)};
 }
 
-static struct listener *
-add_listener(struct options *o, int fd, bool tls)
+static struct listener *add_listener(struct options *o, int fd, bool tls)
 {
 	if (o->n_listeners == LISTENERS_MAX)
 		die("more than %d listeners", LISTENERS_MAX);
@@ -80,8 +77,7 @@ add_listener(struct options *o, int fd, bool tls)
 	return l;
 }
 
-static void
-name_listener(struct listener *l)
+static void name_listener(struct listener *l)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
@@ -95,8 +91,7 @@ name_listener(struct listener *l)
 		 host, port);
 }
 
-static void
-listen_tcp(struct options *o, const char *arg, bool tls)
+static void listen_tcp(struct options *o, const char *arg, bool tls)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
@@ -130,8 +125,7 @@ listen_tcp(struct options *o, const char *arg, bool tls)
 	name_listener(add_listener(o, fd, tls));
 }
 
-static void
-listen_unix(struct options *o, const char *path)
+static void listen_unix(struct options *o, const char *path)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct stat st;
@@ -152,8 +146,7 @@ listen_unix(struct options *o, const char *path)
 	o->unix_path = path;
 }
 
-static void
-set_name(struct server *srv, const char *name)
+static void set_name(struct server *srv, const char *name)
 {
 	size_t n =
 		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-");
@@ -164,8 +157,7 @@ set_name(struct server *srv, const char *name)
 }
 
 /* An option that takes a value. */
-static void
-take_option(struct options *o, const char *option, const char *value)
+static void take_option(struct options *o, const char *option, const char *value)
 {
 	static const char *const settings[] = {"tokens", "delay-ms", "chunk-delay-ms", "status",
 					       "fault"};
@@ -194,13 +186,12 @@ take_option(struct options *o, const char *option, const char *value)
 		set_name(o->srv, value);
 }
 
-static bool
-has_value(const char *option)
+static bool has_value(const char *option)
 {
-	static const char *const names[] = {"--tokens",     "--delay-ms",    "--chunk-delay-ms",
-					    "--status",     "--fault",       "--listen",
+	static const char *const names[] = {"--tokens",	    "--delay-ms",    "--chunk-delay-ms",
+					    "--status",	    "--fault",	     "--listen",
 					    "--listen-tls", "--listen-unix", "--cert",
-					    "--key",        "--log",         "--name"};
+					    "--key",	    "--log",	     "--name"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(option, names[i]) == 0)
@@ -208,15 +199,13 @@ has_value(const char *option)
 	return false;
 }
 
-static bool
-is_listen(const char *option)
+static bool is_listen(const char *option)
 {
 	return strncmp(option, "--listen", 8) == 0;
 }
 
 /* All but the listeners, so that a mistake leaves nothing behind. */
-static void
-read_options(struct options *o, int argc, char **argv)
+static void read_options(struct options *o, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--help") == 0) {
@@ -242,8 +231,7 @@ read_options(struct options *o, int argc, char **argv)
 		die("--listen-tls needs --cert and --key");
 }
 
-static void
-open_listeners(struct options *o, int argc, char **argv)
+static void open_listeners(struct options *o, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
 		if (is_listen(argv[i]))
@@ -255,9 +243,8 @@ open_listeners(struct options *o, int argc, char **argv)
 		die("nothing to listen on: give --listen, --listen-tls or --listen-unix");
 }
 
-static int
-select_alpn(SSL *ssl, const unsigned char **out, unsigned char *n_out, const unsigned char *in,
-	    unsigned n_in, void *arg)
+static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *n_out,
+		       const unsigned char *in, unsigned n_in, void *arg)
 {
 	static const unsigned char ours[] = "\x08http/1.1";
 	unsigned char *chosen;
@@ -269,16 +256,14 @@ select_alpn(SSL *ssl, const unsigned char **out, unsigned char *n_out, const uns
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static const char *
-tls_error(void)
+static const char *tls_error(void)
 {
 	const char *reason = ERR_reason_error_string(ERR_peek_error());
 
 	return reason != NULL ? reason : "unknown";
 }
 
-static void
-start_tls(struct options *o)
+static void start_tls(struct options *o)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 
@@ -297,8 +282,7 @@ start_tls(struct options *o)
 		die("cannot use key %s: %s", o->key, tls_error());
 }
 
-static void
-raise_limits(void)
+static void raise_limits(void)
 {
 	struct rlimit want = {1 << 20, 1 << 20}, now;
 
@@ -308,8 +292,7 @@ raise_limits(void)
 	setrlimit(RLIMIT_NOFILE, &now);
 }
 
-static void
-make_content(struct server *srv)
+static void make_content(struct server *srv)
 {
 	uint32_t x = 1;
 
@@ -326,8 +309,7 @@ make_content(struct server *srv)
 	srv->last_request_id &= ~0xffffffffull;
 }
 
-static void
-watch(struct server *srv, int fd, void *what)
+static void watch(struct server *srv, int fd, void *what)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = what};
 
@@ -335,8 +317,7 @@ watch(struct server *srv, int fd, void *what)
 		die("epoll: %s", strerror(errno));
 }
 
-static void
-read_clock(struct server *srv)
+static void read_clock(struct server *srv)
 {
 	time_t now = time(NULL);
 	struct tm tm;
@@ -348,8 +329,7 @@ read_clock(struct server *srv)
 	strftime(srv->date_cstr, sizeof(srv->date_cstr), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 }
 
-static int
-wait_events(struct server *srv, struct epoll_event *evs)
+static int wait_events(struct server *srv, struct epoll_event *evs)
 {
 	uint64_t next_ns = timer_next_ns(&srv->timers),
 		 now_ns = next_ns == UINT64_MAX ? 0 : timer_now_ns();
@@ -364,8 +344,7 @@ wait_events(struct server *srv, struct epoll_event *evs)
 	return n;
 }
 
-static void
-loop(struct server *srv)
+static void loop(struct server *srv)
 {
 	struct epoll_event evs[EVENTS_A_TURN];
 
@@ -390,8 +369,7 @@ loop(struct server *srv)
 	}
 }
 
-static void
-fini(struct options *o)
+static void fini(struct options *o)
 {
 	struct server *srv = o->srv;
 
@@ -418,8 +396,7 @@ fini(struct options *o)
 	close(srv->epoll_fd);
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
 	struct server srv = {.name_cstr = "mock-llm", .defaults.tokens = 16};
 	struct options o = {.srv = &srv};

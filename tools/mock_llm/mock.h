@@ -18,11 +18,11 @@
 
 enum {
 	RECV_MAX = 256 * 1024,
-	IN_MAX = 64 * 1024,        /* pipelined bytes kept while an answer is under way */
-	OUT_HIGH = 64 * 1024,      /* an answer is made no further ahead of the socket than this */
+	IN_MAX = 64 * 1024,	   /* pipelined bytes kept while an answer is under way */
+	OUT_HIGH = 64 * 1024,	   /* an answer is made no further ahead of the socket than this */
 	BODY_KEEP_MAX = 64 * 1024, /* of a body that is only echoed or hashed */
 	API_BODY_MAX = 32 << 20,   /* of a body that is read for its model */
-	BYTES_PERIOD = 65521,      /* of the content of /bytes and /chunked */
+	BYTES_PERIOD = 65521,	   /* of the content of /bytes and /chunked */
 };
 
 /* What an epoll event is for; the first member of everything that is watched. */
@@ -71,8 +71,8 @@ struct server {
 	struct stats stats;
 	uint64_t last_request_id;
 	struct buf scratch;   /* for building one event or body */
-	char *recv_buf;       /* RECV_MAX bytes */
-	char *pattern;        /* 2 * BYTES_PERIOD bytes of content */
+	char *recv_buf;	      /* RECV_MAX bytes */
+	char *pattern;	      /* 2 * BYTES_PERIOD bytes of content */
 	struct buf embedding; /* the vector's numbers */
 	long date_s;
 	char date_cstr[40];
@@ -93,7 +93,7 @@ enum phase {
 	PH_DELAY, /* nothing sent yet, waiting for due_ns */
 	PH_BODY,
 	PH_1XX,
-	PH_END,   /* all is in conn.out */
+	PH_END,	  /* all is in conn.out */
 	PH_STALL, /* says no more until the client leaves */
 	PH_RESET, /* flushed; reset when due_ns comes */
 };
@@ -108,12 +108,12 @@ struct reply {
 	enum ending ending;
 	struct behave behave;
 	unsigned status;
-	const char *type_cstr;  /* content type, NULL: none */
+	const char *type_cstr;	/* content type, NULL: none */
 	const char *allow_cstr; /* Allow header, or NULL */
 	bool head_only, odd_chunks, wrote;
-	struct buf mem;       /* BODY_MEM */
+	struct buf mem;	      /* BODY_MEM */
 	uint64_t total, sent; /* bytes; events when BODY_EVENTS */
-	uint64_t cut;         /* where a fault in the body strikes */
+	uint64_t cut;	      /* where a fault in the body strikes */
 	struct stream stream;
 	uint64_t pace_ns; /* 0: as fast as it goes */
 	uint64_t due_ns;  /* of the delay, the next piece or the reset */

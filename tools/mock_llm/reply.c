@@ -10,8 +10,7 @@ enum { FALSE_LENGTH_SHORT = 1000000, FALSE_LENGTH_LONG = 100 };
 
 static const uint64_t ms_ns = 1000000;
 
-static bool
-strikes_in_body(const struct reply *r)
+static bool strikes_in_body(const struct reply *r)
 {
 	switch (r->behave.fault) {
 	case FAULT_CLOSE_IN_BODY:
@@ -26,8 +25,7 @@ strikes_in_body(const struct reply *r)
 	}
 }
 
-static void
-plan_framing(struct conn *c)
+static void plan_framing(struct conn *c)
 {
 	struct reply *r = &c->reply;
 	bool old = c->req.head.minor == 0 && c->req.head.method.n > 0;
@@ -55,8 +53,7 @@ plan_framing(struct conn *c)
 	}
 }
 
-static void
-plan_ending(struct conn *c)
+static void plan_ending(struct conn *c)
 {
 	struct reply *r = &c->reply;
 
@@ -83,8 +80,7 @@ plan_ending(struct conn *c)
 }
 
 /* From what route.c filled in to how it is going to be sent. */
-static void
-plan(struct conn *c)
+static void plan(struct conn *c)
 {
 	struct reply *r = &c->reply;
 	const struct behave *b = &r->behave;
@@ -113,8 +109,7 @@ plan(struct conn *c)
 	}
 }
 
-static void
-head_framing(struct conn *c)
+static void head_framing(struct conn *c)
 {
 	struct reply *r = &c->reply;
 	struct buf *b = &c->out;
@@ -142,8 +137,7 @@ head_framing(struct conn *c)
 }
 
 /* Lines that the request asked for, word for word. */
-static void
-head_added(struct conn *c)
+static void head_added(struct conn *c)
 {
 	struct head_iter it;
 	struct span name, value;
@@ -157,8 +151,7 @@ head_added(struct conn *c)
 	}
 }
 
-static void
-head_faults(struct conn *c)
+static void head_faults(struct conn *c)
 {
 	switch (c->reply.behave.fault) {
 	case FAULT_HUGE_HEADER:
@@ -178,8 +171,7 @@ head_faults(struct conn *c)
 	}
 }
 
-static void
-head_line(struct conn *c)
+static void head_line(struct conn *c)
 {
 	struct reply *r = &c->reply;
 	const char *reason = route_reason_cstr(r->status);
@@ -200,8 +192,7 @@ head_line(struct conn *c)
 	buf_span(&c->out, SPAN("\r\nserver: mock-llm\r\n"));
 }
 
-static void
-add_line(struct buf *b, const char *name, const char *value)
+static void add_line(struct buf *b, const char *name, const char *value)
 {
 	if (value == NULL || *value == '\0')
 		return;
@@ -210,8 +201,7 @@ add_line(struct buf *b, const char *name, const char *value)
 	buf_span(b, SPAN("\r\n"));
 }
 
-static void
-add_head(struct conn *c)
+static void add_head(struct conn *c)
 {
 	struct reply *r = &c->reply;
 	struct buf *b = &c->out;
@@ -234,8 +224,7 @@ add_head(struct conn *c)
 }
 
 /* The delay is over: the head, or what a fault has in its place. */
-static void
-begin(struct conn *c, uint64_t now_ns)
+static void begin(struct conn *c, uint64_t now_ns)
 {
 	struct reply *r = &c->reply;
 	size_t before = buf_pending(&c->out);
@@ -271,8 +260,7 @@ begin(struct conn *c, uint64_t now_ns)
 	}
 }
 
-static void
-add_chunk(struct conn *c, const char *p, size_t n)
+static void add_chunk(struct conn *c, const char *p, size_t n)
 {
 	char line[20];
 	int len = 0, shift = 60;
@@ -289,8 +277,7 @@ add_chunk(struct conn *c, const char *p, size_t n)
 }
 
 /* Body bytes into the output, in the framing that was announced. */
-static void
-emit(struct conn *c, const char *p, size_t n)
+static void emit(struct conn *c, const char *p, size_t n)
 {
 	static const size_t odd[] = {1, 37, 2, 113, 5, 64};
 	struct reply *r = &c->reply;
@@ -310,8 +297,7 @@ emit(struct conn *c, const char *p, size_t n)
 	}
 }
 
-static void
-finish(struct conn *c)
+static void finish(struct conn *c)
 {
 	struct reply *r = &c->reply;
 
@@ -324,8 +310,7 @@ finish(struct conn *c)
 }
 
 /* The fault that was to come in the middle of the body. */
-static void
-strike(struct conn *c)
+static void strike(struct conn *c)
 {
 	struct reply *r = &c->reply;
 	struct buf *tmp = &c->srv->scratch;
@@ -355,8 +340,7 @@ strike(struct conn *c)
 	r->phase = PH_END;
 }
 
-static void
-bytes_piece(struct conn *c, size_t n_max)
+static void bytes_piece(struct conn *c, size_t n_max)
 {
 	static const size_t sizes[] = {1, 13, 509, 4099, 16384};
 	struct reply *r = &c->reply;
@@ -369,8 +353,7 @@ bytes_piece(struct conn *c, size_t n_max)
 }
 
 /* One event, or one piece of anything else. */
-static void
-body_step(struct conn *c)
+static void body_step(struct conn *c)
 {
 	struct reply *r = &c->reply;
 	struct buf *tmp = &c->srv->scratch;
@@ -408,8 +391,7 @@ body_step(struct conn *c)
 		r->due_ns += r->pace_ns;
 }
 
-static void
-produce(struct conn *c, uint64_t now_ns)
+static void produce(struct conn *c, uint64_t now_ns)
 {
 	struct reply *r = &c->reply;
 
@@ -426,8 +408,7 @@ produce(struct conn *c, uint64_t now_ns)
 }
 
 /* All is sent. */
-static void
-complete(struct conn *c, uint64_t now_ns)
+static void complete(struct conn *c, uint64_t now_ns)
 {
 	struct reply *r = &c->reply;
 	enum ending ending = r->ending;
@@ -447,8 +428,7 @@ complete(struct conn *c, uint64_t now_ns)
 		c->state = CONN_HEAD;
 }
 
-void
-reply_pump(struct conn *c)
+void reply_pump(struct conn *c)
 {
 	struct reply *r = &c->reply;
 	uint64_t now_ns = timer_now_ns();
@@ -479,8 +459,7 @@ reply_pump(struct conn *c)
 	c->want_out = true; /* others first */
 }
 
-uint64_t
-reply_due_ns(const struct conn *c)
+uint64_t reply_due_ns(const struct conn *c)
 {
 	const struct reply *r = &c->reply;
 	uint64_t due_ns = UINT64_MAX;
@@ -496,16 +475,14 @@ reply_due_ns(const struct conn *c)
 	return due_ns;
 }
 
-bool
-reply_waiting(const struct conn *c)
+bool reply_waiting(const struct conn *c)
 {
 	const struct reply *r = &c->reply;
 
 	return r->gate_ns > 0 || r->pace_ns > 0 || (r->phase != PH_BODY && r->phase != PH_END);
 }
 
-static void
-open_reply(struct conn *c)
+static void open_reply(struct conn *c)
 {
 	struct server *srv = c->srv;
 
@@ -517,8 +494,7 @@ open_reply(struct conn *c)
 	srv->stats.paths[c->req.endpoint]++;
 }
 
-void
-reply_start(struct conn *c)
+void reply_start(struct conn *c)
 {
 	struct server *srv = c->srv;
 	struct reply *r = &c->reply;
@@ -536,8 +512,7 @@ reply_start(struct conn *c)
 	r->due_ns = r->behave.delay_ms > 0 ? timer_now_ns() + r->behave.delay_ms * ms_ns : 0;
 }
 
-void
-reply_bad_request(struct conn *c, const char *why)
+void reply_bad_request(struct conn *c, const char *why)
 {
 	c->req.head = (struct head){.minor = 1};
 	c->req.endpoint = EP_OTHER;
@@ -548,8 +523,7 @@ reply_bad_request(struct conn *c, const char *why)
 	c->reply.phase = PH_DELAY;
 }
 
-void
-reply_end(struct conn *c, bool aborted)
+void reply_end(struct conn *c, bool aborted)
 {
 	struct stats *s = &c->srv->stats;
 	struct reply *r = &c->reply;

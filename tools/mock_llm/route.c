@@ -31,21 +31,20 @@ static const struct {
 	const char *p;
 	size_t n;
 } words[] = {
-#define W(text)                        \
-	{                              \
+#define W(text) \
+	{ \
 		text, sizeof(text) - 1 \
 	}
-	W(" A"),     W(" gate"), W(" lets"),    W(" water"),   W(" through"), W(" and"),
-	W(" holds"), W(" the"),  W(" rest"),    W(" back,"),   W(" so"),      W(" fields"),
-	W(" below"), W(" stay"), W(" green"),   W(" while"),   W(" rivers"),  W(" above"),
-	W(" rise"),  W(" in"),   W(" spring;"), W(" whoever"), W(" turns"),   W(" its"),
-	W(" wheel"), W(" must"), W(" watch"),   W(" both"),    W(" sides"),   W(" at"),
+	W(" A"),     W(" gate"), W(" lets"),	W(" water"),   W(" through"), W(" and"),
+	W(" holds"), W(" the"),	 W(" rest"),	W(" back,"),   W(" so"),      W(" fields"),
+	W(" below"), W(" stay"), W(" green"),	W(" while"),   W(" rivers"),  W(" above"),
+	W(" rise"),  W(" in"),	 W(" spring;"), W(" whoever"), W(" turns"),   W(" its"),
+	W(" wheel"), W(" must"), W(" watch"),	W(" both"),    W(" sides"),   W(" at"),
 	W(" once."), W(" Then"), W(" morning"), W(" comes:")
 #undef W
 };
 
-struct span
-route_word(uint64_t i)
+struct span route_word(uint64_t i)
 {
 	size_t w = i % (sizeof(words) / sizeof(words[0]));
 
@@ -53,15 +52,13 @@ route_word(uint64_t i)
 		      : (struct span){words[w].p, words[w].n};
 }
 
-void
-route_words(struct buf *b, uint32_t n)
+void route_words(struct buf *b, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		buf_span(b, route_word(i));
 }
 
-const char *
-route_reason_cstr(unsigned status)
+const char *route_reason_cstr(unsigned status)
 {
 	static const struct {
 		unsigned status;
@@ -97,8 +94,7 @@ route_reason_cstr(unsigned status)
 	return "Mock";
 }
 
-static const char *
-error_type(unsigned status, bool anthropic)
+static const char *error_type(unsigned status, bool anthropic)
 {
 	switch (status) {
 	case 401:
@@ -119,8 +115,7 @@ error_type(unsigned status, bool anthropic)
 }
 
 /* An empty JSON answer to fill. */
-static struct buf *
-json_body(struct conn *c)
+static struct buf *json_body(struct conn *c)
 {
 	c->reply.body = BODY_MEM;
 	c->reply.type_cstr = "application/json";
@@ -128,8 +123,7 @@ json_body(struct conn *c)
 	return &c->reply.mem;
 }
 
-void
-route_error(struct conn *c, unsigned status, const char *message)
+void route_error(struct conn *c, unsigned status, const char *message)
 {
 	struct buf *b = json_body(c);
 
@@ -150,14 +144,12 @@ route_error(struct conn *c, unsigned status, const char *message)
 		   message, error_type(status, false), code);
 }
 
-static uint32_t
-prompt_tokens(const struct conn *c)
+static uint32_t prompt_tokens(const struct conn *c)
 {
 	return (uint32_t)(c->req.body_bytes / 4 + 1);
 }
 
-static void
-stream_answer(struct conn *c, const struct ask *ask, bool anthropic)
+static void stream_answer(struct conn *c, const struct ask *ask, bool anthropic)
 {
 	struct reply *r = &c->reply;
 
@@ -172,8 +164,7 @@ stream_answer(struct conn *c, const struct ask *ask, bool anthropic)
 	event_start(&r->stream, ask->model, r->request_id, c->srv->date_s);
 }
 
-static void
-chat_answer(struct conn *c, const struct ask *ask)
+static void chat_answer(struct conn *c, const struct ask *ask)
 {
 	if (ask->stream) {
 		stream_answer(c, ask, false);
@@ -202,8 +193,7 @@ chat_answer(struct conn *c, const struct ask *ask)
 			 "\"system_fingerprint\":\"fp_mock\"}\n"));
 }
 
-static void
-messages_answer(struct conn *c, const struct ask *ask)
+static void messages_answer(struct conn *c, const struct ask *ask)
 {
 	if (ask->stream) {
 		stream_answer(c, ask, true);
@@ -224,8 +214,7 @@ messages_answer(struct conn *c, const struct ask *ask)
 	buf_span(b, SPAN("}}\n"));
 }
 
-static void
-embeddings_answer(struct conn *c, const struct ask *ask)
+static void embeddings_answer(struct conn *c, const struct ask *ask)
 {
 	struct buf *vector = &c->srv->embedding, *b = json_body(c);
 	uint32_t x = 1;
@@ -246,12 +235,11 @@ embeddings_answer(struct conn *c, const struct ask *ask)
 		   prompt_tokens(c), prompt_tokens(c));
 }
 
-static void
-models_answer(struct conn *c, const struct ask *ask)
+static void models_answer(struct conn *c, const struct ask *ask)
 {
-	static const char *const models[] = {"mock-gpt",          "gpt-4.1",
+	static const char *const models[] = {"mock-gpt",	  "gpt-4.1",
 					     "claude-sonnet-4.5", "gemini-2.5-flash",
-					     "deepseek-v3.2",     "text-embedding-3-small"};
+					     "deepseek-v3.2",	  "text-embedding-3-small"};
 	struct buf *b = json_body(c);
 
 	buf_span(b, SPAN("{\"object\":\"list\",\"data\":["));
@@ -263,14 +251,12 @@ models_answer(struct conn *c, const struct ask *ask)
 	buf_span(b, SPAN("]}\n"));
 }
 
-static void
-health_answer(struct conn *c, const struct ask *ask)
+static void health_answer(struct conn *c, const struct ask *ask)
 {
 	buf_printf(json_body(c), "{\"status\":\"ok\",\"name\":\"%s\"}\n", c->srv->name_cstr);
 }
 
-static struct span
-path_of(struct span target)
+static struct span path_of(struct span target)
 {
 	if (span_starts(target, "http://") || span_starts(target, "https://")) {
 		size_t skip = span_starts(target, "https://") ? 8 : 7;
@@ -286,8 +272,7 @@ path_of(struct span target)
 	return target;
 }
 
-static void
-bytes_answer(struct conn *c, const struct ask *ask)
+static void bytes_answer(struct conn *c, const struct ask *ask)
 {
 	struct span path = path_of(c->req.head.target);
 	const char *slash = memrchr(path.p, '/', path.n);
@@ -303,26 +288,22 @@ bytes_answer(struct conn *c, const struct ask *ask)
 		c->reply.framing = FRAME_CHUNKED;
 }
 
-static void
-stats_answer(struct conn *c, const struct ask *ask)
+static void stats_answer(struct conn *c, const struct ask *ask)
 {
 	stats_json(c->srv, json_body(c));
 }
 
-static void
-upload_answer(struct conn *c, const struct ask *ask)
+static void upload_answer(struct conn *c, const struct ask *ask)
 {
 	echo_upload(c);
 }
 
-static void
-any_answer(struct conn *c, const struct ask *ask)
+static void any_answer(struct conn *c, const struct ask *ask)
 {
 	echo_answer(c);
 }
 
-static void
-other_answer(struct conn *c, const struct ask *ask)
+static void other_answer(struct conn *c, const struct ask *ask)
 {
 	struct buf message = {0};
 
@@ -349,14 +330,12 @@ static const struct route routes[EP_MAX] = {
 	[EP_OTHER] = {"other", false, M_ANY, "", false, other_answer},
 };
 
-const char *
-route_path_cstr(enum endpoint ep)
+const char *route_path_cstr(enum endpoint ep)
 {
 	return routes[ep].path;
 }
 
-enum endpoint
-route_find(struct span target)
+enum endpoint route_find(struct span target)
 {
 	struct span path = path_of(target);
 
@@ -370,8 +349,7 @@ route_find(struct span target)
 	return EP_OTHER;
 }
 
-static bool
-method_ok(const struct conn *c)
+static bool method_ok(const struct conn *c)
 {
 	struct span m = c->req.head.method;
 
@@ -384,8 +362,7 @@ method_ok(const struct conn *c)
 	return true;
 }
 
-static struct ask
-read_ask(struct span body)
+static struct ask read_ask(struct span body)
 {
 	struct ask ask = {.model = SPAN("mock-gpt")};
 	struct json_iter it, options;
@@ -414,8 +391,7 @@ read_ask(struct span body)
 }
 
 /* Settings from all their sources; on a bad one answers 400 and returns false. */
-static bool
-settle_behave(struct conn *c, const struct ask *ask)
+static bool settle_behave(struct conn *c, const struct ask *ask)
 {
 	struct behave *b = &c->reply.behave;
 	struct span bad = {0};
@@ -441,8 +417,7 @@ settle_behave(struct conn *c, const struct ask *ask)
 	return false;
 }
 
-void
-route_answer(struct conn *c)
+void route_answer(struct conn *c)
 {
 	struct request *q = &c->req;
 	const struct route *route = &routes[q->endpoint];

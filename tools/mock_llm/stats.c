@@ -6,8 +6,7 @@
 
 #include "mock.h"
 
-void
-stats_json(const struct server *srv, struct buf *b)
+void stats_json(const struct server *srv, struct buf *b)
 {
 	const struct stats *s = &srv->stats;
 	const struct {
@@ -38,8 +37,7 @@ stats_json(const struct server *srv, struct buf *b)
 	buf_span(b, SPAN("}}\n"));
 }
 
-void
-stats_log(struct conn *c, bool aborted)
+void stats_log(struct conn *c, bool aborted)
 {
 	struct server *srv = c->srv;
 	struct buf b = {0};

@@ -8,8 +8,7 @@
 
 #include "timer.h"
 
-uint64_t
-timer_now_ns(void)
+uint64_t timer_now_ns(void)
 {
 	struct timespec ts;
 
@@ -17,15 +16,13 @@ timer_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void
-heap_put(struct timer_heap *h, size_t i, struct timer *t)
+static void heap_put(struct timer_heap *h, size_t i, struct timer *t)
 {
 	h->v[i] = t;
 	t->pos = i + 1;
 }
 
-static void
-heap_up(struct timer_heap *h, size_t i, struct timer *t)
+static void heap_up(struct timer_heap *h, size_t i, struct timer *t)
 {
 	while (i > 0) {
 		size_t parent = (i - 1) / 2;
@@ -37,8 +34,7 @@ heap_up(struct timer_heap *h, size_t i, struct timer *t)
 	heap_put(h, i, t);
 }
 
-static void
-heap_down(struct timer_heap *h, size_t i, struct timer *t)
+static void heap_down(struct timer_heap *h, size_t i, struct timer *t)
 {
 	for (;;) {
 		size_t kid = 2 * i + 1;
@@ -54,8 +50,7 @@ heap_down(struct timer_heap *h, size_t i, struct timer *t)
 	heap_put(h, i, t);
 }
 
-void
-timer_start(struct timer_heap *h, struct timer *t, uint64_t due_ns)
+void timer_start(struct timer_heap *h, struct timer *t, uint64_t due_ns)
 {
 	if (t->pos == 0) {
 		if (h->n == h->cap) {
@@ -80,8 +75,7 @@ timer_start(struct timer_heap *h, struct timer *t, uint64_t due_ns)
 		heap_down(h, t->pos - 1, t);
 }
 
-void
-timer_cancel(struct timer_heap *h, struct timer *t)
+void timer_cancel(struct timer_heap *h, struct timer *t)
 {
 	if (t->pos == 0)
 		return;
@@ -96,14 +90,12 @@ timer_cancel(struct timer_heap *h, struct timer *t)
 		heap_down(h, i, last);
 }
 
-uint64_t
-timer_next_ns(const struct timer_heap *h)
+uint64_t timer_next_ns(const struct timer_heap *h)
 {
 	return h->n > 0 ? h->v[0]->due_ns : UINT64_MAX;
 }
 
-struct timer *
-timer_pop(struct timer_heap *h, uint64_t now_ns)
+struct timer *timer_pop(struct timer_heap *h, uint64_t now_ns)
 {
 	if (h->n == 0 || h->v[0]->due_ns > now_ns)
 		return NULL;
@@ -112,8 +104,7 @@ timer_pop(struct timer_heap *h, uint64_t now_ns)
 	return t;
 }
 
-void
-timer_fini(struct timer_heap *h)
+void timer_fini(struct timer_heap *h)
 {
 	free(h->v);
 	*h = (struct timer_heap){0};

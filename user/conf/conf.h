@@ -27,7 +27,7 @@ enum conf_ctx {
 	CTX_ADMIN = 1 << 7,
 	CTX_LIMIT_EXCEPT = 1 << 8,
 	CTX_IF = 1 << 9,
-	CTX_MAP = 1 << 10,	/* free-form lines: map, types, geo */
+	CTX_MAP = 1 << 10, /* free-form lines: map, types, geo */
 };
 #define CTX_SCOPE (CTX_HTTP | CTX_SERVER | CTX_LOCATION)
 
@@ -52,45 +52,45 @@ struct conf;
 /* A directive as written. Lives as long as its struct conf. */
 struct conf_node {
 	struct slice name;
-	struct slice *args;		/* without the name; quotes and escapes resolved; without
+	struct slice *args; /* without the name; quotes and escapes resolved; without
 					 * NULs, and NUL-terminated behind their ends */
-	bool *quoted;			/* args[i] was in quotes */
+	bool *quoted;	    /* args[i] was in quotes */
 	int n_args;
 	const char *file;
-	unsigned line;			/* where its name stands; 0: the command line, a default */
+	unsigned line; /* where its name stands; 0: the command line, a default */
 };
 
 /* One block of the file (main is one too). */
 struct conf_block {
 	enum conf_ctx ctx;
-	struct conf_block *parent;	/* NULL for main */
+	struct conf_block *parent; /* NULL for main */
 	struct conf_block *first_child, *last_child, *next;
-	const struct conf_node *node;	/* "server", "location /x"; NULL for main */
-	void *mod[CONF_N_MODULES];	/* each module's struct, where it has one in this context */
+	const struct conf_node *node; /* "server", "location /x"; NULL for main */
+	void *mod[CONF_N_MODULES];    /* each module's struct, where it has one in this context */
 };
 
 enum conf_type {
-	CONF_CUSTOM,	/* set() does it all */
-	CONF_BLOCK,	/* opens a block of context block_ctx; set(), when there is one, is called
+	CONF_CUSTOM, /* set() does it all */
+	CONF_BLOCK,  /* opens a block of context block_ctx; set(), when there is one, is called
 			 * with the new block before its content is read */
-	CONF_FLAG,	/* on | off              int64_t */
-	CONF_NUM,	/* decimal number        int64_t */
-	CONF_SIZE,	/* 4k 10m 10g            int64_t bytes */
-	CONF_MSEC,	/* 10s 1h30m 500ms       int64_t milliseconds */
-	CONF_SEC,	/* the same, whole seconds int64_t */
-	CONF_STR,	/* struct slice, p is never NULL once set */
-	CONF_ENUM,	/* one of values         int64_t */
-	CONF_BITS,	/* several of values     int64_t, or-ed */
-	CONF_TMPL,	/* struct tmpl *, text with variables */
+	CONF_FLAG,   /* on | off              int64_t */
+	CONF_NUM,    /* decimal number        int64_t */
+	CONF_SIZE,   /* 4k 10m 10g            int64_t bytes */
+	CONF_MSEC,   /* 10s 1h30m 500ms       int64_t milliseconds */
+	CONF_SEC,    /* the same, whole seconds int64_t */
+	CONF_STR,    /* struct slice, p is never NULL once set */
+	CONF_ENUM,   /* one of values         int64_t */
+	CONF_BITS,   /* several of values     int64_t, or-ed */
+	CONF_TMPL,   /* struct tmpl *, text with variables */
 };
 
 /* The value of an int64_t that nobody set. */
 #define CONF_UNSET INT64_MIN
 
 enum {
-	CONF_MULTI = 1 << 0,	/* may stand several times in one block (CONF_CUSTOM, CONF_BLOCK, and
+	CONF_MULTI = 1 << 0,   /* may stand several times in one block (CONF_CUSTOM, CONF_BLOCK, and
 				 * CONF_BITS, which then adds up) */
-	CONF_INHERIT = 1 << 1,	/* CONF_CUSTOM: the pointer at `offset` is taken from the parent when
+	CONF_INHERIT = 1 << 1, /* CONF_CUSTOM: the pointer at `offset` is taken from the parent when
 				 * it is NULL here (typed values are always inherited) */
 };
 
@@ -101,20 +101,20 @@ struct conf_value {
 
 struct conf_row {
 	const char *name;
-	unsigned contexts;		/* enum conf_ctx, or-ed */
-	int args_min, args_max;		/* args_max -1: any number */
+	unsigned contexts;	/* enum conf_ctx, or-ed */
+	int args_min, args_max; /* args_max -1: any number */
 	enum conf_type type;
-	size_t offset;			/* in the module's struct */
-	const struct conf_value *values;	/* CONF_ENUM, CONF_BITS; words that CONF_NUM, _SIZE,
+	size_t offset;			 /* in the module's struct */
+	const struct conf_value *values; /* CONF_ENUM, CONF_BITS; words that CONF_NUM, _SIZE,
 						 * _MSEC, _SEC take besides numbers ("auto"), exempt
 						 * from min and max; ends with name NULL */
-	int64_t min, max;		/* CONF_NUM, _SIZE, _MSEC, _SEC, in the unit of the value;
+	int64_t min, max;		 /* CONF_NUM, _SIZE, _MSEC, _SEC, in the unit of the value;
 					 * both 0: only >= 0; max 0: no upper bound */
-	const char *deflt;		/* as it would be written, through the same setter; NULL: none */
-	const char *help;		/* one line for docs/directives.md; "ARGS -- text" shows ARGS as
+	const char *deflt; /* as it would be written, through the same setter; NULL: none */
+	const char *help;  /* one line for docs/directives.md; "ARGS -- text" shows ARGS as
 					 * the arguments, where the type does not say enough */
 	unsigned flags;
-	enum conf_ctx block_ctx;	/* CONF_BLOCK */
+	enum conf_ctx block_ctx; /* CONF_BLOCK */
 	/* BLOCK is where the directive stands (CONF_BLOCK: the new block); MOD this module's struct of
 	 * that block, NULL when it has none there. 0, or -SL_E... after conf_error(). Typed rows may
 	 * have one too: it is called when the value is stored, to check more. */
@@ -126,8 +126,8 @@ struct conf_module {
 	const char *name;
 	const struct conf_row *rows;
 	size_t n_rows;
-	unsigned contexts;		/* blocks in which it has a struct */
-	size_t bytes;			/* of that struct; zeroed, typed int64_t values CONF_UNSET */
+	unsigned contexts; /* blocks in which it has a struct */
+	size_t bytes;	   /* of that struct; zeroed, typed int64_t values CONF_UNSET */
 	/* After generic inheritance of this block from its parent (PARENT NULL at the top or where the
 	 * parent has no struct). May be NULL. */
 	int (*inherit)(struct conf *c, struct conf_block *b, void *mod, const void *parent);
@@ -136,7 +136,8 @@ struct conf_module {
 	/* CTX_MAP blocks that a row of this module opened: a line whose name is no directive of CTX_MAP.
 	 * MOD is the module's struct there or in the nearest block around. NULL: such lines are
 	 * errors. */
-	int (*free_line)(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n);
+	int (*free_line)(struct conf *c, struct conf_block *b, void *mod,
+			 const struct conf_node *n);
 };
 
 /* What the modules build, shared between them; typed by name in the headers of their owners. */
@@ -146,24 +147,24 @@ struct log_sink;
 
 struct conf {
 	struct arena arena;
-	const struct conf_module *const *modules;	/* CONF_N_MODULES */
-	const struct var_def *const *var_tables;	/* NULL-terminated list of tables */
-	struct var_def *user_vars;			/* added by modules while loading (heap of arena) */
+	const struct conf_module *const *modules; /* CONF_N_MODULES */
+	const struct var_def *const *var_tables;  /* NULL-terminated list of tables */
+	struct var_def *user_vars; /* added by modules while loading (heap of arena) */
 	int n_user_vars, user_vars_room;
 	struct conf_block *main;
-	char *prefix;			/* -p, ends with '/' */
-	char *path;			/* the file, absolute */
-	char *dir;			/* its folder, ends with '/': what `include` and relative files start from */
-	bool test;			/* -t: open and check, start nothing, create nothing that stays */
-	struct log *boot_log;		/* where warnings while loading go; NULL: stderr */
+	char *prefix; /* -p, ends with '/' */
+	char *path;   /* the file, absolute */
+	char *dir;    /* its folder, ends with '/': what `include` and relative files start from */
+	bool test;    /* -t: open and check, start nothing, create nothing that stays */
+	struct log *boot_log; /* where warnings while loading go; NULL: stderr */
 	int n_errors;
-	char *first_error;		/* the caller's room for the text of the first error, or NULL */
+	char *first_error; /* the caller's room for the text of the first error, or NULL */
 	size_t first_error_room;
-	struct conf_source *sources;	/* files as read, for -T */
-	struct conf_loading *loading;	/* the engine's own, while conf_load() runs */
-	struct log_sink *sinks;		/* all opened log files, one a path */
-	struct http_conf *http;		/* NULL when the file has no http block */
-	struct shm_registry *shm;	/* the master's zones; finish() of modules refs them here */
+	struct conf_source *sources;  /* files as read, for -T */
+	struct conf_loading *loading; /* the engine's own, while conf_load() runs */
+	struct log_sink *sinks;	      /* all opened log files, one a path */
+	struct http_conf *http;	      /* NULL when the file has no http block */
+	struct shm_registry *shm;     /* the master's zones; finish() of modules refs them here */
 };
 
 struct conf_source {
@@ -183,8 +184,8 @@ void conf_free(struct conf *c);
 int conf_error(struct conf *c, const struct conf_node *n, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* The same with " (HINT)" behind the place: what would have been right. */
-int conf_error_hint(struct conf *c, const struct conf_node *n, const char *hint, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+int conf_error_hint(struct conf *c, const struct conf_node *n, const char *hint, const char *fmt,
+		    ...) __attribute__((format(printf, 4, 5)));
 /* As conf_error() but a warning; returns 0. */
 int conf_warn(struct conf *c, const struct conf_node *n, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -9,8 +9,8 @@
 #include "conf/conf.h"
 
 enum {
-	CONF_INCLUDE_MAX = 64,	   /* files open in one another */
-	CONF_DEPTH_MAX = 64,	   /* blocks open in one another */
+	CONF_INCLUDE_MAX = 64,	  /* files open in one another */
+	CONF_DEPTH_MAX = 64,	  /* blocks open in one another */
 	CONF_FILE_MAX = 64 << 20, /* bytes of one file */
 };
 

@@ -9,12 +9,17 @@
 #include "core/err.h"
 
 static const struct conf_value facilities[] = {
-	{"kern", LOG_KERN}, {"user", LOG_USER}, {"mail", LOG_MAIL}, {"daemon", LOG_DAEMON},
-	{"auth", LOG_AUTH}, {"intern", LOG_SYSLOG}, {"lpr", LOG_LPR}, {"news", LOG_NEWS},
-	{"uucp", LOG_UUCP}, {"clock", LOG_CRON}, {"cron", LOG_CRON}, {"authpriv", LOG_AUTHPRIV},
-	{"ftp", LOG_FTP}, {"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1}, {"local2", LOG_LOCAL2},
-	{"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4}, {"local5", LOG_LOCAL5},
-	{"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7}, {NULL, 0},
+	{"kern", LOG_KERN},	{"user", LOG_USER},
+	{"mail", LOG_MAIL},	{"daemon", LOG_DAEMON},
+	{"auth", LOG_AUTH},	{"intern", LOG_SYSLOG},
+	{"lpr", LOG_LPR},	{"news", LOG_NEWS},
+	{"uucp", LOG_UUCP},	{"clock", LOG_CRON},
+	{"cron", LOG_CRON},	{"authpriv", LOG_AUTHPRIV},
+	{"ftp", LOG_FTP},	{"local0", LOG_LOCAL0},
+	{"local1", LOG_LOCAL1}, {"local2", LOG_LOCAL2},
+	{"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},
+	{"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6},
+	{"local7", LOG_LOCAL7}, {NULL, 0},
 };
 
 static int syslog_param(struct conf *c, const struct conf_node *n, struct slice p,
@@ -45,7 +50,8 @@ static struct log_sink *new_syslog(struct conf *c, const struct conf_node *n, st
 	struct log_sink *s = arena_zalloc(&c->arena, sizeof *s);
 	struct slice rest = slice_skip(where, 7);
 
-	*s = (struct log_sink){.fd = -1, .is_syslog = true, .facility = LOG_LOCAL7, .tag = "sluice"};
+	*s = (struct log_sink){
+		.fd = -1, .is_syslog = true, .facility = LOG_LOCAL7, .tag = "sluice"};
 	while (rest.n) {
 		ptrdiff_t comma = slice_find(rest, ',');
 		struct slice p = comma < 0 ? rest : slice_make(rest.p, (size_t)comma);
@@ -96,8 +102,9 @@ int log_conf_reopen(struct conf *c, const struct log *log)
 	for (struct log_sink *s = c->sinks; s; s = s->next) {
 		if (!s->path || log_sink_open(s) == 0)
 			continue;
-		log_write(log, LOG_LVL_EMERG, 0, "open() \"%s\" failed (%d: %s), the old file goes on",
-			  s->path, errno, strerror(errno));
+		log_write(log, LOG_LVL_EMERG, 0,
+			  "open() \"%s\" failed (%d: %s), the old file goes on", s->path, errno,
+			  strerror(errno));
 		n++;
 	}
 	return n;
@@ -109,8 +116,8 @@ void log_conf_close(struct conf *c)
 		log_sink_close(s);
 }
 
-static int set_error_log(struct conf *c, struct conf_block *b, void *mod,
-			 const struct conf_node *n, const struct conf_row *row)
+static int set_error_log(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			 const struct conf_row *row)
 {
 	struct log_scope *s = mod;
 	int level = LOG_LVL_ERROR;
@@ -119,7 +126,8 @@ static int set_error_log(struct conf *c, struct conf_block *b, void *mod,
 	if (n->n_args == 2)
 		level = log_level_from_name(n->args[1]);
 	if (level < 0)
-		return conf_error_hint(c, n, "debug, info, notice, warn, error, crit, alert or emerg",
+		return conf_error_hint(c, n,
+				       "debug, info, notice, warn, error, crit, alert or emerg",
 				       "invalid log level \"%.*s\"", SLICE_FMT(n->args[1]));
 	sink = log_conf_sink(c, n, n->args[0]);
 	if (!sink)
@@ -134,9 +142,14 @@ static int set_error_log(struct conf *c, struct conf_block *b, void *mod,
 }
 
 static const struct conf_row rows[] = {
-	{.name = "error_log", .contexts = CTX_MAIN | CTX_SCOPE, .args_min = 1, .args_max = 2,
-	 .type = CONF_CUSTOM, .offset = offsetof(struct log_scope, log),
-	 .flags = CONF_MULTI | CONF_INHERIT, .set = set_error_log,
+	{.name = "error_log",
+	 .contexts = CTX_MAIN | CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = offsetof(struct log_scope, log),
+	 .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_error_log,
 	 .help = "FILE | stderr | syslog:server=ADDRESS[,facility=F][,tag=T] [LEVEL] -- where errors go, "
 		 "from LEVEL (error) up"},
 };

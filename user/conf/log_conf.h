@@ -7,8 +7,8 @@
 
 extern const struct conf_module log_module;
 
-struct log_scope {		/* MOD_LOG's struct in main, http, server, location */
-	struct log *log;	/* inherited when none is set here */
+struct log_scope {	 /* MOD_LOG's struct in main, http, server, location */
+	struct log *log; /* inherited when none is set here */
 };
 
 /* The sink for a file (made absolute by the prefix), "stderr", or "syslog:..."; opened unless it already

@@ -8,27 +8,28 @@
 #include "core/slice.h"
 
 struct var_def {
-	const char *name;	/* without '$'; NULL ends a table */
-	bool prefix;		/* "http_": matches every longer name, the rest is ARG */
+	const char *name; /* without '$'; NULL ends a table */
+	bool prefix;	  /* "http_": matches every longer name, the rest is ARG */
 	/* False: the variable has no value now ("-" in logs, empty elsewhere). The result lives as long as
 	 * the request or is in ARENA. ARG is lower case for prefix rows, else empty. */
-	bool (*get)(void *request, struct slice arg, void *data, struct arena *a, struct slice *out);
-	void *data;		/* for rows that a configuration adds (map, set, captures) */
+	bool (*get)(void *request, struct slice arg, void *data, struct arena *a,
+		    struct slice *out);
+	void *data; /* for rows that a configuration adds (map, set, captures) */
 	/* Not NULL for rows that a request can assign (set, auth_request_set). */
 	void (*set)(void *request, void *data, struct slice value);
 };
 
 struct tmpl_part {
-	struct slice text;		/* literal when var is NULL */
+	struct slice text; /* literal when var is NULL */
 	const struct var_def *var;
 	struct slice arg;
 };
 
 struct tmpl {
-	struct slice source;		/* as written */
+	struct slice source; /* as written */
 	struct tmpl_part *parts;
 	int n_parts;
-	bool constant;			/* no variables: parts is one literal or none */
+	bool constant; /* no variables: parts is one literal or none */
 };
 
 /* The row for a variable's name (lower-cased match as in nginx), or NULL. Exact names win over

@@ -17,8 +17,8 @@ enum { ARENA_SMALL_BYTES = 3328 };
 struct arena {
 	struct arena_block *head;
 	char *at, *end;
-	size_t block_bytes;	/* usual size of a block */
-	size_t total_bytes;	/* taken from the heap so far */
+	size_t block_bytes; /* usual size of a block */
+	size_t total_bytes; /* taken from the heap so far */
 };
 
 /* BLOCK_BYTES is the usual size of a block; nothing is taken from the heap before the first use. */

@@ -10,15 +10,15 @@
 #include "core/slice.h"
 
 enum {
-	BUF_HEADROOM = 32,	/* kept free before fresh data */
-	BUF_TAILROOM = 32,	/* never filled by a read */
-	BUF_PAYLOAD = 16320,	/* with both rooms one TLS record (RFC 8446 5.1) */
+	BUF_HEADROOM = 32,   /* kept free before fresh data */
+	BUF_TAILROOM = 32,   /* never filled by a read */
+	BUF_PAYLOAD = 16320, /* with both rooms one TLS record (RFC 8446 5.1) */
 	BUF_BYTES = BUF_HEADROOM + BUF_PAYLOAD + BUF_TAILROOM,
 };
 
 struct buf {
-	struct buf *next;	/* in a struct bufq or on the free list */
-	uint32_t start, end;	/* valid bytes are data[start..end) */
+	struct buf *next;    /* in a struct bufq or on the free list */
+	uint32_t start, end; /* valid bytes are data[start..end) */
 	char data[BUF_BYTES];
 };
 
@@ -69,8 +69,8 @@ static inline void buf_compact(struct buf *b)
 /* First in, first out. */
 struct bufq {
 	struct buf *first, **tail;
-	uint32_t n;		/* buffers */
-	uint64_t bytes;		/* must be kept by who changes a queued buffer */
+	uint32_t n;	/* buffers */
+	uint64_t bytes; /* must be kept by who changes a queued buffer */
 };
 
 static inline void bufq_init(struct bufq *q)

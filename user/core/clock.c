@@ -49,8 +49,8 @@ static void format_second(struct clock *c)
 		 (l.tm_mon + 1) % 100, l.tm_mday % 100, l.tm_hour % 100, l.tm_min % 100,
 		 l.tm_sec % 100, sign, off / 60 % 100, off % 60);
 	snprintf(c->log_time, sizeof c->log_time, "%04d/%02d/%02d %02d:%02d:%02d",
-		 (l.tm_year + 1900) % 10000, (l.tm_mon + 1) % 100, l.tm_mday % 100,
-		 l.tm_hour % 100, l.tm_min % 100, l.tm_sec % 100);
+		 (l.tm_year + 1900) % 10000, (l.tm_mon + 1) % 100, l.tm_mday % 100, l.tm_hour % 100,
+		 l.tm_min % 100, l.tm_sec % 100);
 	snprintf(c->http_date, sizeof c->http_date, "%s, %02d %s %04d %02d:%02d:%02d GMT",
 		 days[g.tm_wday], g.tm_mday % 100, months[g.tm_mon], (g.tm_year + 1900) % 10000,
 		 g.tm_hour % 100, g.tm_min % 100, g.tm_sec % 100);

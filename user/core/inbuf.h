@@ -7,9 +7,9 @@
 #include "core/buf.h"
 
 struct inbuf {
-	char *p;		/* NULL: holds no memory */
+	char *p; /* NULL: holds no memory */
 	uint32_t start, end, cap;
-	struct buf *pooled;	/* p points into it; NULL: p is heap memory, or nothing */
+	struct buf *pooled; /* p points into it; NULL: p is heap memory, or nothing */
 };
 
 static inline struct slice inbuf_slice(const struct inbuf *b)

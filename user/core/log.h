@@ -24,13 +24,13 @@ enum log_level {
 /* A destination; several struct log may share one. */
 struct log_sink {
 	struct log_sink *next;
-	char *path;			/* NULL for stderr and syslog */
-	int fd;				/* -1 when it is not open */
+	char *path; /* NULL for stderr and syslog */
+	int fd;	    /* -1 when it is not open */
 	bool is_syslog;
-	int facility;			/* syslog(3) LOG_ facility, shifted as there */
+	int facility; /* syslog(3) LOG_ facility, shifted as there */
 	char tag[33];
-	uint64_t syslog_retry_ms;	/* not before this */
-	char syslog_addr[108];		/* "unix:/path" or "host:port"; empty for /dev/log */
+	uint64_t syslog_retry_ms; /* not before this */
+	char syslog_addr[108];	  /* "unix:/path" or "host:port"; empty for /dev/log */
 };
 
 /* What a scope logs to: up to four (sink, level) pairs, as several error_log lines make. */

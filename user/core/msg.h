@@ -7,32 +7,32 @@
 #include <stdint.h>
 
 enum msg_type {
-	MSG_BAN = 1,	/* to the master: ban.* ; from the master to workers: reset its connections */
-	MSG_UNBAN,	/* to the master: ban.address */
-	MSG_RELOAD,	/* to the master, as HUP */
-	MSG_REPLY,	/* from the master: the answer to the request with the same id */
-	MSG_DRAIN,	/* to a worker: accept no more, keep connections until they end (reload) */
-	MSG_QUIT,	/* to a worker: the same, and close the idle ones now (quit) */
-	MSG_REOPEN,	/* to a worker: open the logs again */
+	MSG_BAN = 1, /* to the master: ban.* ; from the master to workers: reset its connections */
+	MSG_UNBAN,   /* to the master: ban.address */
+	MSG_RELOAD,  /* to the master, as HUP */
+	MSG_REPLY,   /* from the master: the answer to the request with the same id */
+	MSG_DRAIN,   /* to a worker: accept no more, keep connections until they end (reload) */
+	MSG_QUIT,    /* to a worker: the same, and close the idle ones now (quit) */
+	MSG_REOPEN,  /* to a worker: open the logs again */
 };
 
 struct msg_ban {
-	uint8_t family;		/* 4 or 6 */
-	uint8_t bytes[16];	/* IPv4: the first four */
-	uint8_t manual;		/* by an operator, not by a rule */
-	uint32_t rule_id;	/* 0: manual */
-	uint64_t for_ms;	/* 0: until it is lifted */
-	char reason[96];	/* NUL-terminated */
+	uint8_t family;	   /* 4 or 6 */
+	uint8_t bytes[16]; /* IPv4: the first four */
+	uint8_t manual;	   /* by an operator, not by a rule */
+	uint32_t rule_id;  /* 0: manual */
+	uint64_t for_ms;   /* 0: until it is lifted */
+	char reason[96];   /* NUL-terminated */
 };
 
 struct msg {
 	uint32_t type;
-	uint32_t id;		/* chosen by who asks; 0: no reply wanted */
-	int32_t result;		/* MSG_REPLY: 0 or -SL_E... */
+	uint32_t id;	/* chosen by who asks; 0: no reply wanted */
+	int32_t result; /* MSG_REPLY: 0 or -SL_E... */
 	uint32_t pad;
 	union {
 		struct msg_ban ban;
-		char text[160];	/* MSG_REPLY: NUL-terminated, what went wrong */
+		char text[160]; /* MSG_REPLY: NUL-terminated, what went wrong */
 	};
 };
 

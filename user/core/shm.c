@@ -11,7 +11,8 @@ static bool same(const char *a, struct slice b)
 	return slice_eq(slice_cstr(a), b);
 }
 
-static struct shm_zone *zone_new(const char *kind, struct slice name, struct slice key, size_t bytes)
+static struct shm_zone *zone_new(const char *kind, struct slice name, struct slice key,
+				 size_t bytes)
 {
 	struct shm_zone *z = calloc(1, sizeof *z);
 

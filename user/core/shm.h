@@ -12,11 +12,11 @@
 
 struct shm_zone {
 	struct shm_zone *next;
-	char *name, *kind, *key;	/* heap; key is what must stay equal for the memory to stay */
+	char *name, *kind, *key; /* heap; key is what must stay equal for the memory to stay */
 	size_t bytes;
-	void *mem;			/* zeroed when new, page aligned */
-	uint32_t n_refs;		/* configurations that use it */
-	bool fresh;			/* nobody has initialised it yet */
+	void *mem;	 /* zeroed when new, page aligned */
+	uint32_t n_refs; /* configurations that use it */
+	bool fresh;	 /* nobody has initialised it yet */
 };
 
 /* The master's list of zones; one a process tree. */

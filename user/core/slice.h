@@ -15,7 +15,10 @@ struct slice {
 
 /* A slice of a string literal; SLICE_INIT is the same for static initialisers. */
 #define SLICE(lit) ((struct slice){("" lit), sizeof(lit) - 1})
-#define SLICE_INIT(lit) {("" lit), sizeof(lit) - 1}
+#define SLICE_INIT(lit) \
+	{ \
+		("" lit), sizeof(lit) - 1 \
+	}
 /* Arguments for a "%.*s" conversion. */
 #define SLICE_FMT(s) (int)(s).n, (s).p
 

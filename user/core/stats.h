@@ -11,35 +11,35 @@ enum { STATS_WORKERS_MAX = 128 };
 
 /* All are counts since the master started, but for the gauges. */
 struct stats_worker {
-	_Alignas(64) int32_t pid;	/* 0: the slot is free */
-	uint32_t generation;		/* configuration it runs */
+	_Alignas(64) int32_t pid; /* 0: the slot is free */
+	uint32_t generation;	  /* configuration it runs */
 	/* gauges */
-	uint64_t conns_active, conns_idle;	/* client connections; idle: between requests */
+	uint64_t conns_active, conns_idle; /* client connections; idle: between requests */
 	uint64_t requests_active;
-	uint64_t upstream_conns_idle;		/* in keep-alive pools */
+	uint64_t upstream_conns_idle; /* in keep-alive pools */
 	/* counters */
 	uint64_t conns_accepted, conns_refused_banned, conns_refused_full;
-	uint64_t requests, responses[6];	/* by status class; [0]: closed without an answer */
+	uint64_t requests, responses[6]; /* by status class; [0]: closed without an answer */
 	uint64_t bytes_in, bytes_out;
 	uint64_t tls_handshakes, tls_resumed, tls_failed;
-	uint64_t bad_requests;			/* refused by the parser */
+	uint64_t bad_requests; /* refused by the parser */
 	uint64_t limit_req_delayed, limit_req_rejected, limit_req_dry_run;
 	uint64_t upstream_tries, upstream_retries, upstream_connects, upstream_failures;
-	uint64_t upstream_cut;			/* answers that ended too early, after the head was sent */
-	uint64_t client_cancelled;		/* the client left before the end */
+	uint64_t upstream_cut;	   /* answers that ended too early, after the head was sent */
+	uint64_t client_cancelled; /* the client left before the end */
 	uint64_t bans_requested;
 };
 
 struct stats {
 	uint64_t started_wall_ms;
-	uint32_t generation;		/* of the configuration that runs */
+	uint32_t generation; /* of the configuration that runs */
 	uint32_t n_reloads, n_reload_failures;
 	uint64_t reloaded_wall_ms;
-	uint32_t n_worker_deaths;	/* not asked for */
-	uint32_t guard_on;		/* XDP attached on at least one interface */
-	char guard_mode[96];		/* "veth0 native, eth0 generic" or why it is off */
+	uint32_t n_worker_deaths; /* not asked for */
+	uint32_t guard_on;	  /* XDP attached on at least one interface */
+	char guard_mode[96];	  /* "veth0 native, eth0 generic" or why it is off */
 	int32_t master_pid;
-	struct stats_worker retired;	/* counters of workers that have ended; its gauges are 0 */
+	struct stats_worker retired; /* counters of workers that have ended; its gauges are 0 */
 	struct stats_worker worker[STATS_WORKERS_MAX];
 };
 

@@ -10,13 +10,13 @@
 #endif
 
 enum {
-	CHARS_TOKEN = 1,	/* tchar */
-	CHARS_VALUE = 2,	/* in a field's value: HTAB, SP, VCHAR, obs-text */
-	CHARS_TARGET = 4,	/* in a request target: as nginx, all above SP but DEL and '#' */
-	CHARS_HOST = 8,		/* in a registered name: unreserved and sub-delims, but no ',' */
-	CHARS_METHOD = 16,	/* A-Z '_' '-', nginx's choice out of tchar */
-	CHARS_QDTEXT = 32,	/* in a quoted-string, neither '"' nor '\' */
-	CHARS_URI = 64,		/* in a path without an escape: as nginx's NGX_ESCAPE_URI */
+	CHARS_TOKEN = 1,   /* tchar */
+	CHARS_VALUE = 2,   /* in a field's value: HTAB, SP, VCHAR, obs-text */
+	CHARS_TARGET = 4,  /* in a request target: as nginx, all above SP but DEL and '#' */
+	CHARS_HOST = 8,	   /* in a registered name: unreserved and sub-delims, but no ',' */
+	CHARS_METHOD = 16, /* A-Z '_' '-', nginx's choice out of tchar */
+	CHARS_QDTEXT = 32, /* in a quoted-string, neither '"' nor '\' */
+	CHARS_URI = 64,	   /* in a path without an escape: as nginx's NGX_ESCAPE_URI */
 };
 
 extern const uint8_t chars_class[256];

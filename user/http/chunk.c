@@ -8,23 +8,23 @@
 #include "http/chars.h"
 
 enum {
-	DIGITS_MAX = 15,	/* below 2^60: no overflow */
+	DIGITS_MAX = 15, /* below 2^60: no overflow */
 };
 
 enum state {
-	SIZE,		/* digits, then ';' or CR */
+	SIZE, /* digits, then ';' or CR */
 	SIZE_LF,
 	EXT_NAME_FIRST,
 	EXT_NAME,
 	EXT_VALUE_FIRST,
-	EXT_VALUE,	/* a token */
+	EXT_VALUE, /* a token */
 	EXT_QUOTED,
-	EXT_ESCAPED,	/* behind a backslash in quotes */
-	EXT_END,	/* behind the closing quote */
+	EXT_ESCAPED, /* behind a backslash in quotes */
+	EXT_END,     /* behind the closing quote */
 	DATA,
 	DATA_CR,
 	DATA_LF,
-	TRAILER_FIRST,	/* the first byte of a trailer line or of the end */
+	TRAILER_FIRST, /* the first byte of a trailer line or of the end */
 	TRAILER_NAME,
 	TRAILER_VALUE,
 	TRAILER_LF,

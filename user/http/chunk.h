@@ -8,17 +8,17 @@
 #include "core/slice.h"
 
 enum {
-	CHUNK_EXT_MAX = 256,		/* bytes of extensions in one chunk's line */
-	CHUNK_OVERHEAD_MAX = 4096,	/* extensions of a body and its trailers, together */
+	CHUNK_EXT_MAX = 256,	   /* bytes of extensions in one chunk's line */
+	CHUNK_OVERHEAD_MAX = 4096, /* extensions of a body and its trailers, together */
 };
 
 struct chunk_dec {
-	uint64_t left;		/* bytes of the current chunk still to come */
-	uint32_t overhead;	/* extension and trailer bytes so far, bounded */
-	uint16_t ext_bytes;	/* the same for the current line */
+	uint64_t left;	    /* bytes of the current chunk still to come */
+	uint32_t overhead;  /* extension and trailer bytes so far, bounded */
+	uint16_t ext_bytes; /* the same for the current line */
 	uint8_t state;
 	uint8_t digits;
-	bool in_trailers;	/* the last chunk's size line is complete: no more data will come */
+	bool in_trailers; /* the last chunk's size line is complete: no more data will come */
 };
 
 void chunk_dec_init(struct chunk_dec *d);

@@ -10,7 +10,7 @@
 
 enum {
 	SKIP_MAX = 2,
-	FIELDS_SPARE = 4,	/* what a proxy adds should not move the array */
+	FIELDS_SPARE = 4, /* what a proxy adds should not move the array */
 };
 
 static int refuse(enum head_error *why, enum head_error e)
@@ -47,7 +47,7 @@ static int next_line(struct head_scan *s, struct slice head, const struct head_l
 {
 	const char *from = head.p + s->seen, *lf = memchr(from, '\n', head.n - s->seen);
 	size_t end = lf ? (size_t)(lf - head.p) + 1 : head.n, n = end - s->line;
-	size_t more = lf ? 0 : 1;	/* a line without its end grows by at least that */
+	size_t more = lf ? 0 : 1; /* a line without its end grows by at least that */
 
 	if (n + more > lim->line_max_bytes || end + s->skip * 2 + more > lim->head_max_bytes)
 		return refuse(why, s->line ? HEAD_FIELD_TOO_LONG : HEAD_LINE_TOO_LONG);
@@ -117,7 +117,7 @@ int head_parse_request(struct head_scan *s, struct slice buf, const struct head_
 	rc = *why == HEAD_OK ? find_end(s, head, lim, why) : refuse(why, *why);
 	if (rc <= 0)
 		return rc;
-	if (out->target.n == 0)	/* the line came in an earlier call */
+	if (out->target.n == 0) /* the line came in an earlier call */
 		*why = head_line_request(first_line(s, head), a, out);
 	if (*why == HEAD_OK)
 		*why = parse_fields(s, head, a, &out->fields, &facts);
@@ -148,7 +148,7 @@ int head_parse_response(struct head_scan *s, struct slice buf, const struct head
 	rc = *why == HEAD_OK ? find_end(s, buf, lim, why) : refuse(why, *why);
 	if (rc <= 0)
 		return rc;
-	if (out->status == 0)	/* the line came in an earlier call */
+	if (out->status == 0) /* the line came in an earlier call */
 		*why = head_line_response(first_line(s, buf), out);
 	if (*why == HEAD_OK)
 		*why = parse_fields(s, buf, a, &out->fields, &facts);

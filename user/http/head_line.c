@@ -127,7 +127,7 @@ enum head_error head_line_request(struct slice line, struct arena *a, struct req
 
 	p = at + 1;
 	at = chars_skip_long(p, end, CHARS_TARGET);
-	if (at == end && at > p)	/* HTTP/0.9 */
+	if (at == end && at > p) /* HTTP/0.9 */
 		return HEAD_BAD_VERSION;
 	if (at == p && (at == end || *at == ' '))
 		return HEAD_BAD_LINE;

@@ -10,7 +10,7 @@
 
 enum {
 	SLOTS = 512,
-	HASHED_MAX = 64,	/* longer names hash their first 64 bytes and their length */
+	HASHED_MAX = 64, /* longer names hash their first 64 bytes and their length */
 	ROOM_FIRST = 16,
 };
 

@@ -65,11 +65,11 @@ enum hdr_id {
 };
 
 struct hdr {
-	struct slice name;	/* as the peer spelled it */
-	struct slice value;	/* without the white space around it */
-	uint16_t id;		/* enum hdr_id */
-	uint16_t flags;		/* for the user of the list; the parser sets 0 */
-	uint32_t hash;		/* hdr_hash(name) */
+	struct slice name;  /* as the peer spelled it */
+	struct slice value; /* without the white space around it */
+	uint16_t id;	    /* enum hdr_id */
+	uint16_t flags;	    /* for the user of the list; the parser sets 0 */
+	uint32_t hash;	    /* hdr_hash(name) */
 };
 
 /* A growing array in an arena. */

@@ -7,10 +7,10 @@
 #include "core/slice.h"
 
 struct uri {
-	struct slice path;	/* nginx's $uri: decoded, dots resolved, "//" merged if asked */
-	struct slice args;	/* raw, behind the first '?': nginx's $args */
-	bool has_args;		/* a '?' was there */
-	bool plain;		/* path is byte for byte what was sent (before '?') */
+	struct slice path; /* nginx's $uri: decoded, dots resolved, "//" merged if asked */
+	struct slice args; /* raw, behind the first '?': nginx's $args */
+	bool has_args;	   /* a '?' was there */
+	bool plain;	   /* path is byte for byte what was sent (before '?') */
 };
 
 /* RAW is origin-form (begins with '/'), or "*"; OUT borrows from it, or from the arena where the

@@ -26,8 +26,9 @@ struct guard {
 };
 
 /* Writes one line to ERR, if there is room for any, and hands CODE back. Keeps errno. */
-__attribute__((format(printf, 4, 5))) static inline int
-guard_fail(int code, char *err, size_t err_size, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static inline int guard_fail(int code, char *err,
+								   size_t err_size, const char *fmt,
+								   ...)
 {
 	va_list ap;
 

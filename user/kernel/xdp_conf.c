@@ -82,8 +82,8 @@ static int add_interface(struct conf *c, struct xdp_conf *x, const struct conf_n
 			return conf_error(c, n, "duplicate interface \"%.*s\"", SLICE_FMT(name));
 	if (x->n_interfaces == GUARD_INTERFACES_MAX)
 		return conf_error(c, n, "more than %d interfaces", GUARD_INTERFACES_MAX);
-	x->interfaces = grow(c, x->interfaces, x->n_interfaces, &x->interfaces_room,
-			     sizeof *x->interfaces);
+	x->interfaces =
+		grow(c, x->interfaces, x->n_interfaces, &x->interfaces_room, sizeof *x->interfaces);
 	x->interfaces[x->n_interfaces++] = (struct xdp_interface){
 		.name = arena_cstr(&c->arena, name),
 		.node = n,

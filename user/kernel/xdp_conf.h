@@ -10,20 +10,20 @@
 extern const struct conf_module xdp_module;
 
 struct xdp_interface {
-	const char *name;		/* may not exist: that is for the master to see, at start */
+	const char *name; /* may not exist: that is for the master to see, at start */
 	const struct conf_node *node;
 };
 
 struct xdp_conf {
-	struct xdp_interface *interfaces;	/* at least one, no name twice */
+	struct xdp_interface *interfaces; /* at least one, no name twice */
 	uint32_t n_interfaces;
-	int64_t mode;			/* enum guard_mode */
-	struct guard_cidr *allow;	/* never banned, never dropped */
+	int64_t mode;		  /* enum guard_mode */
+	struct guard_cidr *allow; /* never banned, never dropped */
 	struct guard_cidr *deny;
 	uint32_t n_allow, n_deny;
 	uint32_t interfaces_room, allow_room, deny_room;
-	int64_t dry_run;		/* count what would drop, drop nothing */
-	struct slice pin_dir;		/* NUL-terminated, absolute */
+	int64_t dry_run;      /* count what would drop, drop nothing */
+	struct slice pin_dir; /* NUL-terminated, absolute */
 };
 
 /* NULL: the configuration has no xdp block. */

@@ -11,20 +11,20 @@ extern const struct conf_module core_module;
 
 struct core_env {
 	struct core_env *next;
-	const char *name, *value;	/* value NULL: as the environment has it */
+	const char *name, *value; /* value NULL: as the environment has it */
 };
 
-struct core_conf {			/* MOD_CORE's struct in main and in events */
+struct core_conf { /* MOD_CORE's struct in main and in events */
 	/* main */
 	bool has_user;
 	uid_t uid;
 	gid_t gid;
 	const char *user_cstr;
-	int64_t worker_processes;	/* 0: as many as CPUs */
-	int64_t worker_rlimit_nofile;	/* 0: leave it */
-	int64_t worker_shutdown_timeout_ms;	/* 0: none */
+	int64_t worker_processes;	    /* 0: as many as CPUs */
+	int64_t worker_rlimit_nofile;	    /* 0: leave it */
+	int64_t worker_shutdown_timeout_ms; /* 0: none */
 	int64_t daemon, master_process;
-	struct slice pid;		/* NUL-terminated absolute path */
+	struct slice pid; /* NUL-terminated absolute path */
 	struct core_env *env;
 	const struct conf_node *user_node;
 	/* events */

@@ -89,7 +89,8 @@ static void set_paths(struct conf *c, const char *prefix, const char *path)
 	char dir[4096];
 
 	c->prefix = (char *)arena_printf(&c->arena, "%s%s", prefix,
-					 prefix[strlen(prefix) - 1] == '/' ? "" : "/").p;
+					 prefix[strlen(prefix) - 1] == '/' ? "" : "/")
+			    .p;
 	c->path = path[0] == '/' ? arena_cstr(&c->arena, slice_cstr(path))
 				 : (char *)arena_printf(&c->arena, "%s%s", c->prefix, path).p;
 	snprintf(dir, sizeof dir, "%s", c->path);
@@ -97,8 +98,8 @@ static void set_paths(struct conf *c, const char *prefix, const char *path)
 }
 
 struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const char *path,
-			 struct slice globals, bool test, struct log *boot_log,
-			 char *first_error, size_t room)
+			 struct slice globals, bool test, struct log *boot_log, char *first_error,
+			 size_t room)
 {
 	struct cycle *c = calloc(1, sizeof *c);
 

@@ -11,7 +11,7 @@
 #include "net/addr.h"
 #include "policy/ban_conf.h"
 
-#define CONF_RULE_ID 0xffffffffu	/* of `deny` lines of the xdp block */
+#define CONF_RULE_ID 0xffffffffu /* of `deny` lines of the xdp block */
 
 static const struct guard_addr *to_guard(const struct msg_ban *b, struct guard_addr *out)
 {
@@ -36,7 +36,9 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 {
 	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
 	struct clock *now = &m->loop.clock;
-	struct ban_entry e = {.family = b->family, .manual = b->manual, .rule_id = b->rule_id,
+	struct ban_entry e = {.family = b->family,
+			      .manual = b->manual,
+			      .rule_id = b->rule_id,
 			      .since_wall_ms = now->wall_ms};
 	char name[GUARD_ADDR_TEXT_MAX];
 	struct guard_addr a;
@@ -64,8 +66,8 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 	e.in_kernel = r == 0;
 	if (m->guard && r)
 		log_write(log_of(m), LOG_LVL_CRIT, 0,
-			  "the ban of %s did not reach the kernel (%s), it holds in userspace", name,
-			  r == -SL_ELIMIT ? "the deny map is full" : strerror(errno));
+			  "the ban of %s did not reach the kernel (%s), it holds in userspace",
+			  name, r == -SL_ELIMIT ? "the deny map is full" : strerror(errno));
 	r = ban_put(m->bans, &e);
 	if (r) {
 		snprintf(text, room, "the table of bans is full");
@@ -128,8 +130,11 @@ static int adopt(void *data, const struct guard_addr *a, const struct guard_deny
 {
 	struct master *m = data;
 	uint64_t now_ns = clock_mono_ns();
-	struct ban_entry e = {.family = a->family, .in_kernel = 1, .rule_id = d->rule_id,
-			      .manual = d->rule_id == 0, .since_wall_ms = m->loop.clock.wall_ms};
+	struct ban_entry e = {.family = a->family,
+			      .in_kernel = 1,
+			      .rule_id = d->rule_id,
+			      .manual = d->rule_id == 0,
+			      .since_wall_ms = m->loop.clock.wall_ms};
 	struct ban_entry known;
 
 	if (d->expires_ns && d->expires_ns <= now_ns) {
@@ -183,14 +188,17 @@ static void attach_all(struct master *m, const struct xdp_conf *x)
 {
 	const char *names[GUARD_INTERFACES_MAX];
 	char err[GUARD_ERR_MAX];
-	uint32_t n = x->n_interfaces < GUARD_INTERFACES_MAX ? x->n_interfaces : GUARD_INTERFACES_MAX;
+	uint32_t n =
+		x->n_interfaces < GUARD_INTERFACES_MAX ? x->n_interfaces : GUARD_INTERFACES_MAX;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct guard_attachment at;
 
 		names[i] = x->interfaces[i].name;
-		if (guard_attach(m->guard, names[i], (enum guard_mode)x->mode, &at, err, sizeof err)) {
-			log_write(log_of(m), LOG_LVL_WARN, 0, "the guard is not on %s: %s", names[i], err);
+		if (guard_attach(m->guard, names[i], (enum guard_mode)x->mode, &at, err,
+				 sizeof err)) {
+			log_write(log_of(m), LOG_LVL_WARN, 0, "the guard is not on %s: %s",
+				  names[i], err);
 			log_stderr(LOG_LVL_WARN, "the guard is not on %s: %s", names[i], err);
 			snprintf(m->guard_off_why, sizeof m->guard_off_why, "%s", err);
 			continue;
@@ -234,8 +242,8 @@ static void turn_on(struct master *m, const struct xdp_conf *x)
 		snprintf(m->guard_off_why, sizeof m->guard_off_why, "%s", err);
 		log_write(log_of(m), LOG_LVL_WARN, 0,
 			  "there is no guard in the kernel, bans hold in userspace: %s", err);
-		log_stderr(LOG_LVL_WARN, "there is no guard in the kernel, bans hold in userspace: %s",
-			   err);
+		log_stderr(LOG_LVL_WARN,
+			   "there is no guard in the kernel, bans hold in userspace: %s", err);
 		return;
 	}
 	guard_deny_each(guard_maps(m->guard), adopt, m);
@@ -284,7 +292,8 @@ void guarding_apply(struct master *m)
 	}
 	lift_allowed(m, x);
 	if (x && m->guard) {
-		if (guard_nets_set_allow(guard_maps(m->guard), x->allow, x->n_allow, err, sizeof err) ||
+		if (guard_nets_set_allow(guard_maps(m->guard), x->allow, x->n_allow, err,
+					 sizeof err) ||
 		    guard_nets_set_deny(guard_maps(m->guard), x->deny, x->n_deny, CONF_RULE_ID, err,
 					sizeof err))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's lists: %s", err);

@@ -25,7 +25,7 @@
 
 enum {
 	SWEEP_MS = 500,
-	KILL_MS = 5000,		/* a child that does not heed TERM for so long is killed */
+	KILL_MS = 5000, /* a child that does not heed TERM for so long is killed */
 	RETRY_MS = 1000,
 };
 
@@ -44,7 +44,8 @@ static int write_pid(struct master *m)
 	if (fd < 0 || write(fd, text, (size_t)n) != n) {
 		log_write(log_of(m), LOG_LVL_EMERG, 0, "open() \"%s\" failed (%d: %s)", path, errno,
 			  strerror(errno));
-		log_stderr(LOG_LVL_EMERG, "open() \"%s\" failed (%d: %s)", path, errno, strerror(errno));
+		log_stderr(LOG_LVL_EMERG, "open() \"%s\" failed (%d: %s)", path, errno,
+			   strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return -SL_ESYS;
@@ -56,12 +57,12 @@ static int write_pid(struct master *m)
 
 static int share_memory(struct master *m)
 {
-	struct shm_zone *stats = shm_zone_ref(&m->shm, "master", SLICE("stats"), SLICE(""),
-					      sizeof *m->stats);
-	struct shm_zone *bans = shm_zone_ref(&m->shm, "master", SLICE("bans"), SLICE(""),
-					     ban_table_bytes());
-	struct shm_zone *evidence = shm_zone_ref(&m->shm, "master", SLICE("evidence"), SLICE(""),
-						 ban_evidence_bytes());
+	struct shm_zone *stats =
+		shm_zone_ref(&m->shm, "master", SLICE("stats"), SLICE(""), sizeof *m->stats);
+	struct shm_zone *bans =
+		shm_zone_ref(&m->shm, "master", SLICE("bans"), SLICE(""), ban_table_bytes());
+	struct shm_zone *evidence =
+		shm_zone_ref(&m->shm, "master", SLICE("evidence"), SLICE(""), ban_evidence_bytes());
 
 	if (!stats || !bans || !evidence) {
 		log_stderr(LOG_LVL_EMERG, "no shared memory: %s", strerror(errno));
@@ -135,8 +136,8 @@ static void reopen(struct master *m)
 		if (s->path && s->fd >= 0 && fstat(s->fd, &st) == 0 && S_ISREG(st.st_mode) &&
 		    st.st_uid != m->cycle->core->uid &&
 		    fchown(s->fd, m->cycle->core->uid, (gid_t)-1))
-			log_write(log_of(m), LOG_LVL_WARN, 0, "chown() of \"%s\" failed: %s", s->path,
-				  strerror(errno));
+			log_write(log_of(m), LOG_LVL_WARN, 0, "chown() of \"%s\" failed: %s",
+				  s->path, strerror(errno));
 	spawn_tell(m, CHILD_WORKER, MSG_REOPEN, false);
 	spawn_tell(m, CHILD_ADMIN, MSG_REOPEN, false);
 }
@@ -196,8 +197,8 @@ static void on_signal(struct io *io, uint32_t events)
 			reap(m);
 			continue;
 		}
-		log_write(log_of(m), LOG_LVL_NOTICE, 0, "signal %u (%s) received from %u", si.ssi_signo,
-			  sigabbrev_np((int)si.ssi_signo), si.ssi_pid);
+		log_write(log_of(m), LOG_LVL_NOTICE, 0, "signal %u (%s) received from %u",
+			  si.ssi_signo, sigabbrev_np((int)si.ssi_signo), si.ssi_pid);
 		handle(m, (int)si.ssi_signo);
 	}
 }
@@ -228,8 +229,8 @@ static void on_respawn(struct timer *t)
 
 static int open_signals(struct master *m)
 {
-	static const int wanted[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1,
-				     SIGUSR2, SIGWINCH, SIGCHLD};
+	static const int wanted[] = {SIGTERM, SIGINT,  SIGQUIT,	 SIGHUP,
+				     SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD};
 	sigset_t set;
 
 	sigemptyset(&set);

@@ -18,15 +18,15 @@ enum child_kind {
 };
 
 struct child {
-	struct io io;			/* first: the master's end of the channel */
+	struct io io; /* first: the master's end of the channel */
 	struct master *m;
 	struct child *next;
 	enum child_kind kind;
 	pid_t pid;
-	unsigned slot;			/* worker: of struct stats */
+	unsigned slot; /* worker: of struct stats */
 	bool resolves;
-	bool leaving;			/* was told to end */
-	bool retiring;			/* belongs to the configuration that a reload replaces */
+	bool leaving;  /* was told to end */
+	bool retiring; /* belongs to the configuration that a reload replaces */
 	uint64_t started_ms;
 };
 
@@ -36,30 +36,30 @@ struct cycle {
 	const struct core_conf *core;
 	struct admin_fd *admin_fds;
 	int n_admin_fds;
-	struct log log;			/* of the main block */
+	struct log log; /* of the main block */
 };
 
 struct master {
 	struct loop loop;
 	struct cycle *cycle;
-	struct cycle *old_cycle;	/* while a reload spawns: what its children must not keep */
+	struct cycle *old_cycle; /* while a reload spawns: what its children must not keep */
 	struct shm_registry shm;
 	struct stats *stats;
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
-	struct guard *guard;		/* NULL: off */
+	struct guard *guard; /* NULL: off */
 	char guard_off_why[GUARD_ERR_MAX];
-	struct guard_maps reader;	/* for the admin process; valid when guard */
+	struct guard_maps reader; /* for the admin process; valid when guard */
 	struct child *children;
 	struct io signal_io;
 	struct timer sweep_timer, respawn_timer;
 	bool bans_dirty;
-	bool said_userspace;		/* that there is no guard for the bans */
+	bool said_userspace; /* that there is no guard for the bans */
 	bool ending, quitting, failed;
-	uint64_t ending_ms;		/* since when children are told to end at once */
-	bool no_workers;		/* WINCH: they were ended and stay away */
+	uint64_t ending_ms; /* since when children are told to end at once */
+	bool no_workers;    /* WINCH: they were ended and stay away */
 	bool pid_written, daemonized;
-	int ready_fd, null_fd;		/* of the background start, -1 otherwise */
+	int ready_fd, null_fd; /* of the background start, -1 otherwise */
 	char bans_path[4096];
 	/* as given on the command line, for reloads */
 	const char *prefix, *path;
@@ -70,8 +70,8 @@ struct master {
 /* Reads a configuration; NULL after all messages. TEST: open nothing that stays. BOOT_LOG may be NULL.
  * FIRST_ERROR (empty, or NULL) gets the first of the messages. */
 struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const char *path,
-			 struct slice globals, bool test, struct log *boot_log,
-			 char *first_error, size_t room);
+			 struct slice globals, bool test, struct log *boot_log, char *first_error,
+			 size_t room);
 void cycle_free(struct cycle *c);
 /* Opens what CYCLE listens on; descriptors of OLD (may be NULL) with the same address are shared.
  * -SL_ESYS after messages, with everything newly opened closed again. */

@@ -16,9 +16,9 @@
  * NET_BIND_SERVICE ports below 1024 on reload; SETUID, SETGID, SYS_RESOURCE to make workers; KILL to
  * signal them; CHOWN, FOWNER, DAC_OVERRIDE log files, sockets and keys. */
 static const cap_value_t kept[] = {
-	CAP_BPF,    CAP_NET_ADMIN,    CAP_PERFMON, CAP_NET_BIND_SERVICE, CAP_SETUID,
-	CAP_SETGID, CAP_SYS_RESOURCE, CAP_KILL,	   CAP_CHOWN,		 CAP_FOWNER,
-	CAP_DAC_OVERRIDE,
+	CAP_BPF,    CAP_NET_ADMIN, CAP_PERFMON,	     CAP_NET_BIND_SERVICE,
+	CAP_SETUID, CAP_SETGID,	   CAP_SYS_RESOURCE, CAP_KILL,
+	CAP_CHOWN,  CAP_FOWNER,	   CAP_DAC_OVERRIDE,
 };
 
 int privileges_limit_master(char *err, size_t room)

@@ -322,7 +322,7 @@ int spawn_missing(struct master *m)
 static void retire(struct stats *s, unsigned slot)
 {
 	struct stats_worker *w = &s->worker[slot];
-	size_t start = offsetof(struct stats_worker, conns_accepted);	/* the first counter */
+	size_t start = offsetof(struct stats_worker, conns_accepted); /* the first counter */
 	uint64_t *to = (uint64_t *)((char *)&s->retired + start);
 	uint64_t *from = (uint64_t *)((char *)w + start);
 	size_t n = (sizeof *w - start) / sizeof *from;
@@ -406,7 +406,8 @@ void spawn_tell(struct master *m, enum child_kind kind, uint32_t msg_type, bool 
 	struct msg msg = {.type = msg_type};
 
 	for (struct child *c = m->children; c; c = c->next) {
-		if (c->kind != kind || c->io.fd < 0 || (leaving && c->leaving && msg_type != MSG_QUIT))
+		if (c->kind != kind || c->io.fd < 0 ||
+		    (leaving && c->leaving && msg_type != MSG_QUIT))
 			continue;
 		c->leaving |= leaving;
 		if (msg_send(c->io.fd, &msg))

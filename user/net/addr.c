@@ -68,7 +68,8 @@ int cidr_parse(struct slice s, struct cidr *out)
 	if (addr_from_ip(ip, 0, &a))
 		return -SL_EINVAL;
 	memset(out, 0, sizeof *out);
-	bytes = a.sa.sa_family == AF_INET ? (const uint8_t *)&a.in.sin_addr : a.in6.sin6_addr.s6_addr;
+	bytes = a.sa.sa_family == AF_INET ? (const uint8_t *)&a.in.sin_addr
+					  : a.in6.sin6_addr.s6_addr;
 	n = a.sa.sa_family == AF_INET ? 4 : 16;
 	bits = n * 8;
 	if (slash >= 0 && (num_u63(slice_skip(s, (size_t)slash + 1), &bits) || bits > n * 8))
@@ -138,8 +139,8 @@ size_t addr_text(const struct addr *a, char *text)
 	size_t n = addr_ip_text(a, ip);
 
 	if (a->sa.sa_family == AF_UNIX)
-		return (size_t)snprintf(text, ADDR_TEXT_MAX, "unix:%.*s", (int)sizeof a->un.sun_path,
-					a->un.sun_path);
+		return (size_t)snprintf(text, ADDR_TEXT_MAX, "unix:%.*s",
+					(int)sizeof a->un.sun_path, a->un.sun_path);
 	if (memchr(ip, ':', n))
 		return (size_t)snprintf(text, ADDR_TEXT_MAX, "[%.60s]:%u", ip, addr_port(a));
 	return (size_t)snprintf(text, ADDR_TEXT_MAX, "%.60s:%u", ip, addr_port(a));

@@ -21,9 +21,9 @@ struct addr {
 
 /* An address and the bits that count, for allow and deny lists. */
 struct cidr {
-	uint8_t family;		/* 4 or 6 */
+	uint8_t family; /* 4 or 6 */
 	uint8_t prefix_len;
-	uint8_t bytes[16];	/* IPv4: the first four */
+	uint8_t bytes[16]; /* IPv4: the first four */
 };
 
 enum { ADDR_TEXT_MAX = 128 };

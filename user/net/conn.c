@@ -34,7 +34,10 @@ int conn_start(struct conn *c, struct loop *l, int fd, void (*on_event)(struct c
 {
 	int one = 1;
 
-	*c = (struct conn){.io.fn = on_io, .io.fd = -1, .loop = l, .ops = &conn_plain_ops,
+	*c = (struct conn){.io.fn = on_io,
+			   .io.fd = -1,
+			   .loop = l,
+			   .ops = &conn_plain_ops,
 			   .on_event = on_event};
 	/* Fails on unix sockets, where there is nothing to delay. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

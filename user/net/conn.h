@@ -31,17 +31,17 @@ struct conn_ops {
 extern const struct conn_ops conn_plain_ops;
 
 struct conn {
-	struct io io;			/* first: epoll points here */
+	struct io io; /* first: epoll points here */
 	struct loop *loop;
 	const struct conn_ops *ops;
 	/* Called after readable, writable, peer_closed or failed changed. */
 	void (*on_event)(struct conn *c);
-	void *tls;			/* user/tls's state */
+	void *tls; /* user/tls's state */
 	bool readable, writable;
-	bool peer_closed;		/* EPOLLRDHUP: read until 0 */
-	bool failed;			/* EPOLLERR or EPOLLHUP */
-	bool shut;			/* conn_shutdown was called */
-	uint64_t n_received, n_sent;	/* payload bytes (inside TLS) */
+	bool peer_closed;	     /* EPOLLRDHUP: read until 0 */
+	bool failed;		     /* EPOLLERR or EPOLLHUP */
+	bool shut;		     /* conn_shutdown was called */
+	uint64_t n_received, n_sent; /* payload bytes (inside TLS) */
 };
 
 /* Takes FD (non-blocking already), registers it. On -SL_ESYS the descriptor is closed. */

@@ -7,11 +7,11 @@
 #include "net/addr.h"
 
 struct listen_opts {
-	int backlog;		/* <0: the default, 511 */
-	bool ipv6only;		/* on unless said otherwise */
+	int backlog;   /* <0: the default, 511 */
+	bool ipv6only; /* on unless said otherwise */
 	bool deferred, reuseport;
-	int rcvbuf, sndbuf;	/* 0: the system's */
-	mode_t unix_mode;	/* 0: 0666 as nginx */
+	int rcvbuf, sndbuf; /* 0: the system's */
+	mode_t unix_mode;   /* 0: 0666 as nginx */
 };
 
 /* A non-blocking listening descriptor, or -SL_ESYS with errno; *what names the call that failed. A

@@ -20,9 +20,9 @@ struct io {
 /* A timer's deadline may be moved later at no cost: the heap notices when the old one comes. */
 struct timer {
 	void (*fn)(struct timer *t);
-	uint64_t deadline_ms;	/* CLOCK_MONOTONIC; 0: not set */
-	uint64_t heap_ms;	/* the deadline under which it stands in the heap */
-	uint32_t heap_at;	/* index + 1; 0: not in the heap */
+	uint64_t deadline_ms; /* CLOCK_MONOTONIC; 0: not set */
+	uint64_t heap_ms;     /* the deadline under which it stands in the heap */
+	uint32_t heap_at;     /* index + 1; 0: not in the heap */
 };
 
 /* Runs once at the end of this turn, after all events and timers. */
@@ -36,9 +36,9 @@ struct loop {
 	struct clock clock;
 	int epoll_fd;
 	bool stop;
-	uint32_t n_events;		/* size of the array for one epoll_wait */
+	uint32_t n_events; /* size of the array for one epoll_wait */
 	struct epoll_event *events;
-	int at_event, n_ready;		/* where in this turn's events the loop is */
+	int at_event, n_ready; /* where in this turn's events the loop is */
 	struct timer **heap;
 	uint32_t n_heap, heap_room;
 	struct task *tasks, **tasks_tail;

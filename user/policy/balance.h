@@ -24,40 +24,40 @@ enum {
 };
 
 enum balance_resolve {
-	BALANCE_FIXED,		/* numeric or unix: never asked */
-	BALANCE_PENDING,	/* no answer yet */
+	BALANCE_FIXED,	 /* numeric or unix: never asked */
+	BALANCE_PENDING, /* no answer yet */
 	BALANCE_RESOLVED,
-	BALANCE_FAILED,		/* the last question failed; older addresses, if any, stay */
+	BALANCE_FAILED, /* the last question failed; older addresses, if any, stay */
 };
 
 /* A server line. Set once when the group is made. */
 struct balance_server_conf {
-	struct slice host;	/* as written, without port; or "unix:/path" */
+	struct slice host; /* as written, without port; or "unix:/path" */
 	uint16_t port;
-	bool has_port;			/* else PORT is the scheme's, by upstream_conf_share() */
-	uint32_t weight, max_fails;	/* max_fails 0: never counted */
-	uint32_t max_conns;		/* 0: no limit */
+	bool has_port;		    /* else PORT is the scheme's, by upstream_conf_share() */
+	uint32_t weight, max_fails; /* max_fails 0: never counted */
+	uint32_t max_conns;	    /* 0: no limit */
 	uint32_t fail_timeout_s;
 	bool backup, down;
 };
 
 struct balance_peer {
 	struct addr addr;
-	char text[ADDR_TEXT_MAX];	/* of addr, as in $upstream_addr */
+	char text[ADDR_TEXT_MAX]; /* of addr, as in $upstream_addr */
 	uint16_t server;
 	bool used;
-	bool gone;			/* its name no longer has this address: no new requests */
-	bool probing; /* one request tries whether it is back; others wait for that */
-	uint32_t serial;		/* another one whenever the slot gets another address */
+	bool gone;	 /* its name no longer has this address: no new requests */
+	bool probing;	 /* one request tries whether it is back; others wait for that */
+	uint32_t serial; /* another one whenever the slot gets another address */
 	uint32_t weight;
 	int32_t current_weight, effective_weight;
-	uint32_t conns;			/* requests on it now */
-	uint32_t fails;			/* within the current fail_timeout */
-	uint64_t checked_s, accessed_s;	/* as in nginx: seconds of the monotonic clock; 0: never */
-	uint64_t n_requests, n_failures;	/* picked, and failed, since it appeared */
-	uint64_t n_status[6];		/* by class; [0]: no answer */
+	uint32_t conns;			 /* requests on it now */
+	uint32_t fails;			 /* within the current fail_timeout */
+	uint64_t checked_s, accessed_s;	 /* as in nginx: seconds of the monotonic clock; 0: never */
+	uint64_t n_requests, n_failures; /* picked, and failed, since it appeared */
+	uint64_t n_status[6];		 /* by class; [0]: no answer */
 	uint64_t response_ms_total;
-	uint64_t unavailable_since_ms;	/* wall clock; 0: available */
+	uint64_t unavailable_since_ms; /* wall clock; 0: available */
 };
 
 struct balance_server {
@@ -65,7 +65,7 @@ struct balance_server {
 	uint16_t port;
 	uint32_t weight, max_fails, max_conns, fail_timeout_s;
 	bool backup, down;
-	uint32_t resolve;		/* enum balance_resolve */
+	uint32_t resolve; /* enum balance_resolve */
 	uint64_t resolved_wall_ms;
 	char resolve_error[64];
 };
@@ -73,12 +73,12 @@ struct balance_server {
 struct balance_group {
 	struct shm_lock lock;
 	char name[BALANCE_NAME_MAX + 1];
-	uint32_t n_servers, n_peers;	/* slots in use or once used */
+	uint32_t n_servers, n_peers; /* slots in use or once used */
 	uint32_t peers_room;
-	uint32_t version;		/* grows whenever addresses change */
-	bool single; /* one peer only: nginx then counts no failures for picking */
+	uint32_t version; /* grows whenever addresses change */
+	bool single;	  /* one peer only: nginx then counts no failures for picking */
 	struct balance_server server[BALANCE_SERVERS_MAX];
-	struct balance_peer peer[];	/* behind them: requests by worker and peer */
+	struct balance_peer peer[]; /* behind them: requests by worker and peer */
 };
 
 size_t balance_bytes(uint32_t peers_room);
@@ -96,9 +96,9 @@ void balance_set_addrs(struct balance_group *g, uint32_t server, const struct ad
 
 enum balance_why {
 	BALANCE_OK,
-	BALANCE_NONE_LIVE,	/* all down, failed, full or tried */
-	BALANCE_UNRESOLVED,	/* no address is known, the names failed */
-	BALANCE_WAIT,		/* no address is known yet, an answer is pending */
+	BALANCE_NONE_LIVE,  /* all down, failed, full or tried */
+	BALANCE_UNRESOLVED, /* no address is known, the names failed */
+	BALANCE_WAIT,	    /* no address is known yet, an answer is pending */
 };
 
 /* A set of peers that this request tried already. balance_pick() adds the one it returns. */

@@ -10,8 +10,8 @@
 
 enum {
 	BUCKETS = 65536,
-	RETRIES_MAX = 100,		/* of a worker, while the writer is in the middle */
-	ENTRY_RETRIES_MAX = 10000000,	/* of who lists, who has time: some 100 ms */
+	RETRIES_MAX = 100,	      /* of a worker, while the writer is in the middle */
+	ENTRY_RETRIES_MAX = 10000000, /* of who lists, who has time: some 100 ms */
 	SETS = 4096,
 	WAYS = 8,
 };
@@ -26,8 +26,8 @@ struct key {
  * own seq for its content. Links are indices plus one, so that zeroed memory is an empty table. */
 struct ban_table {
 	uint32_t version;
-	uint32_t n, n_touched;		/* entries; slots ever used */
-	uint32_t free;			/* list through next[] */
+	uint32_t n, n_touched; /* entries; slots ever used */
+	uint32_t free;	       /* list through next[] */
 	uint64_t seed;
 	uint32_t bucket[BUCKETS];
 	uint32_t next[BAN_TABLE_ROOM];
@@ -298,13 +298,13 @@ bool ban_next(const struct ban_table *t, uint32_t *at, struct ban_entry *out)
 /* ---- evidence ---- */
 
 struct slot {
-	uint64_t tag;			/* hash of rule and address; 0: free */
-	uint64_t last_ms;		/* of the last offence */
-	uint32_t n;			/* exact: how many times are in at_ms[] */
+	uint64_t tag;	  /* hash of rule and address; 0: free */
+	uint64_t last_ms; /* of the last offence */
+	uint32_t n;	  /* exact: how many times are in at_ms[] */
 	uint32_t pad;
-	uint64_t part;			/* counted: which eighth of time count[part % 8] is for */
+	uint64_t part; /* counted: which eighth of time count[part % 8] is for */
 	union {
-		uint32_t at_ms[BAN_EXACT_MAX];	/* low bits; oldest first */
+		uint32_t at_ms[BAN_EXACT_MAX]; /* low bits; oldest first */
 		uint32_t count[8];
 	};
 };

@@ -22,14 +22,14 @@ enum {
 };
 
 struct ban_entry {
-	uint32_t seq; /* odd while it is written; ban_put() and copies ignore it */
-	uint8_t family;			/* 0: free, 4, 6 */
-	uint8_t bytes[16];		/* IPv4: the first four, the rest zero */
+	uint32_t seq;	   /* odd while it is written; ban_put() and copies ignore it */
+	uint8_t family;	   /* 0: free, 4, 6 */
+	uint8_t bytes[16]; /* IPv4: the first four, the rest zero */
 	uint8_t in_kernel, manual;
-	uint32_t rule_id;		/* 0: manual */
+	uint32_t rule_id; /* 0: manual */
 	uint64_t since_wall_ms;
-	uint64_t until_wall_ms;		/* 0: for ever */
-	uint64_t until_mono_ms;		/* what is compared; 0: for ever */
+	uint64_t until_wall_ms; /* 0: for ever */
+	uint64_t until_mono_ms; /* what is compared; 0: for ever */
 	char reason[BAN_REASON_MAX];
 };
 
@@ -39,7 +39,7 @@ struct ban_table;
 size_t ban_table_bytes(void);
 /* Fresh (zeroed) memory only. */
 void ban_table_init(struct ban_table *t, uint64_t seed);
-uint32_t ban_n(const struct ban_table *t);	/* entries, expired ones not swept yet included */
+uint32_t ban_n(const struct ban_table *t); /* entries, expired ones not swept yet included */
 /* Is the address banned now? Safe against the master writing at the same time. */
 bool ban_check(const struct ban_table *t, const struct addr *a, uint64_t now_mono_ms);
 
@@ -70,7 +70,7 @@ int ban_load(struct ban_table *t, const char *path, uint64_t now_mono_ms, uint64
 struct ban_evidence;
 
 enum {
-	BAN_EXACT_MAX = 8,		/* up to so many offences are remembered one by one */
+	BAN_EXACT_MAX = 8, /* up to so many offences are remembered one by one */
 	BAN_AFTER_MAX = 1000000,
 	BAN_WITHIN_MAX_MS = 86400000,
 };
@@ -85,15 +85,15 @@ bool ban_offence(struct ban_evidence *e, uint32_t rule_id, const struct addr *a,
 
 /* What counts as an offence. */
 enum ban_on {
-	BAN_ON_LIMIT_REQ = 1,		/* a limit_req line rejected (not: delayed, dry run) */
-	BAN_ON_BAD_REQUEST,		/* the parser refused the request */
-	BAN_ON_STATUS,			/* the answer's status is one of status[] */
+	BAN_ON_LIMIT_REQ = 1, /* a limit_req line rejected (not: delayed, dry run) */
+	BAN_ON_BAD_REQUEST,   /* the parser refused the request */
+	BAN_ON_STATUS,	      /* the answer's status is one of status[] */
 };
 
 /* A `ban` line of the configuration; made by ban_conf.c. */
 struct ban_rule {
-	struct ban_rule *next;		/* of the same scope */
-	struct ban_rule *next_all;	/* of the configuration, in order */
+	struct ban_rule *next;	   /* of the same scope */
+	struct ban_rule *next_all; /* of the configuration, in order */
 	uint32_t id; /* not 0; a hash of text and place, so that it is stable over reloads */
 	enum ban_on on;
 	uint16_t status[BAN_STATUS_MAX];
@@ -106,10 +106,10 @@ struct ban_rule {
 	const struct conf_block *block;
 };
 
-struct ban_scope {			/* MOD_BAN's struct in http, server, location */
+struct ban_scope {		/* MOD_BAN's struct in http, server, location */
 	struct ban_rule *rules; /* inherited when none is set here; NULL: none, or `ban off` */
 	bool off;
-	struct ban_rule *all;		/* http only: see ban_conf_rules() */
+	struct ban_rule *all; /* http only: see ban_conf_rules() */
 	uint32_t n_all;
 };
 

@@ -9,8 +9,8 @@
 
 enum {
 	ZONE_MIN_BYTES = 32768,
-	IDLE_MS = 60000,	/* an empty bucket that old may go before the zone is full */
-	IDLE_MAX = 2,		/* so many at each new key */
+	IDLE_MS = 60000, /* an empty bucket that old may go before the zone is full */
+	IDLE_MAX = 2,	 /* so many at each new key */
 };
 
 /* Links are indices into node[] plus one; 0 is none, so that zeroed memory is an empty zone. */
@@ -18,7 +18,7 @@ struct node {
 	struct hash128 key;
 	uint64_t last_ms;
 	uint64_t excess_milli;
-	uint32_t next;			/* in the bucket, or on the free list */
+	uint32_t next; /* in the bucket, or on the free list */
 	uint32_t newer, older;
 	uint32_t used;
 };
@@ -28,11 +28,11 @@ _Static_assert(sizeof(struct node) == 48, "a zone's room is documented");
 struct limit_zone {
 	struct shm_lock lock;
 	uint64_t seed;
-	uint32_t room, n_touched, n_used;	/* nodes; touched: ever taken from the end */
-	uint32_t mask;				/* of buckets */
+	uint32_t room, n_touched, n_used; /* nodes; touched: ever taken from the end */
+	uint32_t mask;			  /* of buckets */
 	uint32_t free, newest, oldest;
 	uint32_t pad;
-	_Alignas(16) uint32_t bucket[];		/* then the nodes */
+	_Alignas(16) uint32_t bucket[]; /* then the nodes */
 };
 
 static struct node *node_at(struct limit_zone *z, uint32_t link)

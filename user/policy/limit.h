@@ -28,8 +28,8 @@ enum limit_verdict {
 struct limit_use {
 	struct limit_zone *zone;
 	uint64_t rate_milli_per_s; /* requests a 1000 s, not 0; nginx's rounding: 10r/m is 166 */
-	uint64_t burst_milli;		/* burst * 1000 */
-	uint64_t delay_milli;		/* delay * 1000; nodelay: UINT64_MAX */
+	uint64_t burst_milli;	   /* burst * 1000 */
+	uint64_t delay_milli;	   /* delay * 1000; nodelay: UINT64_MAX */
 };
 
 /* All lines of a location at once (at most LIMIT_USES_MAX), as nginx does: when one rejects,

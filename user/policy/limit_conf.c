@@ -9,7 +9,7 @@
 #include "core/num.h"
 
 enum {
-	RATE_MAX = 1000000000,		/* requests a second or a minute */
+	RATE_MAX = 1000000000, /* requests a second or a minute */
 	BURST_MAX = 1000000000,
 };
 

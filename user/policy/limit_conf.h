@@ -17,24 +17,24 @@ struct limit_zone_conf {
 	int64_t bytes;
 	uint64_t rate_milli_per_s;
 	struct shm_zone *shm;
-	struct limit_zone *zone;	/* shared memory, set by finish() */
+	struct limit_zone *zone; /* shared memory, set by finish() */
 	const struct conf_node *node;
 };
 
-struct limit_lines {			/* the limit_req lines of one scope, in order */
+struct limit_lines { /* the limit_req lines of one scope, in order */
 	int n;
 	struct limit_zone_conf *zone[LIMIT_USES_MAX]; /* set by finish(): a zone may stand below */
 	struct slice zone_name[LIMIT_USES_MAX];
 	const struct conf_node *node[LIMIT_USES_MAX];
-	struct limit_use use[LIMIT_USES_MAX];		/* for limit_check(), as it is */
+	struct limit_use use[LIMIT_USES_MAX]; /* for limit_check(), as it is */
 };
 
-struct limit_scope {			/* MOD_LIMIT's struct in http, server, location */
+struct limit_scope {		   /* MOD_LIMIT's struct in http, server, location */
 	struct limit_lines *lines; /* NULL: none; inherited when none is set here, as in nginx */
-	int64_t status;			/* 503 */
-	int64_t log_level;		/* enum log_level; delays are logged one level lower */
+	int64_t status;		   /* 503 */
+	int64_t log_level;	   /* enum log_level; delays are logged one level lower */
 	int64_t dry_run;
-	struct limit_zone_conf *zones;	/* http only: see limit_conf_zones() */
+	struct limit_zone_conf *zones; /* http only: see limit_conf_zones() */
 };
 
 /* The first zone of a configuration, in the order of the file; NULL: none. */

@@ -10,15 +10,16 @@
 /* Server names: exact, then the longest "*.example.com" (".example.com" means both), then the longest
  * "www.example.*". */
 struct route_name {
-	struct slice name;	/* lower case; wildcards without the asterisk: ".example.com", "www.example." */
+	struct slice
+		name; /* lower case; wildcards without the asterisk: ".example.com", "www.example." */
 	uint64_t hash;
 	void *target;
 };
 
 struct route_names {
-	struct route_name *exact;	/* open addressing, n_exact_slots a power of two, or 0 */
+	struct route_name *exact; /* open addressing, n_exact_slots a power of two, or 0 */
 	uint32_t n_exact_slots;
-	struct route_name *head, *tail;	/* wildcards, longest first */
+	struct route_name *head, *tail; /* wildcards, longest first */
 	uint32_t n_head, n_tail;
 	uint64_t seed;
 };
@@ -39,19 +40,19 @@ void *route_names_find(const struct route_names *n, struct slice host);
 
 enum route_loc_kind {
 	ROUTE_PREFIX,
-	ROUTE_EXACT,		/* = */
-	ROUTE_PREFIX_STOP,	/* ^~ */
+	ROUTE_EXACT,	   /* = */
+	ROUTE_PREFIX_STOP, /* ^~ */
 };
 
 struct route_loc {
 	struct slice path;
 	enum route_loc_kind kind;
-	bool redirect_slash;	/* "/a/" answers "/a" with a redirect */
+	bool redirect_slash; /* "/a/" answers "/a" with a redirect */
 	void *target;
 };
 
 struct route_locs {
-	struct route_loc *exact, *prefix;	/* sorted: exact by path, prefix longest first */
+	struct route_loc *exact, *prefix; /* sorted: exact by path, prefix longest first */
 	uint32_t n_exact, n_prefix;
 };
 

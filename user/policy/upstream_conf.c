@@ -11,14 +11,14 @@
 enum {
 	WEIGHT_MAX = 1000000,
 	COUNT_MAX = 1000000000,
-	ROOM_OF_NAME = 2 * BALANCE_ADDRS_MAX,	/* new addresses beside those still in use */
+	ROOM_OF_NAME = 2 * BALANCE_ADDRS_MAX, /* new addresses beside those still in use */
 };
 
 /* MOD_UPSTREAM's struct in all its contexts. */
 struct upstream_block {
-	struct upstream_scope scope;	/* first: conf_get() gives a struct upstream_scope */
-	struct upstream_main main;	/* http */
-	struct upstream_conf *group;	/* upstream */
+	struct upstream_scope scope; /* first: conf_get() gives a struct upstream_scope */
+	struct upstream_main main;   /* http */
+	struct upstream_conf *group; /* upstream */
 	int64_t keepalive, keepalive_requests, keepalive_timeout_ms, keepalive_time_ms;
 };
 

@@ -12,35 +12,35 @@ extern const struct conf_module upstream_module;
 
 /* How names are resolved: MOD_UPSTREAM's struct in http, server, location and upstream. */
 struct upstream_scope {
-	struct slice *resolver_addrs;	/* "ip[:port]"; NULL: resolv.conf */
+	struct slice *resolver_addrs; /* "ip[:port]"; NULL: resolv.conf */
 	int n_resolver_addrs;
-	int64_t resolver_valid_ms;	/* 0: by TTL */
-	int64_t resolver_ipv4, resolver_ipv6;	/* 1 or 0 */
-	int64_t resolver_timeout_ms;	/* 30s */
+	int64_t resolver_valid_ms;	      /* 0: by TTL */
+	int64_t resolver_ipv4, resolver_ipv6; /* 1 or 0 */
+	int64_t resolver_timeout_ms;	      /* 30s */
 };
 
 /* A group as configured. Lives in the arena of the configuration. */
 struct upstream_conf {
 	struct upstream_conf *next;
-	struct slice name;		/* of an implicit group: "host:port", or "unix:/path" */
-	uint16_t default_port;		/* of an implicit group: its port; 0 in a named one */
-	bool implicit;			/* made by a proxy_pass, not by a block */
+	struct slice name;	/* of an implicit group: "host:port", or "unix:/path" */
+	uint16_t default_port;	/* of an implicit group: its port; 0 in a named one */
+	bool implicit;		/* made by a proxy_pass, not by a block */
 	bool used_80, used_443; /* schemes of the proxy_pass lines that use it, by default port */
-	const struct conf_node *node;	/* the block, or the proxy_pass */
+	const struct conf_node *node; /* the block, or the proxy_pass */
 	struct balance_server_conf *servers;
 	uint32_t n_servers, servers_room;
-	int64_t keepalive; /* idle connections kept by each worker; default 32; 0: none */
-	int64_t keepalive_requests;	/* 1000 */
-	int64_t keepalive_timeout_ms;	/* 60s */
-	int64_t keepalive_time_ms;	/* 1h */
+	int64_t keepalive;	    /* idle connections kept by each worker; default 32; 0: none */
+	int64_t keepalive_requests; /* 1000 */
+	int64_t keepalive_timeout_ms;	    /* 60s */
+	int64_t keepalive_time_ms;	    /* 1h */
 	const struct upstream_scope *scope; /* resolver: the block's; of an implicit group http's */
 	struct shm_zone *zone;
-	struct balance_group *group;	/* in shared memory, set by upstream_conf_share() */
-	uint32_t index;			/* 0.. over all groups of the configuration */
+	struct balance_group *group; /* in shared memory, set by upstream_conf_share() */
+	uint32_t index;		     /* 0.. over all groups of the configuration */
 };
 
-struct upstream_main {			/* see upstream_conf_main() */
-	struct upstream_conf *groups;	/* in order of appearance */
+struct upstream_main {		      /* see upstream_conf_main() */
+	struct upstream_conf *groups; /* in order of appearance */
 	uint32_t n_groups;
 };
 

@@ -107,8 +107,7 @@ static void put_part(struct line *l, const struct tmpl_part *part, enum access_e
 }
 
 /* Without a line feed, for which there is room; the length. */
-static size_t make_line(char *to, const struct access_format *f, struct request *r,
-			struct arena *a)
+static size_t make_line(char *to, const struct access_format *f, struct request *r, struct arena *a)
 {
 	struct line l = {to, ACCESS_LINE_MAX - 1 - f->literal_bytes};
 
@@ -129,11 +128,11 @@ static void complain(struct env *env, struct access_state *st, const struct log_
 		return;
 	st->complained_ms = now;
 	if (put < 0)
-		log_write(env->log, LOG_LVL_ALERT, 0, "write() to \"%s\" failed (%d: %s)", path, err,
-			  strerror(err));
+		log_write(env->log, LOG_LVL_ALERT, 0, "write() to \"%s\" failed (%d: %s)", path,
+			  err, strerror(err));
 	else
-		log_write(env->log, LOG_LVL_ALERT, 0, "write() to \"%s\" was incomplete: %zd of %zu",
-			  path, put, n);
+		log_write(env->log, LOG_LVL_ALERT, 0,
+			  "write() to \"%s\" was incomplete: %zd of %zu", path, put, n);
 }
 
 /* Whole lines, in one call. What follows a line that was cut begins on a line of its own. */
@@ -194,8 +193,8 @@ static bool is_wanted(const struct access_target *t, struct request *r, struct a
 static void write_target(struct request *r, struct access_state *st, const struct access_target *t)
 {
 	/* Values go into memory that is there already; the heap is asked only beyond that. */
-	struct arena a = {.at = st->scratch, .end = st->scratch + sizeof st->scratch,
-			  .block_bytes = 4096};
+	struct arena a = {
+		.at = st->scratch, .end = st->scratch + sizeof st->scratch, .block_bytes = 4096};
 	size_t n;
 
 	if (!is_wanted(t, r, &a))
@@ -234,7 +233,8 @@ void access_log_flush(struct env *env)
 
 static void on_timer(struct timer *t)
 {
-	struct access_file *f = (struct access_file *)((char *)t - offsetof(struct access_file, timer));
+	struct access_file *f =
+		(struct access_file *)((char *)t - offsetof(struct access_file, timer));
 
 	flush_file(f->env, access_log_conf_state(f->env->conf), f);
 }

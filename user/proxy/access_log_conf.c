@@ -6,9 +6,9 @@
 
 enum { BUFFER_BYTES_MAX = 64 * 1024 * 1024 };
 
-static const struct slice combined =
-	SLICE_INIT("$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent "
-		   "\"$http_referer\" \"$http_user_agent\"");
+static const struct slice combined = SLICE_INIT(
+	"$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent "
+	"\"$http_referer\" \"$http_user_agent\"");
 
 static struct access_state *state_of(struct conf *c, struct conf_block *b)
 {
@@ -112,7 +112,7 @@ static struct access_format *format_named(struct conf *c, struct access_state *s
 }
 
 struct params {
-	int64_t buffer_bytes, flush_ms;	/* 0: not given */
+	int64_t buffer_bytes, flush_ms; /* 0: not given */
 	struct tmpl *condition;
 };
 
@@ -185,7 +185,8 @@ static int add_target(struct conf *c, struct access_logs *logs, const struct con
 	int r = 0;
 
 	if (!slice_starts(n->args[0], SLICE("syslog:")) && slice_find(n->args[0], '$') >= 0)
-		return conf_error(c, n, "variables in the path of \"access_log\" are not supported");
+		return conf_error(c, n,
+				  "variables in the path of \"access_log\" are not supported");
 	t->format = format_named(c, logs->state, n, n->n_args > 1 ? n->args[1] : SLICE("combined"));
 	if (!t->format)
 		return -SL_EINVAL;

@@ -8,12 +8,12 @@
 #include "proxy/env.h"
 
 enum {
-	ACCESS_LINE_MAX = 64 * 1024,	/* with its line feed; longer values are cut */
+	ACCESS_LINE_MAX = 64 * 1024, /* with its line feed; longer values are cut */
 	ACCESS_SCRATCH_BYTES = 8 * 1024,
 };
 
 enum access_escape {
-	ACCESS_ESCAPE_DEFAULT,		/* \xXX */
+	ACCESS_ESCAPE_DEFAULT, /* \xXX */
 	ACCESS_ESCAPE_JSON,
 	ACCESS_ESCAPE_NONE,
 };
@@ -24,7 +24,7 @@ struct access_format {
 	enum access_escape escape;
 	struct tmpl **texts;
 	int n_texts;
-	size_t literal_bytes;		/* of all texts; set by finish() */
+	size_t literal_bytes; /* of all texts; set by finish() */
 	const struct conf_node *node;
 };
 
@@ -33,13 +33,13 @@ struct access_format {
 struct access_file {
 	struct access_file *next;
 	struct log_sink *sink;
-	int64_t flush_ms;		/* 0: no timer */
-	size_t room;			/* of the buffer; 0: lines are written at once */
+	int64_t flush_ms; /* 0: no timer */
+	size_t room;	  /* of the buffer; 0: lines are written at once */
 	char *mem;
 	size_t n;
 	struct timer timer;
-	struct env *env;		/* NULL before access_log_setup() */
-	bool cut;			/* the last write ended within a line */
+	struct env *env; /* NULL before access_log_setup() */
+	bool cut;	 /* the last write ended within a line */
 };
 
 /* One access_log line. */
@@ -47,15 +47,15 @@ struct access_target {
 	struct access_target *next;
 	struct access_format *format;
 	struct access_file *file;
-	struct tmpl *condition;		/* NULL: always */
-	struct log syslog;		/* n_to 1 when the file's sink is syslog */
+	struct tmpl *condition; /* NULL: always */
+	struct log syslog;	/* n_to 1 when the file's sink is syslog */
 };
 
 /* The http block's: what all scopes share. */
 struct access_state {
 	struct access_format *formats;
 	struct access_file *files;
-	uint64_t complained_ms;		/* monotonic; 0: never */
+	uint64_t complained_ms; /* monotonic; 0: never */
 	char line[ACCESS_LINE_MAX];
 	char scratch[ACCESS_SCRATCH_BYTES];
 };
@@ -66,9 +66,9 @@ struct access_logs {
 	struct access_state *state;
 };
 
-struct access_scope {			/* MOD_ACCESS_LOG's struct in http, server, location */
-	struct access_logs *logs;	/* inherited when nothing is said here; NULL: nowhere said */
-	struct access_state *state;	/* in http only; NULL when nothing was said at all */
+struct access_scope {		    /* MOD_ACCESS_LOG's struct in http, server, location */
+	struct access_logs *logs;   /* inherited when nothing is said here; NULL: nowhere said */
+	struct access_state *state; /* in http only; NULL when nothing was said at all */
 };
 
 /* NULL when there is no http block, or nothing about access logs in it. */

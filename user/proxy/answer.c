@@ -8,8 +8,14 @@
 static bool is_hop_by_hop(enum hdr_id id)
 {
 	switch (id) {
-	case HDR_CONNECTION: case HDR_KEEP_ALIVE: case HDR_PROXY_CONNECTION: case HDR_TE:
-	case HDR_TRAILER: case HDR_TRANSFER_ENCODING: case HDR_UPGRADE: case HDR_CONTENT_LENGTH:
+	case HDR_CONNECTION:
+	case HDR_KEEP_ALIVE:
+	case HDR_PROXY_CONNECTION:
+	case HDR_TE:
+	case HDR_TRAILER:
+	case HDR_TRANSFER_ENCODING:
+	case HDR_UPGRADE:
+	case HDR_CONTENT_LENGTH:
 		return true;
 	default:
 		return false;
@@ -79,8 +85,8 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 	bool bodiless = head->status == 204 || head->status == 304, has_connection;
 
 	rebase(head, raw, arena_dup(&r->arena, raw).p);
-	*resp = (struct response){.status = head->status, .reason = head->reason,
-				  .content_length = -1};
+	*resp = (struct response){
+		.status = head->status, .reason = head->reason, .content_length = -1};
 	r->up->fields = head->fields;
 	hdrs_reserve(&resp->fields, &r->arena, head->fields.n + 2);
 	has_connection = hdrs_find(&head->fields, HDR_CONNECTION) != NULL;

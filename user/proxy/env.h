@@ -17,22 +17,22 @@ struct env {
 	struct loop loop;
 	struct conf *conf;
 	struct http_conf *http;
-	const struct log *log;		/* of the main block */
+	const struct log *log; /* of the main block */
 	struct stats_worker *stats;
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
 	/* Tells the master of a ban that a rule asks for (without a master: carries it out). */
 	void (*ask_ban)(struct env *env, const struct msg *m);
-	unsigned slot;			/* of this worker in struct stats */
-	uint64_t n_serial;		/* connections so far: $connection */
-	uint32_t n_conns, conns_max;	/* client and upstream connections, worker_connections */
-	struct h1 *clients;		/* doubly linked list of client connections */
+	unsigned slot;		     /* of this worker in struct stats */
+	uint64_t n_serial;	     /* connections so far: $connection */
+	uint32_t n_conns, conns_max; /* client and upstream connections, worker_connections */
+	struct h1 *clients;	     /* doubly linked list of client connections */
 	struct upstream_pools *pools;
-	struct names *names;		/* upstream names being resolved */
-	bool draining;			/* no new connections; every answer closes its connection */
-	bool quitting;			/* idle connections are closed too */
-	bool keeps_bodies;		/* $request_body is used: bodies stay until the log is written */
-	uint64_t id_seed, id_count;	/* for $request_id */
+	struct names *names; /* upstream names being resolved */
+	bool draining;	     /* no new connections; every answer closes its connection */
+	bool quitting;	     /* idle connections are closed too */
+	bool keeps_bodies;   /* $request_body is used: bodies stay until the log is written */
+	uint64_t id_seed, id_count; /* for $request_id */
 };
 
 #endif

@@ -15,16 +15,16 @@
 #include "tls/tls_conn.h"
 
 enum {
-	READS_PER_TURN = 16,		/* a fast stream lets others have their turn */
-	FILE_PIECES_PER_TURN = 64,	/* and so does a long upload */
+	READS_PER_TURN = 16,	   /* a fast stream lets others have their turn */
+	FILE_PIECES_PER_TURN = 64, /* and so does a long upload */
 	FLUSH_BYTES = 64 * 1024,
-	INTERIM_MAX = 10,		/* 1xx heads before the real one */
+	INTERIM_MAX = 10, /* 1xx heads before the real one */
 };
 
 enum state {
 	X_CONNECT,
 	X_HANDSHAKE,
-	X_HEAD,			/* sending, and waiting for the head */
+	X_HEAD, /* sending, and waiting for the head */
 	X_BODY,
 };
 
@@ -34,23 +34,23 @@ struct exchange {
 	struct upconn *uc;
 	enum state state;
 	struct timer timer;
-	struct task task;		/* goes on reading in the next turn */
+	struct task task; /* goes on reading in the next turn */
 	uint64_t started_ms;
 	/* the request */
 	size_t sent_head;
 	uint64_t sent_body;
-	struct buf *file_buf;		/* a piece of a body that lies in a file */
+	struct buf *file_buf; /* a piece of a body that lies in a file */
 	bool sent_all, reused, got_any;
 	/* the answer */
-	struct inbuf in;		/* its head */
+	struct inbuf in; /* its head */
 	struct head_scan scan;
 	unsigned n_interim;
 	bool keep_alive;
 	enum body_kind body;
 	uint64_t left;
 	struct chunk_dec dec;
-	struct buf *rbuf;		/* body bytes not passed on yet */
-	bool blocked;			/* waits for the client */
+	struct buf *rbuf; /* body bytes not passed on yet */
+	bool blocked;	  /* waits for the client */
 };
 
 static void on_event(struct conn *c);
@@ -138,13 +138,15 @@ static void fail_io(struct exchange *x, ssize_t how)
 	}
 	if (how == -SL_ETLS || how == -SL_ETRUNCATED)
 		request_log(r, LOG_LVL_ERROR, "%s while %s",
-			    how == -SL_ETLS ? tls_error_text(&x->uc->conn)
-					    : "upstream closed the connection without close_notify: the "
-					      "answer may be truncated",
+			    how == -SL_ETLS
+				    ? tls_error_text(&x->uc->conn)
+				    : "upstream closed the connection without close_notify: the "
+				      "answer may be truncated",
 			    phase_text(x));
 	else
-		request_log(r, LOG_LVL_ERROR, how == 0 ? "upstream prematurely closed connection while %s"
-						       : "upstream reset the connection while %s",
+		request_log(r, LOG_LVL_ERROR,
+			    how == 0 ? "upstream prematurely closed connection while %s"
+				     : "upstream reset the connection while %s",
 			    phase_text(x));
 	fail(x, NEXT_ERROR, 502);
 }
@@ -182,7 +184,8 @@ static int send_file(struct exchange *x)
 			n = pread(b->fd, buf_head(x->file_buf), buf_room(x->file_buf),
 				  (off_t)x->sent_body);
 			if (n <= 0) {
-				request_log(x->r, LOG_LVL_CRIT, "reading a kept request body failed: %s",
+				request_log(x->r, LOG_LVL_CRIT,
+					    "reading a kept request body failed: %s",
 					    n ? strerror(errno) : "it is shorter than it was");
 				return -SL_ESYS;
 			}
@@ -214,9 +217,11 @@ static int send_request(struct exchange *x)
 		ssize_t n;
 
 		if (head_left)
-			iov[n_iov++] = (struct iovec){(char *)x->u->head.p + x->sent_head, head_left};
+			iov[n_iov++] =
+				(struct iovec){(char *)x->u->head.p + x->sent_head, head_left};
 		if (in_memory && body_len > x->sent_body)
-			iov[n_iov++] = (struct iovec){b->mem + x->sent_body, body_len - x->sent_body};
+			iov[n_iov++] =
+				(struct iovec){b->mem + x->sent_body, body_len - x->sent_body};
 		n = conn_writev(&x->uc->conn, iov, n_iov);
 		if (n < 0)
 			return n == -SL_EAGAIN ? 0 : (int)n;
@@ -250,7 +255,7 @@ static bool do_send(struct exchange *x)
 	}
 	x->sent_all = n == 1;
 	if (x->blocked)
-		return true;	/* the client's time runs, not the peer's */
+		return true; /* the client's time runs, not the peer's */
 	if (x->sent_all) {
 		wait_at_most(x, x->u->conf->read_timeout_ms);
 	} else if (x->sent_head + x->sent_body != before || !timer_is_set(&x->timer)) {
@@ -291,8 +296,9 @@ static int pass_on(struct exchange *x)
 	} else if (x->body == BODY_CHUNKED) {
 		done = chunk_decode(&x->dec, buf_head(b), n, &n, &used);
 		if (done < 0) {
-			request_log(x->r, LOG_LVL_ERROR, "upstream sent invalid chunked response while "
-							 "reading upstream");
+			request_log(x->r, LOG_LVL_ERROR,
+				    "upstream sent invalid chunked response while "
+				    "reading upstream");
 			fail(x, NEXT_INVALID_HEADER, 502);
 			return -1;
 		}
@@ -417,8 +423,8 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 
 static void bad_head(struct exchange *x, const char *text)
 {
-	request_log(x->r, LOG_LVL_ERROR, "upstream sent %s while reading response header from upstream",
-		    text);
+	request_log(x->r, LOG_LVL_ERROR,
+		    "upstream sent %s while reading response header from upstream", text);
 	fail(x, NEXT_INVALID_HEADER, 502);
 }
 
@@ -435,16 +441,18 @@ static bool parse_head(struct exchange *x)
 
 	while (inbuf_len(&x->in)) {
 		struct resp_head head = {0};
-		int n = head_parse_response(&x->scan, inbuf_slice(&x->in), &lim, &x->r->arena, &head,
-					    &why);
+		int n = head_parse_response(&x->scan, inbuf_slice(&x->in), &lim, &x->r->arena,
+					    &head, &why);
 
 		if (n == 0)
 			return false;
 		if (n < 0) {
 			if (n == -SL_ELIMIT)
-				snprintf(text, sizeof text, "too big header (over proxy_buffer_size)");
+				snprintf(text, sizeof text,
+					 "too big header (over proxy_buffer_size)");
 			else
-				snprintf(text, sizeof text, "invalid header: %s", head_error_text(why));
+				snprintf(text, sizeof text, "invalid header: %s",
+					 head_error_text(why));
 			bad_head(x, text);
 			return true;
 		}
@@ -493,8 +501,9 @@ static bool do_connect(struct exchange *x)
 	if (r == -SL_EAGAIN)
 		return false;
 	if (r < 0) {
-		request_log(x->r, LOG_LVL_ERROR, "connect() failed (%d: %s) while connecting to upstream",
-			    errno, strerror(errno));
+		request_log(x->r, LOG_LVL_ERROR,
+			    "connect() failed (%d: %s) while connecting to upstream", errno,
+			    strerror(errno));
 		fail(x, NEXT_ERROR, 502);
 		return false;
 	}

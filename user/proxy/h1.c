@@ -12,7 +12,7 @@
 #include "tls/tls_conn.h"
 
 enum {
-	FIRST_REQUEST_MS = 1000,	/* for a connection's first request after `quit` */
+	FIRST_REQUEST_MS = 1000, /* for a connection's first request after `quit` */
 };
 
 static void process(struct h1 *h);
@@ -124,8 +124,7 @@ static void drop_lingering(struct h1 *h)
 		n = conn_raw_read(&h->conn, sink, sizeof sink);
 		if (n <= 0)
 			break;
-		timer_set(&h->env->loop, &h->timer,
-			  (uint64_t)h1_scope(h)->lingering_timeout_ms);
+		timer_set(&h->env->loop, &h->timer, (uint64_t)h1_scope(h)->lingering_timeout_ms);
 	}
 	if (n == 0 || (n < 0 && n != -SL_EAGAIN))
 		h1_destroy(h);
@@ -224,8 +223,8 @@ static void serve(struct h1 *h)
 			request_drained(h->r);
 	}
 	/* As nginx: a client that closed its side has left, unless the whole answer is on its way. */
-	if (h->conn.failed || (h->conn.peer_closed && !h->body_wanted && !h->finished &&
-			       !h->abort_after))
+	if (h->conn.failed ||
+	    (h->conn.peer_closed && !h->body_wanted && !h->finished && !h->abort_after))
 		h1_kill(h, false);
 }
 
@@ -259,8 +258,7 @@ static void handshake(struct h1 *h)
 		plain_http(h);
 		return;
 	}
-	snprintf(text, sizeof text, "%s while SSL handshaking",
-		 tls_error_text(&h->conn));
+	snprintf(text, sizeof text, "%s while SSL handshaking", tls_error_text(&h->conn));
 	h1_log(h, LOG_LVL_INFO, text);
 	h1_destroy(h);
 }
@@ -300,8 +298,9 @@ static void on_timer(struct timer *t)
 	if (h->dead)
 		return;
 	if (h->phase == H1_REQUEST)
-		h1_log(h, LOG_LVL_INFO, h->out.bytes ? "client timed out while sending to client"
-						       : "client timed out while reading request body");
+		h1_log(h, LOG_LVL_INFO,
+		       h->out.bytes ? "client timed out while sending to client"
+				    : "client timed out while reading request body");
 	else if (h->phase == H1_HANDSHAKE)
 		h1_log(h, LOG_LVL_INFO, "client timed out while SSL handshaking");
 	else if (!idle && h->phase == H1_HEAD)

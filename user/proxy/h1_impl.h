@@ -11,14 +11,14 @@
 
 enum h1_phase {
 	H1_HANDSHAKE,
-	H1_HEAD,		/* idle, or in the middle of a head */
-	H1_REQUEST,		/* a request is being served */
-	H1_DISCARD,		/* answered; the rest of its body is dropped, then the next head */
-	H1_LINGER,		/* our side is closed, what still comes is dropped */
+	H1_HEAD,    /* idle, or in the middle of a head */
+	H1_REQUEST, /* a request is being served */
+	H1_DISCARD, /* answered; the rest of its body is dropped, then the next head */
+	H1_LINGER,  /* our side is closed, what still comes is dropped */
 };
 
 struct h1 {
-	struct conn conn;	/* first: epoll and conn point here */
+	struct conn conn; /* first: epoll and conn point here */
 	struct env *env;
 	struct h1 *next, *prev;
 	struct client client;
@@ -26,11 +26,11 @@ struct h1 {
 	struct inbuf in;
 	struct head_scan scan;
 	struct request *r;
-	struct task task;	/* h1_turn */
-	struct timer timer;	/* head, body, keep-alive, send, linger: whichever waits */
+	struct task task;   /* h1_turn */
+	struct timer timer; /* head, body, keep-alive, send, linger: whichever waits */
 	uint64_t made_ms, idle_since_ms;
-	uint64_t discard_ms;	/* when H1_DISCARD or H1_LINGER began */
-	uint64_t sent_before;	/* conn.n_sent when the current request began */
+	uint64_t discard_ms;  /* when H1_DISCARD or H1_LINGER began */
+	uint64_t sent_before; /* conn.n_sent when the current request began */
 	/* the request's body as it comes in */
 	enum body_kind body;
 	uint64_t body_left;
@@ -39,16 +39,16 @@ struct h1 {
 	/* the answer */
 	struct bufq out;
 	bool chunked;
-	bool close_after;	/* no further request */
-	bool ends_by_close;	/* the body's end is the connection's end */
+	bool close_after;   /* no further request */
+	bool ends_by_close; /* the body's end is the connection's end */
 	bool finished, abort_after;
-	bool dead;		/* the connection failed, or must go without another byte */
-	bool reset;		/* ... with a TCP reset */
-	bool gone;		/* memory is on its way out */
+	bool dead;  /* the connection failed, or must go without another byte */
+	bool reset; /* ... with a TCP reset */
+	bool gone;  /* memory is on its way out */
 };
 
 enum {
-	H1_READS_PER_TURN = 16,	/* a fast sender lets others have their turn */
+	H1_READS_PER_TURN = 16, /* a fast sender lets others have their turn */
 };
 
 extern const struct front_ops h1_front_ops;

@@ -67,7 +67,8 @@ static uint32_t line_max(const struct http_scope *s)
 /* As nginx's buffers: the first one, and the large ones behind it. */
 static uint32_t head_max(const struct http_scope *s)
 {
-	return (uint32_t)(s->client_header_buffer_bytes + s->large_header_bytes * s->large_header_n);
+	return (uint32_t)(s->client_header_buffer_bytes +
+			  s->large_header_bytes * s->large_header_n);
 }
 
 /* True: a head is complete and its request begun, or refused. */
@@ -103,8 +104,9 @@ static bool parse_head(struct h1 *h)
 static void end_early(struct h1 *h, ssize_t how)
 {
 	if (inbuf_len(&h->in))
-		h1_log(h, LOG_LVL_INFO, how == 0 ? "client prematurely closed connection"
-						   : "client connection failed while reading request");
+		h1_log(h, LOG_LVL_INFO,
+		       how == 0 ? "client prematurely closed connection"
+				: "client connection failed while reading request");
 	h1_destroy(h);
 }
 

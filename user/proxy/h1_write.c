@@ -8,15 +8,16 @@
 #include "proxy/h1_impl.h"
 
 enum {
-	JOIN_MAX = 4096,	/* pieces up to this share a buffer where one waits already */
+	JOIN_MAX = 4096, /* pieces up to this share a buffer where one waits already */
 };
 
 static void out_put(struct h1 *h, const char *p, size_t n)
 {
 	while (n) {
-		struct buf *last = h->out.first ? (struct buf *)((char *)h->out.tail -
-								  offsetof(struct buf, next))
-						: NULL;
+		struct buf *last =
+			h->out.first
+				? (struct buf *)((char *)h->out.tail - offsetof(struct buf, next))
+				: NULL;
 		size_t room = last ? buf_room(last) : 0, k;
 
 		if (!room) {

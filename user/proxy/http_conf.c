@@ -55,8 +55,9 @@ static int set_location(struct conf *c, struct conf_block *b, void *mod, const s
 		else if (slice_eq(kind, SLICE("^~")))
 			s->loc_kind = ROUTE_PREFIX_STOP;
 		else if (slice_eq(kind, SLICE("~")) || slice_eq(kind, SLICE("~*")))
-			return conf_error(c, n, "regular expressions in \"location\" are not supported "
-						"by this version of sluice");
+			return conf_error(c, n,
+					  "regular expressions in \"location\" are not supported "
+					  "by this version of sluice");
 		else
 			return conf_error(c, n, "invalid location modifier \"%.*s\"",
 					  SLICE_FMT(kind));
@@ -81,14 +82,16 @@ static int set_server_name(struct conf *c, struct conf_block *b, void *mod,
 			   const struct conf_node *n, const struct conf_row *row)
 {
 	struct http_scope *s = mod;
-	struct slice *names = arena_alloc(&c->arena, (size_t)(s->n_names + n->n_args) * sizeof *names);
+	struct slice *names =
+		arena_alloc(&c->arena, (size_t)(s->n_names + n->n_args) * sizeof *names);
 
 	if (s->n_names)
 		memcpy(names, s->names, (size_t)s->n_names * sizeof *names);
 	for (int i = 0; i < n->n_args; i++) {
 		if (n->args[i].n && n->args[i].p[0] == '~')
-			return conf_error(c, n, "regular expressions in \"server_name\" are not "
-						"supported by this version of sluice");
+			return conf_error(c, n,
+					  "regular expressions in \"server_name\" are not "
+					  "supported by this version of sluice");
 		names[s->n_names + i] = n->args[i];
 	}
 	s->names = names;
@@ -141,9 +144,9 @@ static int set_return(struct conf *c, struct conf_block *b, void *mod, const str
 		return 0; /* as nginx: the first one ends the request */
 	if (num_u63(first, &status) == 0 && status <= 999) {
 		r->status = (unsigned)status;
-	} else if (n->n_args == 1 &&
-		   (slice_istarts(first, SLICE("http://")) || slice_istarts(first, SLICE("https://")) ||
-		    slice_istarts(first, SLICE("$scheme")))) {
+	} else if (n->n_args == 1 && (slice_istarts(first, SLICE("http://")) ||
+				      slice_istarts(first, SLICE("https://")) ||
+				      slice_istarts(first, SLICE("$scheme")))) {
 		r->status = 302;
 		r->bare_url = true;
 	} else {
@@ -175,7 +178,9 @@ static int set_add_header(struct conf *c, struct conf_block *b, void *mod,
 	if (!is_token(n->args[0]))
 		return conf_error(c, n, "invalid header name \"%.*s\"", SLICE_FMT(n->args[0]));
 	switch (hdr_id_of(n->args[0], hdr_hash(n->args[0]))) {
-	case HDR_CONTENT_LENGTH: case HDR_TRANSFER_ENCODING: case HDR_CONNECTION:
+	case HDR_CONTENT_LENGTH:
+	case HDR_TRANSFER_ENCODING:
+	case HDR_CONNECTION:
 		return conf_error(c, n, "\"add_header\" cannot set \"%.*s\": it frames the answer",
 				  SLICE_FMT(n->args[0]));
 	default:
@@ -189,8 +194,8 @@ static int set_add_header(struct conf *c, struct conf_block *b, void *mod,
 	return conf_tmpl(c, n, n->args[1], &h->value);
 }
 
-static int set_temp_path(struct conf *c, struct conf_block *b, void *mod,
-			 const struct conf_node *n, const struct conf_row *row)
+static int set_temp_path(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			 const struct conf_row *row)
 {
 	struct http_scope *s = mod;
 
@@ -238,8 +243,8 @@ static int build_locations(struct conf *c, struct conf_block *b)
 		locs[n++] = (struct route_loc){
 			.path = in->loc_path,
 			.kind = in->loc_kind,
-			.redirect_slash = http_listen_is_proxied(k) &&
-					  slice_ends(in->loc_path, SLICE("/")),
+			.redirect_slash =
+				http_listen_is_proxied(k) && slice_ends(in->loc_path, SLICE("/")),
 			.target = k,
 		};
 	}
@@ -277,48 +282,97 @@ struct conf_block *http_conf_location(const struct server *srv, struct slice pat
 }
 
 #define AT(field) offsetof(struct http_scope, field)
-#define TYPED(dname, ctx, t, field, dflt, text)                                                    \
-	{.name = dname, .contexts = ctx, .args_min = 1, .args_max = 1, .type = t,                   \
-	 .offset = AT(field), .deflt = dflt, .help = text}
+#define TYPED(dname, ctx, t, field, dflt, text) \
+	{ \
+		.name = dname, .contexts = ctx, .args_min = 1, .args_max = 1, .type = t, \
+		.offset = AT(field), .deflt = dflt, .help = text \
+	}
 
 static const struct conf_row rows[] = {
-	{.name = "http", .contexts = CTX_MAIN, .type = CONF_BLOCK, .block_ctx = CTX_HTTP,
-	 .set = set_http, .help = "everything about HTTP"},
-	{.name = "server", .contexts = CTX_HTTP, .type = CONF_BLOCK, .block_ctx = CTX_SERVER,
-	 .flags = CONF_MULTI, .set = set_server, .help = "a virtual server"},
-	{.name = "location", .contexts = CTX_SERVER | CTX_LOCATION, .args_min = 1, .args_max = 2,
-	 .type = CONF_BLOCK, .block_ctx = CTX_LOCATION, .flags = CONF_MULTI, .set = set_location,
+	{.name = "http",
+	 .contexts = CTX_MAIN,
+	 .type = CONF_BLOCK,
+	 .block_ctx = CTX_HTTP,
+	 .set = set_http,
+	 .help = "everything about HTTP"},
+	{.name = "server",
+	 .contexts = CTX_HTTP,
+	 .type = CONF_BLOCK,
+	 .block_ctx = CTX_SERVER,
+	 .flags = CONF_MULTI,
+	 .set = set_server,
+	 .help = "a virtual server"},
+	{.name = "location",
+	 .contexts = CTX_SERVER | CTX_LOCATION,
+	 .args_min = 1,
+	 .args_max = 2,
+	 .type = CONF_BLOCK,
+	 .block_ctx = CTX_LOCATION,
+	 .flags = CONF_MULTI,
+	 .set = set_location,
 	 .help = "[= | ^~] PATH -- what holds for paths that begin with (=: are) PATH"},
-	{.name = "listen", .contexts = CTX_SERVER, .args_min = 1, .args_max = -1, .type = CONF_CUSTOM,
-	 .flags = CONF_MULTI, .set = http_listen_set,
+	{.name = "listen",
+	 .contexts = CTX_SERVER,
+	 .args_min = 1,
+	 .args_max = -1,
+	 .type = CONF_CUSTOM,
+	 .flags = CONF_MULTI,
+	 .set = http_listen_set,
 	 .help = "ADDRESS[:PORT] | PORT | unix:PATH [ssl] [default_server] [backlog=N] [rcvbuf=SIZE] "
 		 "[sndbuf=SIZE] [deferred] [ipv6only=on|off] -- where the server accepts connections"},
-	{.name = "server_name", .contexts = CTX_SERVER, .args_min = 1, .args_max = -1,
-	 .type = CONF_CUSTOM, .flags = CONF_MULTI, .set = set_server_name,
+	{.name = "server_name",
+	 .contexts = CTX_SERVER,
+	 .args_min = 1,
+	 .args_max = -1,
+	 .type = CONF_CUSTOM,
+	 .flags = CONF_MULTI,
+	 .set = set_server_name,
 	 .help = "NAME ... -- exact names, *.wildcards, .both, wild.cards.*"},
 	TYPED("client_max_body_size", CTX_SCOPE, CONF_SIZE, client_max_body_bytes, "1m",
 	      "larger request bodies get 413; 0: no limit"),
 	TYPED("client_body_buffer_size", CTX_SCOPE, CONF_SIZE, client_body_buffer_bytes, "16k",
 	      "request bodies up to this size stay in memory, larger ones go to a file"),
-	{.name = "client_body_temp_path", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
-	 .type = CONF_STR, .offset = AT(client_body_temp_path), .deflt = "/tmp", .set = set_temp_path,
+	{.name = "client_body_temp_path",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_STR,
+	 .offset = AT(client_body_temp_path),
+	 .deflt = "/tmp",
+	 .set = set_temp_path,
 	 .help = "folder of the (nameless) files that hold large request bodies"},
-	{.name = "client_header_buffer_size", .contexts = CTX_HTTP | CTX_SERVER, .args_min = 1,
-	 .args_max = 1, .type = CONF_SIZE, .offset = AT(client_header_buffer_bytes), .min = 64,
-	 .max = 1 << 20, .deflt = "1k",
+	{.name = "client_header_buffer_size",
+	 .contexts = CTX_HTTP | CTX_SERVER,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_SIZE,
+	 .offset = AT(client_header_buffer_bytes),
+	 .min = 64,
+	 .max = 1 << 20,
+	 .deflt = "1k",
 	 .help = "a request head may have this much besides large_client_header_buffers"},
-	{.name = "large_client_header_buffers", .contexts = CTX_HTTP | CTX_SERVER, .args_min = 2,
-	 .args_max = 2, .type = CONF_CUSTOM, .offset = AT(large), .flags = CONF_INHERIT,
+	{.name = "large_client_header_buffers",
+	 .contexts = CTX_HTTP | CTX_SERVER,
+	 .args_min = 2,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(large),
+	 .flags = CONF_INHERIT,
 	 .set = set_large_buffers,
 	 .help = "NUMBER SIZE -- limits of a request head: SIZE a line (414, 400), NUMBER * SIZE in all"},
-	TYPED("client_header_timeout", CTX_HTTP | CTX_SERVER, CONF_MSEC, client_header_timeout_ms, "60s",
-	      "a TLS handshake, and a request head, must be complete within this time"),
+	TYPED("client_header_timeout", CTX_HTTP | CTX_SERVER, CONF_MSEC, client_header_timeout_ms,
+	      "60s", "a TLS handshake, and a request head, must be complete within this time"),
 	TYPED("client_body_timeout", CTX_SCOPE, CONF_MSEC, client_body_timeout_ms, "60s",
 	      "the longest pause between two reads of a request body"),
 	TYPED("send_timeout", CTX_SCOPE, CONF_MSEC, send_timeout_ms, "60s",
 	      "the longest pause between two writes to a client"),
-	{.name = "keepalive_timeout", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 2,
-	 .type = CONF_CUSTOM, .offset = AT(keepalive), .flags = CONF_INHERIT,
+	{.name = "keepalive_timeout",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(keepalive),
+	 .flags = CONF_INHERIT,
 	 .set = set_keepalive_timeout,
 	 .help = "TIME [TIME] -- how long an idle client connection stays; the second goes into "
 		 "\"Keep-Alive: timeout=\""},
@@ -332,8 +386,8 @@ static const struct conf_row rows[] = {
 	      "how long is waited for more of such a body"),
 	TYPED("merge_slashes", CTX_HTTP | CTX_SERVER, CONF_FLAG, merge_slashes, "on",
 	      "several slashes in a path count as one"),
-	TYPED("underscores_in_headers", CTX_HTTP | CTX_SERVER, CONF_FLAG, underscores_in_headers, "off",
-	      "pass on request fields with an underscore in their name"),
+	TYPED("underscores_in_headers", CTX_HTTP | CTX_SERVER, CONF_FLAG, underscores_in_headers,
+	      "off", "pass on request fields with an underscore in their name"),
 	TYPED("chunked_transfer_encoding", CTX_SCOPE, CONF_FLAG, chunked, "on",
 	      "off: an answer of unknown length ends with its connection"),
 	TYPED("absolute_redirect", CTX_SCOPE, CONF_FLAG, absolute_redirect, "on",
@@ -344,11 +398,21 @@ static const struct conf_row rows[] = {
 	      "absolute redirects name the first server_name, not the request's host"),
 	TYPED("default_type", CTX_SCOPE, CONF_STR, default_type, "text/plain",
 	      "Content-Type of `return` with a text"),
-	{.name = "return", .contexts = CTX_SERVER | CTX_LOCATION, .args_min = 1, .args_max = 2,
-	 .type = CONF_CUSTOM, .flags = CONF_MULTI, .set = set_return,
+	{.name = "return",
+	 .contexts = CTX_SERVER | CTX_LOCATION,
+	 .args_min = 1,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .flags = CONF_MULTI,
+	 .set = set_return,
 	 .help = "CODE [TEXT] | CODE URL | URL -- answers by itself; 444 closes without an answer"},
-	{.name = "add_header", .contexts = CTX_SCOPE, .args_min = 2, .args_max = 3,
-	 .type = CONF_CUSTOM, .offset = AT(add_headers), .flags = CONF_MULTI | CONF_INHERIT,
+	{.name = "add_header",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 2,
+	 .args_max = 3,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(add_headers),
+	 .flags = CONF_MULTI | CONF_INHERIT,
 	 .set = set_add_header,
 	 .help = "NAME VALUE [always] -- a field for answers (without always: 200, 201, 204, 206, "
 		 "301-304, 307, 308)"},

@@ -14,8 +14,8 @@ extern const struct conf_module http_module;
 /* `return`: status 0 is none. */
 struct http_return {
 	unsigned status;
-	struct tmpl *text;		/* body, or the URL of a redirect; may be NULL */
-	bool bare_url;			/* `return URL;` */
+	struct tmpl *text; /* body, or the URL of a redirect; may be NULL */
+	bool bare_url;	   /* `return URL;` */
 };
 
 /* One `add_header`. */
@@ -32,18 +32,18 @@ struct listen_conf {
 	struct addr addr;
 	struct listen_opts opts;
 	bool ssl, default_server;
-	bool has_opts;			/* socket options were given here */
+	bool has_opts; /* socket options were given here */
 	const struct conf_node *node;
 };
 
 /* MOD_HTTP's struct in http, server and location. */
 struct http_scope {
-	int64_t client_max_body_bytes;	/* 0: no limit */
+	int64_t client_max_body_bytes; /* 0: no limit */
 	int64_t client_body_buffer_bytes;
 	int64_t client_header_buffer_bytes;
 	int64_t large_header_n, large_header_bytes;
 	int64_t client_header_timeout_ms, client_body_timeout_ms, send_timeout_ms;
-	int64_t keepalive_timeout_ms, keepalive_header_s;	/* header: 0 none */
+	int64_t keepalive_timeout_ms, keepalive_header_s; /* header: 0 none */
 	int64_t keepalive_requests, keepalive_time_ms;
 	int64_t lingering_time_ms, lingering_timeout_ms;
 	int64_t merge_slashes, underscores_in_headers, chunked;
@@ -53,11 +53,11 @@ struct http_scope {
 	struct http_large_buffers *large;
 	struct http_keepalive *keepalive;
 	struct http_return *ret;	/* not inherited */
-	struct add_header *add_headers;	/* inherited when none is set here */
+	struct add_header *add_headers; /* inherited when none is set here */
 	struct log *error_log;		/* filled from MOD_LOG */
 	/* server only */
 	struct listen_conf *listens, **listens_tail;
-	struct slice *names;		/* as written */
+	struct slice *names; /* as written */
 	int n_names;
 	/* location only */
 	struct slice loc_path;
@@ -71,8 +71,8 @@ struct server {
 	struct server *next;
 	struct conf_block *block;
 	struct http_scope *scope;
-	struct slice name;		/* the first server_name, for $server_name and redirects */
-	struct tls_server *tls;		/* NULL when no listener of it is ssl */
+	struct slice name;	/* the first server_name, for $server_name and redirects */
+	struct tls_server *tls; /* NULL when no listener of it is ssl */
 };
 
 /* One address that is listened on, with the servers behind it. */
@@ -81,15 +81,15 @@ struct listener {
 	struct listen_opts opts;
 	bool ssl;
 	bool default_is_said, has_opts;
-	bool wildcard;			/* 0.0.0.0 or [::] */
-	struct listener *shares;	/* a wildcard listener on the same port whose socket serves this
+	bool wildcard;		 /* 0.0.0.0 or [::] */
+	struct listener *shares; /* a wildcard listener on the same port whose socket serves this
 					 * address too: this one has none */
-	bool has_specific;		/* some listener shares this one's socket */
+	bool has_specific;	 /* some listener shares this one's socket */
 	struct server *default_server;
-	struct tls_listener tls;	/* when ssl: for tls_accept_start() */
-	struct route_names names;	/* target: struct server */
+	struct tls_listener tls;  /* when ssl: for tls_accept_start() */
+	struct route_names names; /* target: struct server */
 	struct route_names_builder builder;
-	int fd;				/* -1 until the master opened it */
+	int fd; /* -1 until the master opened it */
 	const struct conf_node *node;
 };
 

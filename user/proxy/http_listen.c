@@ -174,9 +174,13 @@ static int add_listen(struct conf *c, struct server *srv, struct listen_conf *lc
 	addr_text(&lc->addr, text);
 	if (!l) {
 		l = &h->listeners[h->n_listeners++];
-		*l = (struct listener){.addr = lc->addr, .opts = lc->opts, .ssl = lc->ssl,
-				       .wildcard = is_wildcard(&lc->addr), .fd = -1,
-				       .node = lc->node, .builder.arena = &c->arena};
+		*l = (struct listener){.addr = lc->addr,
+				       .opts = lc->opts,
+				       .ssl = lc->ssl,
+				       .wildcard = is_wildcard(&lc->addr),
+				       .fd = -1,
+				       .node = lc->node,
+				       .builder.arena = &c->arena};
 	} else if (lc->has_opts) {
 		if (l->has_opts)
 			return conf_error(c, lc->node, "duplicate listen options for %s", text);
@@ -211,7 +215,8 @@ static void share_sockets(struct http_conf *h)
 			struct listener *w = &h->listeners[k];
 
 			if (!w->wildcard || w->addr.sa.sa_family != l->addr.sa.sa_family ||
-			    l->addr.sa.sa_family == AF_UNIX || addr_port(&w->addr) != addr_port(&l->addr))
+			    l->addr.sa.sa_family == AF_UNIX ||
+			    addr_port(&w->addr) != addr_port(&l->addr))
 				continue;
 			l->shares = w;
 			w->has_specific = true;
@@ -228,7 +233,8 @@ static struct tls_server *pick_tls(struct conn *c, struct slice name, void *data
 	if (name.n >= sizeof low)
 		return NULL;
 	for (size_t i = 0; i < name.n; i++)
-		low[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
+		low[i] =
+			(char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
 	return http_conf_server(l, slice_make(low, name.n))->tls;
 }
 

@@ -41,8 +41,8 @@ struct dynamic {
 	struct dynamic *next;
 	struct name *name;
 	uint64_t used_ms;
-	uint32_t n_users;		/* requests that hold it */
-	struct balance_group group;	/* last: peers follow */
+	uint32_t n_users;	    /* requests that hold it */
+	struct balance_group group; /* last: peers follow */
 };
 
 struct names {
@@ -59,12 +59,14 @@ static void on_answer(struct resolve_query *q, const struct resolve_answer *a)
 {
 	struct name *n = (struct name *)((char *)q - offsetof(struct name, query));
 	struct env *env = n->names->env;
-	uint64_t ttl_s = a->ttl_s < TTL_MIN_S ? TTL_MIN_S : a->ttl_s > TTL_MAX_S ? TTL_MAX_S : a->ttl_s;
+	uint64_t ttl_s = a->ttl_s < TTL_MIN_S	? TTL_MIN_S
+			 : a->ttl_s > TTL_MAX_S ? TTL_MAX_S
+						: a->ttl_s;
 	const char *host = n->group->server[n->server].host;
 	bool had = n->group->server[n->server].resolve == BALANCE_RESOLVED;
 
-	balance_set_addrs(n->group, n->server, a->addrs, (uint32_t)a->n_addrs, a->n_addrs ? NULL : a->text,
-			  env->loop.clock.wall_ms);
+	balance_set_addrs(n->group, n->server, a->addrs, (uint32_t)a->n_addrs,
+			  a->n_addrs ? NULL : a->text, env->loop.clock.wall_ms);
 	if (a->n_addrs) {
 		if (n->retry_ms)
 			log_write(env->log, LOG_LVL_NOTICE, 0, "upstream \"%s\": %s resolves again",
@@ -75,9 +77,10 @@ static void on_answer(struct resolve_query *q, const struct resolve_answer *a)
 	}
 	if (!n->retry_ms)
 		log_write(env->log, LOG_LVL_ERROR, 0,
-			  "upstream \"%s\": %s could not be resolved (%s), %s", n->group->name, host,
-			  a->text, had ? "its last addresses stay in use, it is asked again"
-					: "requests get 502 until it resolves");
+			  "upstream \"%s\": %s could not be resolved (%s), %s", n->group->name,
+			  host, a->text,
+			  had ? "its last addresses stay in use, it is asked again"
+			      : "requests get 502 until it resolves");
 	n->retry_ms = n->retry_ms ? n->retry_ms * 2 : RETRY_MIN_MS;
 	if (n->retry_ms > (had ? RETRY_MAX_MS : RETRY_MIN_MS))
 		n->retry_ms = had ? RETRY_MAX_MS : RETRY_MIN_MS;
@@ -118,8 +121,7 @@ static struct dns *dns_for(struct names *m, const struct upstream_scope *s)
 	d->scope = s;
 	d->resolver = resolver_new(&m->env->loop, &p, err, sizeof err);
 	if (!d->resolver) {
-		log_write(m->env->log, LOG_LVL_EMERG, 0, "the resolver cannot be started: %s",
-			  err);
+		log_write(m->env->log, LOG_LVL_EMERG, 0, "the resolver cannot be started: %s", err);
 		free(d);
 		return NULL;
 	}
@@ -223,12 +225,12 @@ static bool make_room(struct names *m)
 	return true;
 }
 
-struct balance_group *names_group(struct env *env, const struct conf_block *block, struct slice host,
-				  uint16_t port)
+struct balance_group *names_group(struct env *env, const struct conf_block *block,
+				  struct slice host, uint16_t port)
 {
 	struct names *m = env->names;
-	struct balance_server_conf server = {.host = host, .port = port, .weight = 1, .max_fails = 1,
-					     .fail_timeout_s = 10};
+	struct balance_server_conf server = {
+		.host = host, .port = port, .weight = 1, .max_fails = 1, .fail_timeout_s = 10};
 	size_t bytes = balance_bytes(DYNAMIC_PEERS);
 	char name[BALANCE_NAME_MAX + 1];
 	struct dynamic *d;

@@ -13,8 +13,8 @@ void names_fini(struct env *env);
 
 /* The group of a proxy_pass with variables, made when it is not known yet; NULL: too many of them are in
  * use, or HOST is no host. It stays until names_release(). */
-struct balance_group *names_group(struct env *env, const struct conf_block *block, struct slice host,
-				  uint16_t port);
+struct balance_group *names_group(struct env *env, const struct conf_block *block,
+				  struct slice host, uint16_t port);
 void names_release(struct balance_group *g);
 /* Why the group's names do not resolve. */
 const char *names_error(struct balance_group *g);

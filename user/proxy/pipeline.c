@@ -136,7 +136,8 @@ static enum step_result step_limit_req(struct request *r)
 		r->limit_status = "REJECTED";
 		r->env->stats->limit_req_rejected++;
 		request_offence(r, BAN_ON_LIMIT_REQ, (unsigned)s->status);
-		return answer(r, (unsigned)s->status, "too many requests: the rate limit is reached");
+		return answer(r, (unsigned)s->status,
+			      "too many requests: the rate limit is reached");
 	case LIMIT_DELAY:
 		break;
 	}

@@ -8,9 +8,9 @@
 struct request;
 
 enum step_result {
-	STEP_NEXT,	/* go on with the next step */
-	STEP_WAIT,	/* pipeline_resume() will be called: the same step runs again */
-	STEP_DONE,	/* an answer was begun, or the request is gone */
+	STEP_NEXT, /* go on with the next step */
+	STEP_WAIT, /* pipeline_resume() will be called: the same step runs again */
+	STEP_DONE, /* an answer was begun, or the request is gone */
 };
 
 struct step {

@@ -89,7 +89,8 @@ struct upconn *pool_get(struct env *env, const struct upstream_conf *group, cons
 	if (!group)
 		return NULL;
 	for (uc = env->pools->pool[group->index].first; uc; uc = uc->next) {
-		if (!addr_eq(&uc->addr, addr) || uc->tls != tls || uc->tls_name_hash != tls_name_hash)
+		if (!addr_eq(&uc->addr, addr) || uc->tls != tls ||
+		    uc->tls_name_hash != tls_name_hash)
 			continue;
 		idle_unlink(uc);
 		timer_pause(&uc->timer);

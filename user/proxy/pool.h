@@ -11,17 +11,17 @@ struct exchange;
 struct tls_client;
 
 struct upconn {
-	struct conn conn;		/* first */
+	struct conn conn; /* first */
 	struct env *env;
-	struct upconn *next, *prev;	/* idle list of its pool, most recent first */
-	struct upstream_pool *pool;	/* NULL: never kept */
+	struct upconn *next, *prev; /* idle list of its pool, most recent first */
+	struct upstream_pool *pool; /* NULL: never kept */
 	struct addr addr;
-	const struct tls_client *tls;	/* NULL: plain; else the settings it was made with */
+	const struct tls_client *tls; /* NULL: plain; else the settings it was made with */
 	uint64_t tls_name_hash;
-	struct exchange *x;		/* who uses it; NULL: idle */
+	struct exchange *x; /* who uses it; NULL: idle */
 	uint32_t n_requests;
 	uint64_t made_ms;
-	struct timer timer;		/* while idle */
+	struct timer timer; /* while idle */
 };
 
 /* One for each group of the configuration. */

@@ -154,8 +154,14 @@ static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *
 {
 	struct proxy_scope *s = mod;
 	static const enum hdr_id hidden[] = {
-		HDR_DATE, HDR_SERVER, HDR_X_PAD, HDR_X_ACCEL_EXPIRES, HDR_X_ACCEL_REDIRECT,
-		HDR_X_ACCEL_LIMIT_RATE, HDR_X_ACCEL_BUFFERING, HDR_X_ACCEL_CHARSET,
+		HDR_DATE,
+		HDR_SERVER,
+		HDR_X_PAD,
+		HDR_X_ACCEL_EXPIRES,
+		HDR_X_ACCEL_REDIRECT,
+		HDR_X_ACCEL_LIMIT_RATE,
+		HDR_X_ACCEL_BUFFERING,
+		HDR_X_ACCEL_CHARSET,
 	};
 
 	if (!s->buffers) {
@@ -215,8 +221,8 @@ static int finish(struct conf *c, struct conf_block *b, void *mod)
 	if (!p)
 		return 0;
 	if (p->url) {
-		struct slice host = slice_skip(p->url->source, slice_istarts(p->url->source,
-									     SLICE("https")) ? 8 : 7);
+		struct slice host = slice_skip(
+			p->url->source, slice_istarts(p->url->source, SLICE("https")) ? 8 : 7);
 
 		/* A literal group name in front of the first variable is used by this scheme. */
 		for (size_t i = 0; i < host.n; i++)
@@ -227,7 +233,8 @@ static int finish(struct conf *c, struct conf_block *b, void *mod)
 					  slice_istarts(p->url->source, SLICE("https")) ? 443 : 80);
 		return build_tls(c, s);
 	}
-	p->group = upstream_conf_get(c, p->node, p->host, p->port, p->has_port, p->https ? 443 : 80);
+	p->group =
+		upstream_conf_get(c, p->node, p->host, p->port, p->has_port, p->https ? 443 : 80);
 	if (!p->group)
 		return -SL_EINVAL;
 	return p->https ? build_tls(c, s) : 0;
@@ -254,24 +261,39 @@ void proxy_conf_release(struct conf *c)
 static const struct conf_value http_versions[] = {{"1.0", 10}, {"1.1", 11}, {NULL, 0}};
 static const struct conf_value llm_values[] = {
 	{"off", LLM_OFF}, {"on", LLM_ON}, {"auto", LLM_AUTO}, {NULL, 0}};
-static const struct conf_value next_values[] = {
-	{"error", NEXT_ERROR}, {"timeout", NEXT_TIMEOUT}, {"invalid_header", NEXT_INVALID_HEADER},
-	{"http_500", NEXT_HTTP_500}, {"http_502", NEXT_HTTP_502}, {"http_503", NEXT_HTTP_503},
-	{"http_504", NEXT_HTTP_504}, {"http_403", NEXT_HTTP_403}, {"http_404", NEXT_HTTP_404},
-	{"http_429", NEXT_HTTP_429}, {"non_idempotent", NEXT_NON_IDEMPOTENT}, {"off", NEXT_OFF},
-	{NULL, 0}};
-static const struct conf_value protocols[] = {
-	{"TLSv1", TLS_V1_0}, {"TLSv1.1", TLS_V1_1}, {"TLSv1.2", TLS_V1_2}, {"TLSv1.3", TLS_V1_3},
-	{NULL, 0}};
+static const struct conf_value next_values[] = {{"error", NEXT_ERROR},
+						{"timeout", NEXT_TIMEOUT},
+						{"invalid_header", NEXT_INVALID_HEADER},
+						{"http_500", NEXT_HTTP_500},
+						{"http_502", NEXT_HTTP_502},
+						{"http_503", NEXT_HTTP_503},
+						{"http_504", NEXT_HTTP_504},
+						{"http_403", NEXT_HTTP_403},
+						{"http_404", NEXT_HTTP_404},
+						{"http_429", NEXT_HTTP_429},
+						{"non_idempotent", NEXT_NON_IDEMPOTENT},
+						{"off", NEXT_OFF},
+						{NULL, 0}};
+static const struct conf_value protocols[] = {{"TLSv1", TLS_V1_0},
+					      {"TLSv1.1", TLS_V1_1},
+					      {"TLSv1.2", TLS_V1_2},
+					      {"TLSv1.3", TLS_V1_3},
+					      {NULL, 0}};
 
 #define AT(field) offsetof(struct proxy_scope, field)
-#define TYPED(dname, t, field, dflt, text)                                                         \
-	{.name = dname, .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1, .type = t,             \
-	 .offset = AT(field), .deflt = dflt, .help = text}
+#define TYPED(dname, t, field, dflt, text) \
+	{ \
+		.name = dname, .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1, .type = t, \
+		.offset = AT(field), .deflt = dflt, .help = text \
+	}
 
 static const struct conf_row rows[] = {
-	{.name = "proxy_pass", .contexts = CTX_LOCATION, .args_min = 1, .args_max = 1,
-	 .type = CONF_CUSTOM, .set = set_pass,
+	{.name = "proxy_pass",
+	 .contexts = CTX_LOCATION,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_CUSTOM,
+	 .set = set_pass,
 	 .help = "http[s]://GROUP|HOST[:PORT][/URI] -- where requests go; a URI takes the place of the "
 		 "location's path; variables are allowed"},
 	TYPED("proxy_connect_timeout", CONF_MSEC, connect_timeout_ms, "60s",
@@ -280,58 +302,120 @@ static const struct conf_row rows[] = {
 	      "the longest pause between two writes to the upstream"),
 	TYPED("proxy_read_timeout", CONF_MSEC, read_timeout_ms, "60s",
 	      "the longest pause between two reads from the upstream"),
-	{.name = "proxy_http_version", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
-	 .type = CONF_ENUM, .offset = AT(http_version), .values = http_versions, .deflt = "1.1",
+	{.name = "proxy_http_version",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_ENUM,
+	 .offset = AT(http_version),
+	 .values = http_versions,
+	 .deflt = "1.1",
 	 .help = "version spoken to the upstream"},
-	{.name = "proxy_set_header", .contexts = CTX_SCOPE, .args_min = 2, .args_max = 2,
-	 .type = CONF_CUSTOM, .offset = AT(set_headers), .flags = CONF_MULTI | CONF_INHERIT,
-	 .set = set_header, .help = "NAME VALUE -- sets a request field; an empty value removes it"},
+	{.name = "proxy_set_header",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 2,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(set_headers),
+	 .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_header,
+	 .help = "NAME VALUE -- sets a request field; an empty value removes it"},
 	TYPED("proxy_pass_request_headers", CONF_FLAG, pass_request_headers, "on",
 	      "the client's fields go to the upstream"),
 	TYPED("proxy_pass_request_body", CONF_FLAG, pass_request_body, "on",
 	      "the client's body goes to the upstream"),
-	{.name = "proxy_hide_header", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
-	 .type = CONF_CUSTOM, .offset = AT(hide_headers), .flags = CONF_MULTI | CONF_INHERIT,
-	 .set = set_name, .help = "NAME -- a field of the answer that clients do not get"},
-	{.name = "proxy_pass_header", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
-	 .type = CONF_CUSTOM, .offset = AT(pass_headers), .flags = CONF_MULTI | CONF_INHERIT,
-	 .set = set_name, .help = "NAME -- a field that clients get although it is hidden by default"},
+	{.name = "proxy_hide_header",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(hide_headers),
+	 .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_name,
+	 .help = "NAME -- a field of the answer that clients do not get"},
+	{.name = "proxy_pass_header",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(pass_headers),
+	 .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_name,
+	 .help = "NAME -- a field that clients get although it is hidden by default"},
 	TYPED("proxy_buffering", CONF_FLAG, buffering, "on",
 	      "take up to proxy_buffers ahead of a slow client; event streams are never held back"),
-	{.name = "proxy_buffer_size", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
-	 .type = CONF_SIZE, .offset = AT(buffer_bytes), .min = 512, .max = 16 << 20, .deflt = "4k",
+	{.name = "proxy_buffer_size",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_SIZE,
+	 .offset = AT(buffer_bytes),
+	 .min = 512,
+	 .max = 16 << 20,
+	 .deflt = "4k",
 	 .help = "the head of an answer must fit; without buffering also what is taken ahead"},
-	{.name = "proxy_buffers", .contexts = CTX_SCOPE, .args_min = 2, .args_max = 2,
-	 .type = CONF_CUSTOM, .offset = AT(buffers), .flags = CONF_INHERIT, .set = set_buffers,
+	{.name = "proxy_buffers",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 2,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(buffers),
+	 .flags = CONF_INHERIT,
+	 .set = set_buffers,
 	 .help = "NUMBER SIZE -- NUMBER * SIZE bytes of an answer may wait for its client"},
-	{.name = "proxy_next_upstream", .contexts = CTX_SCOPE, .args_min = 1, .args_max = -1,
-	 .type = CONF_BITS, .offset = AT(next_upstream), .values = next_values,
-	 .deflt = "error timeout", .help = "when another server is asked"},
+	{.name = "proxy_next_upstream",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = -1,
+	 .type = CONF_BITS,
+	 .offset = AT(next_upstream),
+	 .values = next_values,
+	 .deflt = "error timeout",
+	 .help = "when another server is asked"},
 	TYPED("proxy_next_upstream_tries", CONF_NUM, next_tries, "0",
 	      "servers asked for one request, at most; 0: all"),
 	TYPED("proxy_next_upstream_timeout", CONF_MSEC, next_timeout_ms, "0",
 	      "no further server is asked after this time; 0: no limit"),
-	{.name = "llm", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1, .type = CONF_ENUM,
-	 .offset = AT(llm), .values = llm_values, .deflt = "auto",
+	{.name = "llm",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_ENUM,
+	 .offset = AT(llm),
+	 .values = llm_values,
+	 .deflt = "auto",
 	 .help = "a POST may be asked again of another server before its answer began; auto: when its "
 		 "path is that of an LLM API"},
 	TYPED("proxy_ssl_verify", CONF_FLAG, ssl_verify, "off",
 	      "check the upstream's certificate: chain, dates and name"),
-	{.name = "proxy_ssl_verify_depth", .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1,
-	 .type = CONF_NUM, .offset = AT(ssl_verify_depth), .max = 100, .deflt = "1",
+	{.name = "proxy_ssl_verify_depth",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_NUM,
+	 .offset = AT(ssl_verify_depth),
+	 .max = 100,
+	 .deflt = "1",
 	 .help = "intermediate certificates between the upstream's and a trusted one"},
 	TYPED("proxy_ssl_trusted_certificate", CONF_STR, ssl_trusted_certificate, NULL,
 	      "file of trusted certificates; without it the system's are trusted"),
 	TYPED("proxy_ssl_crl", CONF_STR, ssl_crl, NULL, "file of revoked certificates"),
-	TYPED("proxy_ssl_certificate", CONF_STR, ssl_certificate, NULL, "our certificate for upstreams"),
+	TYPED("proxy_ssl_certificate", CONF_STR, ssl_certificate, NULL,
+	      "our certificate for upstreams"),
 	TYPED("proxy_ssl_certificate_key", CONF_STR, ssl_certificate_key, NULL, "its key"),
 	TYPED("proxy_ssl_server_name", CONF_FLAG, ssl_server_name, "on", "tell the name (SNI)"),
 	TYPED("proxy_ssl_name", CONF_TMPL, ssl_name, NULL,
 	      "the name for SNI and verification; without it the host of the server line"),
 	TYPED("proxy_ssl_session_reuse", CONF_FLAG, ssl_session_reuse, "on", "resume TLS sessions"),
-	{.name = "proxy_ssl_protocols", .contexts = CTX_SCOPE, .args_min = 1, .args_max = -1,
-	 .type = CONF_BITS, .offset = AT(ssl_protocols), .values = protocols,
-	 .deflt = "TLSv1.2 TLSv1.3", .help = "TLS versions for upstreams"},
+	{.name = "proxy_ssl_protocols",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = -1,
+	 .type = CONF_BITS,
+	 .offset = AT(ssl_protocols),
+	 .values = protocols,
+	 .deflt = "TLSv1.2 TLSv1.3",
+	 .help = "TLS versions for upstreams"},
 	TYPED("proxy_ssl_ciphers", CONF_STR, ssl_ciphers, "DEFAULT", "ciphers up to TLSv1.2"),
 };
 

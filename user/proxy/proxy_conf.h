@@ -29,13 +29,13 @@ enum proxy_next {
 
 enum { LLM_OFF, LLM_ON, LLM_AUTO };
 
-struct proxy_header {			/* one proxy_set_header */
+struct proxy_header { /* one proxy_set_header */
 	struct slice name;
 	struct tmpl *value;
-	uint16_t id;			/* enum hdr_id */
+	uint16_t id; /* enum hdr_id */
 };
 
-struct proxy_names {			/* proxy_hide_header or proxy_pass_header, inherited as a whole */
+struct proxy_names { /* proxy_hide_header or proxy_pass_header, inherited as a whole */
 	struct slice *v;
 	int n;
 };
@@ -43,41 +43,41 @@ struct proxy_names {			/* proxy_hide_header or proxy_pass_header, inherited as a
 struct proxy_headers {
 	struct proxy_header *v;
 	int n;
-	bool sets[HDR_N];		/* a known header is set (or suppressed) by one of them */
+	bool sets[HDR_N]; /* a known header is set (or suppressed) by one of them */
 };
 
 struct proxy_pass {
 	bool https;
-	struct tmpl *url;		/* with variables: the whole text; else NULL */
-	struct slice host_text;		/* $proxy_host: as written, port included unless default */
-	struct slice host;		/* without the port; unix:/path */
+	struct tmpl *url;	/* with variables: the whole text; else NULL */
+	struct slice host_text; /* $proxy_host: as written, port included unless default */
+	struct slice host;	/* without the port; unix:/path */
 	uint16_t port;
 	bool has_port;
-	struct slice uri;		/* URI part; n 0 and !has_uri: none */
+	struct slice uri; /* URI part; n 0 and !has_uri: none */
 	bool has_uri;
-	struct upstream_conf *group;	/* set by finish() */
+	struct upstream_conf *group; /* set by finish() */
 	const struct conf_node *node;
 };
 
-struct proxy_scope {			/* MOD_PROXY's struct in http, server, location */
-	struct proxy_pass *pass;	/* location only, not inherited */
+struct proxy_scope {		 /* MOD_PROXY's struct in http, server, location */
+	struct proxy_pass *pass; /* location only, not inherited */
 	int64_t connect_timeout_ms, send_timeout_ms, read_timeout_ms;
-	int64_t http_version;		/* 10 or 11 */
+	int64_t http_version; /* 10 or 11 */
 	int64_t pass_request_headers, pass_request_body;
 	int64_t buffering;
-	int64_t buffer_bytes;		/* proxy_buffer_size: the answer's head must fit */
+	int64_t buffer_bytes; /* proxy_buffer_size: the answer's head must fit */
 	struct proxy_buffers *buffers;
-	int64_t buffers_bytes;		/* all of proxy_buffers together */
+	int64_t buffers_bytes; /* all of proxy_buffers together */
 	int64_t next_upstream, next_tries, next_timeout_ms;
 	int64_t llm;
 	struct proxy_headers *set_headers;
 	struct proxy_names *hide_headers, *pass_headers;
-	uint8_t hide[HDR_N];		/* known names; built by finish() */
+	uint8_t hide[HDR_N]; /* known names; built by finish() */
 	int64_t ssl_verify, ssl_verify_depth, ssl_server_name, ssl_session_reuse, ssl_protocols;
 	struct tmpl *ssl_name;
 	struct slice ssl_trusted_certificate, ssl_ciphers, ssl_crl;
 	struct slice ssl_certificate, ssl_certificate_key;
-	struct tls_client *tls;		/* built by finish() where an https proxy_pass stands */
+	struct tls_client *tls; /* built by finish() where an https proxy_pass stands */
 };
 
 /* Frees the TLS settings of a configuration that is going away, loaded or refused. Connections must be

@@ -175,7 +175,15 @@ void reply_redirect(struct request *r, unsigned status, struct slice location)
 static bool add_by_default(unsigned status)
 {
 	switch (status) {
-	case 200: case 201: case 204: case 206: case 301: case 302: case 303: case 304: case 307:
+	case 200:
+	case 201:
+	case 204:
+	case 206:
+	case 301:
+	case 302:
+	case 303:
+	case 304:
+	case 307:
 	case 308:
 		return true;
 	default:

@@ -149,8 +149,8 @@ static int put_file(struct request *r, const char *p, size_t n)
 	b->len += n;
 	return 0;
 fail:
-	request_log(r, LOG_LVL_CRIT, "request body of %zu bytes cannot be kept in \"%s\": %s", b->len + n,
-		    r->scope->client_body_temp_path.p, strerror(errno));
+	request_log(r, LOG_LVL_CRIT, "request body of %zu bytes cannot be kept in \"%s\": %s",
+		    b->len + n, r->scope->client_body_temp_path.p, strerror(errno));
 	return 500;
 }
 
@@ -168,7 +168,8 @@ int request_body_put(struct request *r, const char *p, size_t n)
 	if (b->fd >= 0 || b->len + n > limit)
 		return put_file(r, p, n);
 	if (b->len + n > b->room) {
-		room = r->head.body == BODY_LENGTH ? (size_t)r->head.content_length : 2 * (b->len + n);
+		room = r->head.body == BODY_LENGTH ? (size_t)r->head.content_length
+						   : 2 * (b->len + n);
 		mem = arena_bytes(&r->sending, room < limit ? room : limit);
 		if (b->len)
 			memcpy(mem, b->mem, b->len);

@@ -40,74 +40,75 @@ struct front_ops {
 /* Who is at the other end, as far as a request needs to know. */
 struct client {
 	struct addr addr, local;
-	char ip[ADDR_TEXT_MAX];		/* text of addr without port */
+	char ip[ADDR_TEXT_MAX]; /* text of addr without port */
 	uint32_t ip_len;
-	uint64_t serial;		/* $connection */
-	uint32_t n_requests;		/* on this connection, this one counted */
-	bool pipelined;			/* this request had come in before the last one's end */
+	uint64_t serial;     /* $connection */
+	uint32_t n_requests; /* on this connection, this one counted */
+	bool pipelined;	     /* this request had come in before the last one's end */
 	struct conn *conn;
 	bool tls;
 	const struct listener *listener;
 };
 
 struct request_body {
-	char *mem;			/* r->sending; NULL when there is none or it is in a file */
+	char *mem; /* r->sending; NULL when there is none or it is in a file */
 	size_t len, room;
-	int fd;				/* unlinked temporary file, or -1 */
-	bool whole, waiting;		/* waiting: the pipeline stands at it */
-	int status;			/* not 0: it failed, and this is the answer */
-	uint64_t max_bytes;		/* client_max_body_size, 0: none */
+	int fd;		     /* unlinked temporary file, or -1 */
+	bool whole, waiting; /* waiting: the pipeline stands at it */
+	int status;	     /* not 0: it failed, and this is the answer */
+	uint64_t max_bytes;  /* client_max_body_size, 0: none */
 };
 
 /* The answer's head, before serialisation. */
 struct response {
 	uint16_t status;
-	struct slice reason;		/* empty: the standard one */
-	int64_t content_length;		/* -1: not known */
-	struct slice content_type, location, last_modified, server, date;	/* empty: none / own */
-	struct hdrs fields;		/* all others, in order */
-	bool no_body;			/* HEAD, 204, 304: a length may be told, nothing is sent */
-	bool streaming;			/* text/event-stream */
+	struct slice reason;	/* empty: the standard one */
+	int64_t content_length; /* -1: not known */
+	struct slice content_type, location, last_modified, server, date; /* empty: none / own */
+	struct hdrs fields;						  /* all others, in order */
+	bool no_body;	/* HEAD, 204, 304: a length may be told, nothing is sent */
+	bool streaming; /* text/event-stream */
 };
 
 /* One try at a peer, for the $upstream_… lists. Times in ms, -1: not reached. */
-struct try {
+struct
+try {
 	struct try *next;
 	struct slice addr;
-	uint16_t status;		/* 0: no answer */
+	uint16_t status; /* 0: no answer */
 	int64_t connect_ms, header_ms, response_ms;
 	uint64_t bytes_received, bytes_sent;
 };
 
 struct request {
 	struct arena arena;
-	struct arena sending;			/* what only a (further) try needs: body and head for the
+	struct arena sending; /* what only a (further) try needs: body and head for the
 						 * upstream; given back once an answer has begun */
 	struct env *env;
 	const struct front_ops *ops;
 	void *front;
 	struct client *client;
 	struct req_head head;
-	struct slice bad_line;			/* of a head that was refused, for $request */
+	struct slice bad_line; /* of a head that was refused, for $request */
 	struct uri uri;
 	struct server *server;
-	const struct conf_block *block;		/* the location in force */
-	const struct http_scope *scope;		/* its MOD_HTTP struct */
-	uint64_t start_ms;			/* wall clock, of the first byte */
+	const struct conf_block *block; /* the location in force */
+	const struct http_scope *scope; /* its MOD_HTTP struct */
+	uint64_t start_ms;		/* wall clock, of the first byte */
 	uint64_t start_mono_ms;
-	uint64_t head_bytes, body_bytes;	/* received */
+	uint64_t head_bytes, body_bytes; /* received */
 	uint64_t sent_head_bytes, sent_body_bytes;
 	uint32_t step;
-	struct timer timer;			/* of the step that waits */
+	struct timer timer; /* of the step that waits */
 	struct request_body body;
 	struct response resp;
-	struct upstream *up;			/* NULL until the pipeline needs one */
+	struct upstream *up; /* NULL until the pipeline needs one */
 	struct try *tries, **tries_tail;
-	char id[33];				/* $request_id, made when asked for */
-	const char *limit_status;		/* $limit_req_status; NULL: no limit was checked */
-	bool keep_alive;			/* the connection may serve another request */
+	char id[33];		  /* $request_id, made when asked for */
+	const char *limit_status; /* $limit_req_status; NULL: no limit was checked */
+	bool keep_alive;	  /* the connection may serve another request */
 	bool body_started, head_sent, finished, aborted, client_gone;
-	bool delayed;				/* limit_req's delay is behind it */
+	bool delayed; /* limit_req's delay is behind it */
 };
 
 /* A request whose head is parsed (RAW: its bytes, HEAD: slices into RAW) or, with STATUS, refused.
@@ -124,11 +125,11 @@ void request_refuse(struct request *r, unsigned status, const char *why);
 /* From the front. */
 /* No try will follow: frees r->sending, unless the configuration uses $request_body. */
 void request_sent(struct request *r);
-int request_body_put(struct request *r, const char *p, size_t n);	/* 0, or the status to answer */
-void request_body_end(struct request *r, int status);	/* 0: whole; else a 4xx/5xx, body is lost */
-void request_drained(struct request *r);		/* the queue got shorter */
-void request_client_gone(struct request *r);		/* connection lost: cancels everything */
-void request_done(struct request *r);			/* all is written: logs, frees */
+int request_body_put(struct request *r, const char *p, size_t n); /* 0, or the status to answer */
+void request_body_end(struct request *r, int status); /* 0: whole; else a 4xx/5xx, body is lost */
+void request_drained(struct request *r);	      /* the queue got shorter */
+void request_client_gone(struct request *r);	      /* connection lost: cancels everything */
+void request_done(struct request *r);		      /* all is written: logs, frees */
 
 /* Error log with nginx's suffix (client, server, request, upstream, host). */
 void request_log(const struct request *r, enum log_level level, const char *fmt, ...)

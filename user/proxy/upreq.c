@@ -128,7 +128,9 @@ static int dynamic_target(struct request *r)
 	u->group_conf = upstream_conf_find(r->env->conf, host);
 	u->group = u->group_conf ? u->group_conf->group
 				 : names_group(r->env, r->block, host,
-					       has_port ? port : u->https ? 443 : 80);
+					       has_port	  ? port
+					       : u->https ? 443
+							  : 80);
 	return u->group ? 0 : 502;
 }
 
@@ -179,9 +181,16 @@ static void put_field(struct out *o, struct slice name, struct slice value)
 static bool is_own(enum hdr_id id)
 {
 	switch (id) {
-	case HDR_HOST: case HDR_CONNECTION: case HDR_CONTENT_LENGTH: case HDR_TRANSFER_ENCODING:
-	case HDR_TE: case HDR_KEEP_ALIVE: case HDR_EXPECT: case HDR_UPGRADE:
-	case HDR_PROXY_CONNECTION: case HDR_TRAILER:
+	case HDR_HOST:
+	case HDR_CONNECTION:
+	case HDR_CONTENT_LENGTH:
+	case HDR_TRANSFER_ENCODING:
+	case HDR_TE:
+	case HDR_KEEP_ALIVE:
+	case HDR_EXPECT:
+	case HDR_UPGRADE:
+	case HDR_PROXY_CONNECTION:
+	case HDR_TRAILER:
 		return true;
 	default:
 		return false;
@@ -254,7 +263,8 @@ static void put_set_fields(struct out *o, struct request *r, const struct proxy_
 static void put_own_fields(struct out *o, const struct request *r, const struct proxy_headers *set)
 {
 	const struct upstream *u = r->up;
-	bool has_length = r->head.body != BODY_NONE || hdrs_find(&r->head.fields, HDR_CONTENT_LENGTH);
+	bool has_length =
+		r->head.body != BODY_NONE || hdrs_find(&r->head.fields, HDR_CONTENT_LENGTH);
 	char n[20];
 
 	if (!set->sets[HDR_HOST])

@@ -27,7 +27,8 @@ static bool is_idempotent(enum http_method m)
 static bool is_llm_path(struct slice path)
 {
 	static const char *const ends[] = {"/chat/completions", "/completions", "/embeddings",
-					   "/messages", "/responses", "/rerank", "/moderations"};
+					   "/messages",		"/responses",	"/rerank",
+					   "/moderations"};
 
 	for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
 		if (slice_ends(path, slice_cstr(ends[i])))
@@ -58,8 +59,7 @@ static struct upstream *make(struct request *r)
 	return u;
 }
 
-static enum step_result refuse(struct request *r, unsigned status, const char *log,
-			       const char *why)
+static enum step_result refuse(struct request *r, unsigned status, const char *log, const char *why)
 {
 	request_log(r, LOG_LVL_ERROR, "%s", log);
 	reply_error(r, status, why);
@@ -74,7 +74,8 @@ static enum step_result wait_for_name(struct request *r)
 	if (!u->wait_until_ms)
 		u->wait_until_ms = now_ms(r) + (uint64_t)(s ? s->resolver_timeout_ms : 30000);
 	if (now_ms(r) >= u->wait_until_ms)
-		return refuse(r, 502, "upstream name is still being resolved, resolver_timeout is over",
+		return refuse(r, 502,
+			      "upstream name is still being resolved, resolver_timeout is over",
 			      "the upstream's name does not resolve");
 	timer_set(&r->env->loop, &r->timer, NAME_POLL_MS);
 	return STEP_WAIT;

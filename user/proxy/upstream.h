@@ -17,22 +17,22 @@ struct upstream {
 	struct request *r;
 	const struct proxy_scope *conf;
 	struct balance_group *group;
-	struct upstream_conf *group_conf;	/* NULL: a group made at run time from variables */
+	struct upstream_conf *group_conf; /* NULL: a group made at run time from variables */
 	bool https;
-	struct slice host_text;			/* $proxy_host */
-	struct slice tls_name;			/* for SNI and verification, without port */
-	struct slice tls_also[3];		/* other names that the certificate may have; n 0: none */
-	struct slice target;			/* request target for the peer */
-	struct slice head;			/* serialised request head */
+	struct slice host_text;	  /* $proxy_host */
+	struct slice tls_name;	  /* for SNI and verification, without port */
+	struct slice tls_also[3]; /* other names that the certificate may have; n 0: none */
+	struct slice target;	  /* request target for the peer */
+	struct slice head;	  /* serialised request head */
 	struct balance_tried tried;
 	uint32_t peer;
-	bool picked;				/* balance_done() is due */
+	bool picked; /* balance_done() is due */
 	unsigned n_tries;
-	uint64_t start_ms;			/* monotonic, of the first try */
-	uint64_t wait_until_ms;			/* an unresolved name is waited for until then */
-	struct try *try;			/* the current one */
-	struct hdrs fields;			/* of the answer's head, for $upstream_http_… */
-	struct exchange *x;			/* the current I/O; NULL between tries */
+	uint64_t start_ms;	/* monotonic, of the first try */
+	uint64_t wait_until_ms; /* an unresolved name is waited for until then */
+	struct try *try;	/* the current one */
+	struct hdrs fields;	/* of the answer's head, for $upstream_http_… */
+	struct exchange *x;	/* the current I/O; NULL between tries */
 };
 
 /* Steps of the pipeline. */

@@ -449,8 +449,7 @@ VARS_GETTER(get_sent_content_length)
 {
 	const struct request *r = request;
 
-	return r->resp.content_length >= 0 &&
-	       vars_number(a, (uint64_t)r->resp.content_length, out);
+	return r->resp.content_length >= 0 && vars_number(a, (uint64_t)r->resp.content_length, out);
 }
 
 VARS_GETTER(get_sent_connection)
@@ -520,10 +519,18 @@ VARS_GETTER(get_pid)
 	return vars_number(a, (uint64_t)getpid(), out);
 }
 
-#define ROW(n, g) {.name = n, .get = g}
-#define SLICE_ROW(n, field) {.name = n, .get = get_slice, \
-			     .data = (void *)offsetof(struct request, field)}
-#define PREFIX_ROW(n, g) {.name = n, .prefix = true, .get = g}
+#define ROW(n, g) \
+	{ \
+		.name = n, .get = g \
+	}
+#define SLICE_ROW(n, field) \
+	{ \
+		.name = n, .get = get_slice, .data = (void *)offsetof(struct request, field) \
+	}
+#define PREFIX_ROW(n, g) \
+	{ \
+		.name = n, .prefix = true, .get = g \
+	}
 
 const struct var_def vars_request[] = {
 	ROW("host", get_host),

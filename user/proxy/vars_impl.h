@@ -6,7 +6,7 @@
 #include "core/num.h"
 #include "proxy/request.h"
 
-enum { VARS_SECONDS_MAX = 24 };	/* room that vars_put_seconds() may need */
+enum { VARS_SECONDS_MAX = 24 }; /* room that vars_put_seconds() may need */
 
 /* "12.034"; returns the length. */
 static inline size_t vars_put_seconds(char *at, uint64_t ms)

@@ -114,7 +114,10 @@ VARS_GETTER(get_proxy_port)
 	return true;
 }
 
-#define LIST_ROW(n, field) {.name = n, .get = get_list, .data = (void *)(uintptr_t)(field)}
+#define LIST_ROW(n, field) \
+	{ \
+		.name = n, .get = get_list, .data = (void *)(uintptr_t)(field) \
+	}
 
 const struct var_def vars_upstream[] = {
 	LIST_ROW("upstream_addr", FIELD_ADDR),

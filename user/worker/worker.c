@@ -25,7 +25,7 @@
 enum {
 	EVENTS_PER_TURN = 512,
 	ACCEPTS_PER_TURN = 64,
-	ACCEPT_PAUSE_MS = 500,	/* after EMFILE and its like, as nginx */
+	ACCEPT_PAUSE_MS = 500, /* after EMFILE and its like, as nginx */
 	COMPLAIN_MS = 1000,
 };
 
@@ -144,7 +144,8 @@ static void accept_failed(struct worker *w, int e)
 	if (may_complain(w))
 		log_write(w->env.log, LOG_LVL_CRIT, 0, "accept4() failed (%d: %s), pausing%s", e,
 			  strerror(e),
-			  e == EMFILE ? ": raise worker_rlimit_nofile or lower worker_connections" : "");
+			  e == EMFILE ? ": raise worker_rlimit_nofile or lower worker_connections"
+				      : "");
 	stop_accepting(w);
 	timer_set(&w->env.loop, &w->accept_timer, ACCEPT_PAUSE_MS);
 }
@@ -156,7 +157,8 @@ static void on_accept(struct io *io, uint32_t events)
 
 	while (n--) {
 		struct addr peer = {.len = sizeof peer.un};
-		int fd = accept4(a->listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd =
+			accept4(a->listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0) {
 			accept_failed(a->w, errno);
@@ -249,9 +251,10 @@ static void master_gone(struct worker *w)
 		return;
 	w->master_gone = true;
 	io_del(&w->env.loop, &w->channel_io);
-	log_write(w->env.log, LOG_LVL_ALERT, 0,
-		  "the master process is gone: this worker takes no new connections and ends after the "
-		  "open ones");
+	log_write(
+		w->env.log, LOG_LVL_ALERT, 0,
+		"the master process is gone: this worker takes no new connections and ends after the "
+		"open ones");
 	drain(w, true);
 }
 
@@ -286,7 +289,8 @@ static void ask_ban(struct env *env, const struct msg *m)
 	if (w->p->channel_fd < 0)
 		w->p->ban_here(w->p->data, m);
 	else if (msg_send(w->p->channel_fd, m))
-		log_write(env->log, LOG_LVL_CRIT, 0, "the master does not take a ban now, it is lost");
+		log_write(env->log, LOG_LVL_CRIT, 0,
+			  "the master does not take a ban now, it is lost");
 }
 
 static int open_signals(struct worker *w)

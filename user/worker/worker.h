@@ -12,14 +12,14 @@ struct worker_params {
 	struct conf *conf;
 	const struct log *log;
 	struct stats_worker *stats;
-	unsigned slot;			/* of stats in struct stats */
-	bool resolves;			/* this worker asks DNS for the upstream groups */
+	unsigned slot; /* of stats in struct stats */
+	bool resolves; /* this worker asks DNS for the upstream groups */
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
-	int channel_fd;			/* -1: there is no master */
+	int channel_fd; /* -1: there is no master */
 	uint32_t conns_max;
 	bool multi_accept;
-	uint64_t shutdown_timeout_ms;	/* 0: none */
+	uint64_t shutdown_timeout_ms; /* 0: none */
 	/* Without a master: carries a ban out. */
 	void (*ban_here)(void *data, const struct msg *m);
 	void *data;

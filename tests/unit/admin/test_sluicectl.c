@@ -74,7 +74,7 @@ static void run_at(struct rig *r, const char *path, struct msg *reply, const cha
 	collect(pid, out, err);
 }
 
-#define RUN(r, reply, ...)                                                                         \
+#define RUN(r, reply, ...) \
 	run_at(r, (r)->socket_path, reply, (const char *const[]){__VA_ARGS__, NULL})
 
 static void assert_has(const char *text)

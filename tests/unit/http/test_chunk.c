@@ -75,7 +75,7 @@ static void test_good(void **state)
 	static const struct {
 		struct slice in;
 		const char *data;
-		size_t behind;	/* bytes that are not the body's */
+		size_t behind; /* bytes that are not the body's */
 	} cases[] = {
 		{SLICE_INIT("0\r\n\r\n"), "", 0},
 		{SLICE_INIT("000\r\n\r\nGET / HTTP/1.1\r\n"), "", 16},
@@ -110,30 +110,68 @@ static void test_data_that_looks_like_framing(void **state)
 static void test_refused(void **state)
 {
 	static const struct slice cases[] = {
-		SLICE_INIT("\r\n"), SLICE_INIT(" 5\r\n"), SLICE_INIT("5 \r\n"),
-		SLICE_INIT("5 5\r\n"), SLICE_INIT("\t5\r\n"), SLICE_INIT("0x5\r\n"),
-		SLICE_INIT("x\r\n"), SLICE_INIT("g\r\n"), SLICE_INIT("-1\r\n"),
+		SLICE_INIT("\r\n"),
+		SLICE_INIT(" 5\r\n"),
+		SLICE_INIT("5 \r\n"),
+		SLICE_INIT("5 5\r\n"),
+		SLICE_INIT("\t5\r\n"),
+		SLICE_INIT("0x5\r\n"),
+		SLICE_INIT("x\r\n"),
+		SLICE_INIT("g\r\n"),
+		SLICE_INIT("-1\r\n"),
 		SLICE_INIT("+1\r\n"),
-		SLICE_INIT("5,\r\n"), SLICE_INIT("5\n"), SLICE_INIT("5\r5"), SLICE_INIT("5\r\r\n"),
-		SLICE_INIT("5\0\r\n"), SLICE_INIT("1000000000000000\r\n"),
-		SLICE_INIT("0000000000000001\r\n"), SLICE_INIT("fffffffffffffffff\r\n"),
-		SLICE_INIT("1\r\nab"), SLICE_INIT("1\r\na\n"), SLICE_INIT("1\r\na\r\r"),
-		SLICE_INIT("1\r\na0\r\n"), SLICE_INIT("1\r\na\r\n\r\n"), SLICE_INIT("1\r\na\r\n 1"),
-		SLICE_INIT(";a\r\n"), SLICE_INIT("5;\r\n"), SLICE_INIT("5;;a\r\n"),
-		SLICE_INIT("5;a;\r\n"), SLICE_INIT("5; a\r\n"), SLICE_INIT("5 ;a\r\n"),
-		SLICE_INIT("5;a =b\r\n"), SLICE_INIT("5;a= b\r\n"), SLICE_INIT("5;a=\r\n"),
-		SLICE_INIT("5;=b\r\n"), SLICE_INIT("5;a=b=c\r\n"), SLICE_INIT("5;a=b\n"),
-		SLICE_INIT("5;a\n"), SLICE_INIT("5;a\rb"), SLICE_INIT("5;a=\"\n"),
-		SLICE_INIT("5;a=\"\r\n"), SLICE_INIT("5;a=\"\\\r\n"), SLICE_INIT("5;a=\"\x7f\""),
-		SLICE_INIT("5;a=\"\0\""), SLICE_INIT("5;a=\"b\"c\r\n"), SLICE_INIT("5;a\"b\"\r\n"),
-		SLICE_INIT("5;\"a\"\r\n"), SLICE_INIT("5;a=\"b\"=c\r\n"), SLICE_INIT("5;a\xff\r\n"),
-		SLICE_INIT("0\n\n"), SLICE_INIT("0\r\n\n"), SLICE_INIT("0\r\n\r\r"),
-		SLICE_INIT("0\r\n\r0"), SLICE_INIT("0\r\n X: y\r\n\r\n"),
+		SLICE_INIT("5,\r\n"),
+		SLICE_INIT("5\n"),
+		SLICE_INIT("5\r5"),
+		SLICE_INIT("5\r\r\n"),
+		SLICE_INIT("5\0\r\n"),
+		SLICE_INIT("1000000000000000\r\n"),
+		SLICE_INIT("0000000000000001\r\n"),
+		SLICE_INIT("fffffffffffffffff\r\n"),
+		SLICE_INIT("1\r\nab"),
+		SLICE_INIT("1\r\na\n"),
+		SLICE_INIT("1\r\na\r\r"),
+		SLICE_INIT("1\r\na0\r\n"),
+		SLICE_INIT("1\r\na\r\n\r\n"),
+		SLICE_INIT("1\r\na\r\n 1"),
+		SLICE_INIT(";a\r\n"),
+		SLICE_INIT("5;\r\n"),
+		SLICE_INIT("5;;a\r\n"),
+		SLICE_INIT("5;a;\r\n"),
+		SLICE_INIT("5; a\r\n"),
+		SLICE_INIT("5 ;a\r\n"),
+		SLICE_INIT("5;a =b\r\n"),
+		SLICE_INIT("5;a= b\r\n"),
+		SLICE_INIT("5;a=\r\n"),
+		SLICE_INIT("5;=b\r\n"),
+		SLICE_INIT("5;a=b=c\r\n"),
+		SLICE_INIT("5;a=b\n"),
+		SLICE_INIT("5;a\n"),
+		SLICE_INIT("5;a\rb"),
+		SLICE_INIT("5;a=\"\n"),
+		SLICE_INIT("5;a=\"\r\n"),
+		SLICE_INIT("5;a=\"\\\r\n"),
+		SLICE_INIT("5;a=\"\x7f\""),
+		SLICE_INIT("5;a=\"\0\""),
+		SLICE_INIT("5;a=\"b\"c\r\n"),
+		SLICE_INIT("5;a\"b\"\r\n"),
+		SLICE_INIT("5;\"a\"\r\n"),
+		SLICE_INIT("5;a=\"b\"=c\r\n"),
+		SLICE_INIT("5;a\xff\r\n"),
+		SLICE_INIT("0\n\n"),
+		SLICE_INIT("0\r\n\n"),
+		SLICE_INIT("0\r\n\r\r"),
+		SLICE_INIT("0\r\n\r0"),
+		SLICE_INIT("0\r\n X: y\r\n\r\n"),
 		SLICE_INIT("0\r\n: y\r\n\r\n"),
-		SLICE_INIT("0\r\nX : y\r\n\r\n"), SLICE_INIT("0\r\nX\r\n\r\n"),
-		SLICE_INIT("0\r\nX: y\n\r\n"), SLICE_INIT("0\r\nX: y\r\n z\r\n\r\n"),
-		SLICE_INIT("0\r\nX: \0\r\n\r\n"), SLICE_INIT("0\r\nX: y\rz\r\n\r\n"),
-		SLICE_INIT("0\r\nX: y\r\n\n"), SLICE_INIT("0\r\nGET / HTTP/1.1\r\n\r\n"),
+		SLICE_INIT("0\r\nX : y\r\n\r\n"),
+		SLICE_INIT("0\r\nX\r\n\r\n"),
+		SLICE_INIT("0\r\nX: y\n\r\n"),
+		SLICE_INIT("0\r\nX: y\r\n z\r\n\r\n"),
+		SLICE_INIT("0\r\nX: \0\r\n\r\n"),
+		SLICE_INIT("0\r\nX: y\rz\r\n\r\n"),
+		SLICE_INIT("0\r\nX: y\r\n\n"),
+		SLICE_INIT("0\r\nGET / HTTP/1.1\r\n\r\n"),
 	};
 
 	for (size_t i = 0; i < N_OF(cases); i++) {
@@ -148,11 +186,17 @@ static void test_refused(void **state)
 static void test_incomplete(void **state)
 {
 	static const struct slice cases[] = {
-		SLICE_INIT("5"), SLICE_INIT("5\r"), SLICE_INIT("5\r\nhell"),
+		SLICE_INIT("5"),
+		SLICE_INIT("5\r"),
+		SLICE_INIT("5\r\nhell"),
 		SLICE_INIT("5\r\nhello"),
-		SLICE_INIT("5\r\nhello\r\n"), SLICE_INIT("fffffffffffffff\r\nhello"),
-		SLICE_INIT("5;a=\""), SLICE_INIT("0\r\n"), SLICE_INIT("0\r\n\r"),
-		SLICE_INIT("0\r\nX: y\r\n"), SLICE_INIT("0\r\nX"),
+		SLICE_INIT("5\r\nhello\r\n"),
+		SLICE_INIT("fffffffffffffff\r\nhello"),
+		SLICE_INIT("5;a=\""),
+		SLICE_INIT("0\r\n"),
+		SLICE_INIT("0\r\n\r"),
+		SLICE_INIT("0\r\nX: y\r\n"),
+		SLICE_INIT("0\r\nX"),
 	};
 
 	for (size_t i = 0; i < N_OF(cases); i++) {
@@ -284,8 +328,8 @@ static void test_put_size(void **state)
 		uint64_t size;
 		const char *line;
 	} cases[] = {
-		{0, "0\r\n"}, {1, "1\r\n"}, {15, "f\r\n"}, {16, "10\r\n"}, {16384, "4000\r\n"},
-		{UINT64_MAX, "ffffffffffffffff\r\n"},
+		{0, "0\r\n"},	{1, "1\r\n"},	     {15, "f\r\n"},
+		{16, "10\r\n"}, {16384, "4000\r\n"}, {UINT64_MAX, "ffffffffffffffff\r\n"},
 	};
 	char room[20];
 
@@ -294,8 +338,8 @@ static void test_put_size(void **state)
 
 		memset(room, '#', sizeof room);
 		n = chunk_put_size_before(room + sizeof room, cases[i].size);
-		assert_true(slice_eq(slice_make(room + sizeof room - n, n),
-				     slice_cstr(cases[i].line)));
+		assert_true(
+			slice_eq(slice_make(room + sizeof room - n, n), slice_cstr(cases[i].line)));
 		assert_int_equal(room[sizeof room - n - 1], '#');
 	}
 }

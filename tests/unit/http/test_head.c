@@ -26,12 +26,12 @@ struct parse {
 	const struct head_limits *lim;
 	struct head_scan scan;
 	struct arena arena;
-	char *copy;	/* what the slices of the heads point into */
+	char *copy; /* what the slices of the heads point into */
 	struct req_head req;
 	struct resp_head resp;
 	enum head_error why;
 	int rc;
-	size_t at;	/* bytes given when the answer came */
+	size_t at; /* bytes given when the answer came */
 };
 
 static void parse_start(struct parse *p, bool response, const struct head_limits *lim)
@@ -220,12 +220,15 @@ static void test_request_methods(void **state)
 		const char *text;
 		enum http_method method;
 	} methods[] = {
-		{"GET", METHOD_GET}, {"HEAD", METHOD_HEAD}, {"POST", METHOD_POST},
-		{"PUT", METHOD_PUT}, {"DELETE", METHOD_DELETE}, {"OPTIONS", METHOD_OPTIONS},
-		{"PATCH", METHOD_PATCH}, {"TRACE", METHOD_TRACE}, {"PROPFIND", METHOD_PROPFIND},
-		{"PROPPATCH", METHOD_PROPPATCH}, {"MKCOL", METHOD_MKCOL}, {"COPY", METHOD_COPY},
-		{"MOVE", METHOD_MOVE}, {"LOCK", METHOD_LOCK}, {"UNLOCK", METHOD_UNLOCK},
-		{"GETS", METHOD_OTHER}, {"M-SEARCH", METHOD_OTHER}, {"_X", METHOD_OTHER},
+		{"GET", METHOD_GET},	       {"HEAD", METHOD_HEAD},
+		{"POST", METHOD_POST},	       {"PUT", METHOD_PUT},
+		{"DELETE", METHOD_DELETE},     {"OPTIONS", METHOD_OPTIONS},
+		{"PATCH", METHOD_PATCH},       {"TRACE", METHOD_TRACE},
+		{"PROPFIND", METHOD_PROPFIND}, {"PROPPATCH", METHOD_PROPPATCH},
+		{"MKCOL", METHOD_MKCOL},       {"COPY", METHOD_COPY},
+		{"MOVE", METHOD_MOVE},	       {"LOCK", METHOD_LOCK},
+		{"UNLOCK", METHOD_UNLOCK},     {"GETS", METHOD_OTHER},
+		{"M-SEARCH", METHOD_OTHER},    {"_X", METHOD_OTHER},
 	};
 	struct parse p;
 
@@ -253,8 +256,8 @@ static void test_request_connection(void **state)
 	} cases[] = {
 		{SLICE_INIT(GET "\r\n"), true, false, false, 1},
 		{SLICE_INIT(GET "Connection: close" END), false, false, false, 1},
-		{SLICE_INIT(GET "Connection: x\r\nConnection: y,CLOSE" END),
-		 false, false, false, 1},
+		{SLICE_INIT(GET "Connection: x\r\nConnection: y,CLOSE" END), false, false, false,
+		 1},
 		{SLICE_INIT(GET "Connection: keep-alive, close" END), false, false, false, 1},
 		{SLICE_INIT(GET "Connection: closed,\tupGrade" END), true, false, true, 1},
 		{SLICE_INIT(GET "Expect: 100-CONTINUE" END), true, true, false, 1},
@@ -408,69 +411,75 @@ static void test_request_refused_eols(void **state)
 /* The same field lines are refused in both directions. */
 #define FIELD_CASES(start) \
 	{HEAD_BAD_NAME, SLICE_INIT(start "A : 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "A\t: 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start ": 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "A" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "A B: 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "A\0: 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "A(: 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "\"A\": 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "A\xc3\xa9: 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "A\x7f: 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "A\x0b: 1" END)}, \
-	{HEAD_BAD_NAME, SLICE_INIT(start "Content-Length : 1" END)}, \
-	{HEAD_BAD_VALUE, SLICE_INIT(start "A: b\0c" END)}, \
-	{HEAD_BAD_VALUE, SLICE_INIT(start "A: \x01" END)}, \
-	{HEAD_BAD_VALUE, SLICE_INIT(start "A: b\x0b" END)}, \
-	{HEAD_BAD_VALUE, SLICE_INIT(start "A: a long value before the \x1f byte" END)}, \
-	{HEAD_BAD_VALUE, SLICE_INIT(start "A: b\x7f" END)}, \
-	{HEAD_OBS_FOLD, SLICE_INIT(start "A: b\r\n c" END)}, \
-	{HEAD_OBS_FOLD, SLICE_INIT(start "A: b\r\n\tc" END)}, \
-	{HEAD_OBS_FOLD, SLICE_INIT(start "A: b\r\n " END)}, \
-	{HEAD_OBS_FOLD, SLICE_INIT(start "A: b\r\n Content-Length: 5" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length:" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: +5" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: -5" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5 5" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 0x5" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5a" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5.0" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: \"5\"" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5, 5" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5," END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 9223372036854775808" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 18446744073709551621" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5\r\nContent-Length: 5" END)}, \
-	{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5\r\ncontent-length: 6" END)}, \
-	{HEAD_BOTH_LENGTHS, \
-	 SLICE_INIT(start "Content-Length: 5\r\nTransfer-Encoding: chunked" END)}, \
-	{HEAD_BOTH_LENGTHS, \
-	 SLICE_INIT(start "Transfer-Encoding: x\r\nA: b\r\nContent-Length: z" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding:" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: identity" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: xchunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunkedx" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: \"chunked\"" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked," END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: ,chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip,,chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked, chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked, gzip" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked;q=1" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked;q=1, chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip; q=1, chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;q, chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;=x, chunked" END)}, \
-	{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;q=, chunked" END)}, \
-	{HEAD_BAD_CODING, \
-	 SLICE_INIT(start "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" END)}, \
-	{HEAD_BAD_CODING, \
-	 SLICE_INIT(start "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked" END)}, \
-	{HEAD_CODING_UNSUPPORTED, SLICE_INIT(start "Transfer-Encoding: gzip, chunked" END)}, \
-	{HEAD_CODING_UNSUPPORTED, SLICE_INIT(start "Transfer-Encoding: a;b=c;d=e ,\tchunKed" END)}
+		{HEAD_BAD_NAME, SLICE_INIT(start "A\t: 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start ": 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "A" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "A B: 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "A\0: 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "A(: 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "\"A\": 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "A\xc3\xa9: 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "A\x7f: 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "A\x0b: 1" END)}, \
+		{HEAD_BAD_NAME, SLICE_INIT(start "Content-Length : 1" END)}, \
+		{HEAD_BAD_VALUE, SLICE_INIT(start "A: b\0c" END)}, \
+		{HEAD_BAD_VALUE, SLICE_INIT(start "A: \x01" END)}, \
+		{HEAD_BAD_VALUE, SLICE_INIT(start "A: b\x0b" END)}, \
+		{HEAD_BAD_VALUE, SLICE_INIT(start "A: a long value before the \x1f byte" END)}, \
+		{HEAD_BAD_VALUE, SLICE_INIT(start "A: b\x7f" END)}, \
+		{HEAD_OBS_FOLD, SLICE_INIT(start "A: b\r\n c" END)}, \
+		{HEAD_OBS_FOLD, SLICE_INIT(start "A: b\r\n\tc" END)}, \
+		{HEAD_OBS_FOLD, SLICE_INIT(start "A: b\r\n " END)}, \
+		{HEAD_OBS_FOLD, SLICE_INIT(start "A: b\r\n Content-Length: 5" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length:" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: +5" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: -5" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5 5" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 0x5" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5a" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5.0" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: \"5\"" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5, 5" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5," END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 9223372036854775808" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 18446744073709551621" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5\r\nContent-Length: 5" END)}, \
+		{HEAD_BAD_LENGTH, SLICE_INIT(start "Content-Length: 5\r\ncontent-length: 6" END)}, \
+		{HEAD_BOTH_LENGTHS, \
+		 SLICE_INIT(start "Content-Length: 5\r\nTransfer-Encoding: chunked" END)}, \
+		{HEAD_BOTH_LENGTHS, \
+		 SLICE_INIT(start "Transfer-Encoding: x\r\nA: b\r\nContent-Length: z" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding:" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: identity" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: xchunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunkedx" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: \"chunked\"" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked," END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: ,chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip,,chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked, chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked, gzip" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: chunked;q=1" END)}, \
+		{HEAD_BAD_CODING, \
+		 SLICE_INIT(start "Transfer-Encoding: chunked;q=1, chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip; q=1, chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;q, chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;=x, chunked" END)}, \
+		{HEAD_BAD_CODING, SLICE_INIT(start "Transfer-Encoding: gzip;q=, chunked" END)}, \
+		{HEAD_BAD_CODING, \
+		 SLICE_INIT(start \
+			    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" END)}, \
+		{HEAD_BAD_CODING, \
+		 SLICE_INIT(start "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked" END)}, \
+		{HEAD_CODING_UNSUPPORTED, \
+		 SLICE_INIT(start "Transfer-Encoding: gzip, chunked" END)}, \
+	{ \
+		HEAD_CODING_UNSUPPORTED, \
+			SLICE_INIT(start "Transfer-Encoding: a;b=c;d=e ,\tchunKed" END) \
+	}
 
 static void test_request_refused_fields(void **state)
 {
@@ -513,12 +522,21 @@ static void test_request_1_0_without_host(void **state)
 static void test_incomplete(void **state)
 {
 	static const struct slice requests[] = {
-		SLICE_INIT(""), SLICE_INIT("\r"), SLICE_INIT("\r\n\r\n"), SLICE_INIT("G"),
-		SLICE_INIT("GET / HTTP/1.1\r"), SLICE_INIT("GET / HTTP/1.1\r\n"), SLICE_INIT(GET),
-		SLICE_INIT(GET "\r"), SLICE_INIT(GET "X: \x01"),
+		SLICE_INIT(""),
+		SLICE_INIT("\r"),
+		SLICE_INIT("\r\n\r\n"),
+		SLICE_INIT("G"),
+		SLICE_INIT("GET / HTTP/1.1\r"),
+		SLICE_INIT("GET / HTTP/1.1\r\n"),
+		SLICE_INIT(GET),
+		SLICE_INIT(GET "\r"),
+		SLICE_INIT(GET "X: \x01"),
 	};
 	static const struct slice responses[] = {
-		SLICE_INIT(""), SLICE_INIT("H"), SLICE_INIT("HTTP/1.1 200"), SLICE_INIT(OK200),
+		SLICE_INIT(""),
+		SLICE_INIT("H"),
+		SLICE_INIT("HTTP/1.1 200"),
+		SLICE_INIT(OK200),
 		SLICE_INIT(OK200 "A: b\r\n\r"),
 	};
 	struct parse p;
@@ -549,8 +567,8 @@ static void test_response_typical(void **state)
 		{SLICE_INIT(OK200 "\r\n"), 200, "OK", 1, true, BODY_UNTIL_CLOSE},
 		{SLICE_INIT("HTTP/1.1 200" END), 200, "", 1, true, BODY_UNTIL_CLOSE},
 		{SLICE_INIT("HTTP/1.1 204 " END), 204, "", 1, true, BODY_UNTIL_CLOSE},
-		{SLICE_INIT("HTTP/1.0 404 Not  \xc3\xa9\tFound " END), 404,
-		 "Not  \xc3\xa9\tFound ", 0, false, BODY_UNTIL_CLOSE},
+		{SLICE_INIT("HTTP/1.0 404 Not  \xc3\xa9\tFound " END), 404, "Not  \xc3\xa9\tFound ",
+		 0, false, BODY_UNTIL_CLOSE},
 		{SLICE_INIT("HTTP/1.0 100 C\r\nConnection: keep-alive" END), 100, "C", 0, true,
 		 BODY_UNTIL_CLOSE},
 		{SLICE_INIT("HTTP/1.1 599 X\r\nConnection: close\r\n"
@@ -676,7 +694,7 @@ static void test_limits_of_endless_input(void **state)
 	static const struct {
 		const char *start, *repeat;
 		enum head_error why;
-		size_t most;	/* bytes until the refusal */
+		size_t most; /* bytes until the refusal */
 	} cases[] = {
 		{"", "A", HEAD_LINE_TOO_LONG, 100},
 		{"GET /", "x", HEAD_LINE_TOO_LONG, 100},

@@ -47,7 +47,7 @@ static int parse(struct slice raw, bool merge, struct uri *out)
 static void test_paths(void **state)
 {
 	static const struct {
-		const char *raw, *merged, *unmerged;	/* NULL: as MERGED */
+		const char *raw, *merged, *unmerged; /* NULL: as MERGED */
 	} cases[] = {
 		{"/", "/", NULL},
 		{"/a/b.c", "/a/b.c", NULL},
@@ -98,8 +98,8 @@ static void test_paths(void **state)
 	for (size_t i = 0; i < N_OF(cases); i++) {
 		for (int merge = 0; merge < 2; merge++) {
 			struct slice raw = slice_cstr(cases[i].raw);
-			const char *want = merge || !cases[i].unmerged ? cases[i].merged
-								       : cases[i].unmerged;
+			const char *want =
+				merge || !cases[i].unmerged ? cases[i].merged : cases[i].unmerged;
 			int rc = parse(raw, merge, &u);
 
 			if (!want) {
@@ -122,14 +122,10 @@ static void test_args(void **state)
 		const char *raw, *path, *args;
 		bool plain;
 	} cases[] = {
-		{"/?", "/", "", true},
-		{"/a?b=c&d", "/a", "b=c&d", true},
-		{"/a?b?c", "/a", "b?c", true},
-		{"/a/../b?/../%zz\\//", "/b", "/../%zz\\//", false},
-		{"/a/..?x", "/", "x", false},
-		{"/a/.?x", "/a/", "x", false},
-		{"/a%20?x", "/a ", "x", false},
-		{"/.a?x", "/.a", "x", true},
+		{"/?", "/", "", true},		{"/a?b=c&d", "/a", "b=c&d", true},
+		{"/a?b?c", "/a", "b?c", true},	{"/a/../b?/../%zz\\//", "/b", "/../%zz\\//", false},
+		{"/a/..?x", "/", "x", false},	{"/a/.?x", "/a/", "x", false},
+		{"/a%20?x", "/a ", "x", false}, {"/.a?x", "/.a", "x", true},
 	};
 	struct uri u;
 
@@ -145,18 +141,20 @@ static void test_args(void **state)
 static void test_refused(void **state)
 {
 	static const struct slice cases[] = {
-		SLICE_INIT(""), SLICE_INIT("a"), SLICE_INIT("?a"), SLICE_INIT("**"),
-		SLICE_INIT("*?a"),
-		SLICE_INIT("/%"), SLICE_INIT("/%4"), SLICE_INIT("/%4?1"), SLICE_INIT("/%g1"),
-		SLICE_INIT("/%1g"), SLICE_INIT("/%%41"), SLICE_INIT("/%u0041"), SLICE_INIT("/%+1"),
-		SLICE_INIT("/%00"), SLICE_INIT("/a%00b"), SLICE_INIT("/%0a"), SLICE_INIT("/%0D"),
-		SLICE_INIT("/%1f"), SLICE_INIT("/%7f"), SLICE_INIT("/%09"),
-		SLICE_INIT("/.."), SLICE_INIT("/../"), SLICE_INIT("/../a"), SLICE_INIT("/a/../.."),
-		SLICE_INIT("/a/../../b"), SLICE_INIT("/./.."), SLICE_INIT("/%2e%2e"),
-		SLICE_INIT("/..?a"), SLICE_INIT("/..%2f"), SLICE_INIT("/%2e%2e%2fa"),
-		SLICE_INIT("/a\\b"), SLICE_INIT("/..\\a"), SLICE_INIT("/a#b"), SLICE_INIT("/a?b#c"),
-		SLICE_INIT("/a b"), SLICE_INIT("/a?b c"), SLICE_INIT("/\0"), SLICE_INIT("/a?\0"),
-		SLICE_INIT("/a\n"), SLICE_INIT("/a?\r"), SLICE_INIT("/\x7f"), SLICE_INIT("/\t"),
+		SLICE_INIT(""),		  SLICE_INIT("a"),	SLICE_INIT("?a"),
+		SLICE_INIT("**"),	  SLICE_INIT("*?a"),	SLICE_INIT("/%"),
+		SLICE_INIT("/%4"),	  SLICE_INIT("/%4?1"),	SLICE_INIT("/%g1"),
+		SLICE_INIT("/%1g"),	  SLICE_INIT("/%%41"),	SLICE_INIT("/%u0041"),
+		SLICE_INIT("/%+1"),	  SLICE_INIT("/%00"),	SLICE_INIT("/a%00b"),
+		SLICE_INIT("/%0a"),	  SLICE_INIT("/%0D"),	SLICE_INIT("/%1f"),
+		SLICE_INIT("/%7f"),	  SLICE_INIT("/%09"),	SLICE_INIT("/.."),
+		SLICE_INIT("/../"),	  SLICE_INIT("/../a"),	SLICE_INIT("/a/../.."),
+		SLICE_INIT("/a/../../b"), SLICE_INIT("/./.."),	SLICE_INIT("/%2e%2e"),
+		SLICE_INIT("/..?a"),	  SLICE_INIT("/..%2f"), SLICE_INIT("/%2e%2e%2fa"),
+		SLICE_INIT("/a\\b"),	  SLICE_INIT("/..\\a"), SLICE_INIT("/a#b"),
+		SLICE_INIT("/a?b#c"),	  SLICE_INIT("/a b"),	SLICE_INIT("/a?b c"),
+		SLICE_INIT("/\0"),	  SLICE_INIT("/a?\0"),	SLICE_INIT("/a\n"),
+		SLICE_INIT("/a?\r"),	  SLICE_INIT("/\x7f"),	SLICE_INIT("/\t"),
 	};
 	struct uri u;
 
@@ -185,8 +183,8 @@ static void test_escape(void **state)
 	assert_ptr_equal(uri_escape_path(same, &arena).p, same.p);
 	assert_int_equal(uri_escape_path(slice_make("", 0), &arena).n, 0);
 	out = uri_escape_path(SLICE("/a b%\"#<>?\\^`{|}\x7f\x80\xff\n\0z"), &arena);
-	assert_true(slice_eq(
-		out, SLICE("/a%20b%25%22%23%3C%3E%3F%5C%5E%60%7B%7C%7D%7F%80%FF%0A%00z")));
+	assert_true(
+		slice_eq(out, SLICE("/a%20b%25%22%23%3C%3E%3F%5C%5E%60%7B%7C%7D%7F%80%FF%0A%00z")));
 
 	/* What is escaped decodes to the same again. */
 	all[0] = '/';
@@ -202,21 +200,11 @@ static void test_arg(void **state)
 	static const struct {
 		const char *args, *name, *value;
 	} cases[] = {
-		{"a=1&b=2", "a", "1"},
-		{"a=1&b=2", "b", "2"},
-		{"a=1&B=2", "b", "2"},
-		{"a=&b", "a", ""},
-		{"a=&b", "b", NULL},
-		{"b&b=3", "b", "3"},
-		{"a=1&a=2", "a", "1"},
-		{"xa=1&ax=2", "a", NULL},
-		{"x=a=1&&a=b=c", "a", "b=c"},
-		{"a%20=1", "a%20", "1"},
-		{"a=%20+", "a", "%20+"},
-		{"", "a", NULL},
-		{"&", "a", NULL},
-		{"a", "a", NULL},
-		{"a;b=1", "b", NULL},
+		{"a=1&b=2", "a", "1"},	 {"a=1&b=2", "b", "2"},	   {"a=1&B=2", "b", "2"},
+		{"a=&b", "a", ""},	 {"a=&b", "b", NULL},	   {"b&b=3", "b", "3"},
+		{"a=1&a=2", "a", "1"},	 {"xa=1&ax=2", "a", NULL}, {"x=a=1&&a=b=c", "a", "b=c"},
+		{"a%20=1", "a%20", "1"}, {"a=%20+", "a", "%20+"},  {"", "a", NULL},
+		{"&", "a", NULL},	 {"a", "a", NULL},	   {"a;b=1", "b", NULL},
 	};
 	struct slice v;
 

@@ -102,7 +102,7 @@ static inline int teardown(void **state)
 	for (int i = 0; i < fx->n; i++)
 		if (fx->conf[i].main)
 			release(&fx->conf[i]);
-	assert_null(fx->shm.zones);	/* every reference was given back */
+	assert_null(fx->shm.zones); /* every reference was given back */
 	free(fx);
 	return 0;
 }

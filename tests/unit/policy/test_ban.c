@@ -200,7 +200,7 @@ static void test_sweep_and_next(void **state)
 	for (n = 0; ban_next(t, &at, &e); n++)
 		sum += e.rule_id;
 	assert_int_equal(n, 250);
-	assert_int_equal(sum, 250 * 500);	/* 2, 6 ... 998 */
+	assert_int_equal(sum, 250 * 500); /* 2, 6 ... 998 */
 	table_free(t);
 }
 
@@ -213,7 +213,7 @@ static void test_offences_in_a_row(void **state)
 	assert_false(ban_offence(e, 1, &a, 3, 10000, 200));
 	assert_false(ban_offence(e, 2, &a, 3, 10000, 200));	/* another rule */
 	assert_false(ban_offence(e, 1, &b, 3, 10000, 200));	/* another source */
-	assert_true(ban_offence(e, 1, &mapped, 3, 10000, 300));	/* the same one */
+	assert_true(ban_offence(e, 1, &mapped, 3, 10000, 300)); /* the same one */
 	/* the count starts anew */
 	assert_false(ban_offence(e, 1, &a, 3, 10000, 300));
 	assert_false(ban_offence(e, 1, &a, 3, 10000, 300));
@@ -263,7 +263,7 @@ static void random_offences(uint32_t after, uint64_t within_ms, uint64_t step_ms
 	struct ban_evidence *e = evidence_new();
 	struct addr a = ip("2001:db8::9");
 	uint64_t now = 1000000;
-	uint32_t since = 0, n_bans = 0;	/* index of the first that counts */
+	uint32_t since = 0, n_bans = 0; /* index of the first that counts */
 
 	for (uint32_t i = 0; i < N; i++) {
 		uint32_t loose = 0, strict = 0;
@@ -439,7 +439,7 @@ static int teardown(void **state)
 	struct fx *fx = *state;
 
 	unlink(fx->path);
-	assert_int_equal(rmdir(fx->dir), 0);	/* nothing else was left there */
+	assert_int_equal(rmdir(fx->dir), 0); /* nothing else was left there */
 	table_free(fx->t);
 	free(fx);
 	return 0;

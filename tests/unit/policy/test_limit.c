@@ -15,13 +15,13 @@
 
 #include "policy/limit.h"
 
-enum { R1S = 1000, R2S = 2000, R10M = 166 };	/* 1r/s, 2r/s, 10r/m: 10 * 1000 / 60 */
+enum { R1S = 1000, R2S = 2000, R10M = 166 }; /* 1r/s, 2r/s, 10r/m: 10 * 1000 / 60 */
 #define NODELAY UINT64_MAX
 
 static struct limit_zone *zone_new(size_t bytes)
 {
-	struct limit_zone *z = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct limit_zone *z =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	assert_ptr_not_equal(z, MAP_FAILED);
 	limit_zone_init(z, bytes);
@@ -79,17 +79,13 @@ static void test_burst_is_delayed(void **state)
 	/* limit_req_zone rate=1r/s; limit_req burst=2 */
 	struct limit_use u = use(zone_new(65536), R1S, 2, 0);
 	static const struct step steps[] = {
-		{5000, LIMIT_PASS, 0, 0},	/* a new key's bucket is empty */
-		{5000, LIMIT_DELAY, 1000, 1000},
-		{5000, LIMIT_DELAY, 2000, 2000},
-		{5000, LIMIT_REJECT, 3000, 0},	/* not charged: */
-		{5500, LIMIT_REJECT, 2500, 0},	/* 2000 - 500 + 1000 */
-		{6000, LIMIT_DELAY, 2000, 2000},
-		{6750, LIMIT_REJECT, 2250, 0},
-		{7200, LIMIT_DELAY, 1800, 1800},
-		{20000, LIMIT_PASS, 0, 0},
-		{20999, LIMIT_DELAY, 1, 1},
-		{22000, LIMIT_PASS, 0, 0},
+		{5000, LIMIT_PASS, 0, 0}, /* a new key's bucket is empty */
+		{5000, LIMIT_DELAY, 1000, 1000}, {5000, LIMIT_DELAY, 2000, 2000},
+		{5000, LIMIT_REJECT, 3000, 0}, /* not charged: */
+		{5500, LIMIT_REJECT, 2500, 0}, /* 2000 - 500 + 1000 */
+		{6000, LIMIT_DELAY, 2000, 2000}, {6750, LIMIT_REJECT, 2250, 0},
+		{7200, LIMIT_DELAY, 1800, 1800}, {20000, LIMIT_PASS, 0, 0},
+		{20999, LIMIT_DELAY, 1, 1},	 {22000, LIMIT_PASS, 0, 0},
 	};
 
 	PLAY(&u, steps);
@@ -101,11 +97,9 @@ static void test_rate_by_minute_without_burst(void **state)
 	 * many */
 	struct limit_use u = use(zone_new(65536), R10M, 0, 0);
 	static const struct step steps[] = {
-		{0, LIMIT_PASS, 0, 0},
-		{6000, LIMIT_REJECT, 4, 0},
-		{6024, LIMIT_REJECT, 1, 0},	/* 166 * 6024 / 1000 = 999 */
-		{6025, LIMIT_PASS, 0, 0},
-		{6025, LIMIT_REJECT, 1000, 0},
+		{0, LIMIT_PASS, 0, 0},	    {6000, LIMIT_REJECT, 4, 0},
+		{6024, LIMIT_REJECT, 1, 0}, /* 166 * 6024 / 1000 = 999 */
+		{6025, LIMIT_PASS, 0, 0},   {6025, LIMIT_REJECT, 1000, 0},
 	};
 
 	PLAY(&u, steps);
@@ -116,16 +110,12 @@ static void test_nodelay(void **state)
 	/* rate=10r/m; burst=5 nodelay */
 	struct limit_use u = use(zone_new(65536), R10M, 5, NODELAY);
 	static const struct step steps[] = {
-		{0, LIMIT_PASS, 0, 0},
-		{1000, LIMIT_PASS, 834, 0},
-		{7000, LIMIT_PASS, 838, 0},	/* 834 - 996 + 1000 */
-		{7000, LIMIT_PASS, 1838, 0},
-		{7000, LIMIT_PASS, 2838, 0},
-		{7000, LIMIT_PASS, 3838, 0},
-		{7000, LIMIT_PASS, 4838, 0},
-		{7000, LIMIT_REJECT, 5838, 0},
-		{8000, LIMIT_REJECT, 5672, 0},
-		{12100, LIMIT_PASS, 4992, 0},	/* 4838 - 846 + 1000 */
+		{0, LIMIT_PASS, 0, 0},	       {1000, LIMIT_PASS, 834, 0},
+		{7000, LIMIT_PASS, 838, 0}, /* 834 - 996 + 1000 */
+		{7000, LIMIT_PASS, 1838, 0},   {7000, LIMIT_PASS, 2838, 0},
+		{7000, LIMIT_PASS, 3838, 0},   {7000, LIMIT_PASS, 4838, 0},
+		{7000, LIMIT_REJECT, 5838, 0}, {8000, LIMIT_REJECT, 5672, 0},
+		{12100, LIMIT_PASS, 4992, 0}, /* 4838 - 846 + 1000 */
 	};
 
 	PLAY(&u, steps);
@@ -136,10 +126,10 @@ static void test_delay_after_some(void **state)
 	/* rate=1r/s; burst=5 delay=3 */
 	struct limit_use u = use(zone_new(65536), R1S, 5, 3);
 	static const struct step steps[] = {
-		{0, LIMIT_PASS, 0, 0},		{0, LIMIT_PASS, 1000, 0},
-		{0, LIMIT_PASS, 2000, 0},	{0, LIMIT_PASS, 3000, 0},
-		{0, LIMIT_DELAY, 4000, 1000},	{0, LIMIT_DELAY, 5000, 2000},
-		{0, LIMIT_REJECT, 6000, 0},	{2000, LIMIT_DELAY, 4000, 1000},
+		{0, LIMIT_PASS, 0, 0},	      {0, LIMIT_PASS, 1000, 0},
+		{0, LIMIT_PASS, 2000, 0},     {0, LIMIT_PASS, 3000, 0},
+		{0, LIMIT_DELAY, 4000, 1000}, {0, LIMIT_DELAY, 5000, 2000},
+		{0, LIMIT_REJECT, 6000, 0},   {2000, LIMIT_DELAY, 4000, 1000},
 	};
 	/* the delay is by the rate: (excess - delay) * 1000 / rate */
 	struct limit_use slow = use(zone_new(65536), R10M, 5, 1);
@@ -297,7 +287,7 @@ static void test_idle_keys_go(void **state)
 	check(&u, "new", 59999);
 	limit_zone_usage(z, &used, &room);
 	assert_int_equal(used, 11);
-	check(&u, "newer", 60000);	/* two go for one that comes */
+	check(&u, "newer", 60000); /* two go for one that comes */
 	limit_zone_usage(z, &used, &room);
 	assert_int_equal(used, 10);
 	/* the oldest is as old but not empty: nobody goes */

@@ -133,12 +133,12 @@ static const struct ban_rule *bans(const struct conf_block *b)
 
 static void test_ban_rules(void **state)
 {
-	struct conf *c = good(state,
-			      "http { ban on=limit_req after=100 within=10s for=10m;\n"
-			      "server { ban for=1h within=500ms after=3 on=status:401,403;\n"
-			      "ban on=bad_request after=1 within=1d for=1s;\n"
-			      "location / { } location /off { ban off; location /off/in { } } }\n"
-			      "server { location / { } } }");
+	struct conf *c =
+		good(state, "http { ban on=limit_req after=100 within=10s for=10m;\n"
+			    "server { ban for=1h within=500ms after=3 on=status:401,403;\n"
+			    "ban on=bad_request after=1 within=1d for=1s;\n"
+			    "location / { } location /off { ban off; location /off/in { } } }\n"
+			    "server { location / { } } }");
 	const struct conf_block *srv = child(http(c), CTX_SERVER, 0);
 	const struct ban_rule *all = ban_conf_rules(c), *r;
 	int n = 0;
@@ -182,9 +182,9 @@ static void test_ban_ids(void **state)
 	struct conf *c = good(state, "http { ban " RULE " server { ban " RULE " ban " RULE
 				     " location /a { ban " RULE " } location /b { ban " RULE " } }"
 				     " server { ban " RULE " } }");
-	struct conf *again = good(state,
-				  "# moved\n\nhttp { ban after=5 on=bad_request for=1m within=1s;\n"
-				  "limit_req_status 429; server { ban " RULE " } }");
+	struct conf *again =
+		good(state, "# moved\n\nhttp { ban after=5 on=bad_request for=1m within=1s;\n"
+			    "limit_req_status 429; server { ban " RULE " } }");
 	const struct ban_rule *a = ban_conf_rules(c), *b = ban_conf_rules(again);
 
 	/* the same words at another place, or twice, are another rule */
@@ -266,11 +266,11 @@ static bool denies(const struct xdp_conf *x, const char *text)
 
 static void test_xdp(void **state)
 {
-	struct conf *c = good(state,
-			      "xdp { interface sl-none0 eth1; interface eth2.100;\n"
-			      "mode generic; allow 10.0.0.0/8 2001:db8::/33; allow 192.0.2.1;\n"
-			      "deny 198.51.100.7 10.1.0.0/16 ::/0;\n"
-			      "dry_run on; pin_dir /sys/fs/bpf/other; }");
+	struct conf *c =
+		good(state, "xdp { interface sl-none0 eth1; interface eth2.100;\n"
+			    "mode generic; allow 10.0.0.0/8 2001:db8::/33; allow 192.0.2.1;\n"
+			    "deny 198.51.100.7 10.1.0.0/16 ::/0;\n"
+			    "dry_run on; pin_dir /sys/fs/bpf/other; }");
 	const struct xdp_conf *x = xdp_conf_get(c);
 
 	assert_int_equal(x->n_interfaces, 3);
@@ -292,7 +292,7 @@ static void test_xdp(void **state)
 	assert_false(allows(x, "2001:db8:8000::1"));
 	assert_true(denies(x, "198.51.100.7"));
 	assert_false(denies(x, "198.51.100.8"));
-	assert_false(denies(x, "10.1.2.3"));	/* allow wins */
+	assert_false(denies(x, "10.1.2.3")); /* allow wins */
 	assert_true(denies(x, "2001:db8:8000::1"));
 	assert_false(denies(NULL, "198.51.100.7"));
 	assert_false(allows(NULL, "198.51.100.7"));
@@ -343,14 +343,9 @@ static void test_xdp_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_limit_lines),
-		TEST(test_limit_errors),
-		TEST(test_limit_reload),
-		TEST(test_ban_rules),
-		TEST(test_ban_ids),
-		TEST(test_ban_errors),
-		TEST(test_xdp),
-		TEST(test_xdp_errors),
+		TEST(test_limit_lines), TEST(test_limit_errors), TEST(test_limit_reload),
+		TEST(test_ban_rules),	TEST(test_ban_ids),	 TEST(test_ban_errors),
+		TEST(test_xdp),		TEST(test_xdp_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

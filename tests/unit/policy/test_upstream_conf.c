@@ -11,15 +11,15 @@ static int share_all(struct conf *c)
 
 static void test_upstream_block(void **state)
 {
-	struct conf *c = good(state,
-			      "http { upstream Back {\n"
-			      "server a.test weight=5 max_fails=3 fail_timeout=30s max_conns=7;\n"
-			      "server 10.0.0.1:8080 backup resolve;\n"
-			      "server [2001:db8::1]:81 down;\n"
-			      "server [::1];\n"
-			      "server unix:/run/a:b.sock;\n"
-			      "keepalive 8; keepalive_timeout 5m; keepalive_requests 10;\n"
-			      "keepalive_time 2h; } keepalive_timeout 1s; }");
+	struct conf *c =
+		good(state, "http { upstream Back {\n"
+			    "server a.test weight=5 max_fails=3 fail_timeout=30s max_conns=7;\n"
+			    "server 10.0.0.1:8080 backup resolve;\n"
+			    "server [2001:db8::1]:81 down;\n"
+			    "server [::1];\n"
+			    "server unix:/run/a:b.sock;\n"
+			    "keepalive 8; keepalive_timeout 5m; keepalive_requests 10;\n"
+			    "keepalive_time 2h; } keepalive_timeout 1s; }");
 	struct upstream_conf *u = group(c, "back");
 	const struct balance_server_conf *s = u->servers;
 
@@ -56,9 +56,9 @@ static void test_upstream_block(void **state)
 
 static void test_upstream_defaults(void **state)
 {
-	struct conf *c = good(state,
-			      "http { upstream a { server x.test; } upstream b { server y.test;"
-			      " keepalive 0; } server { } }");
+	struct conf *c =
+		good(state, "http { upstream a { server x.test; } upstream b { server y.test;"
+			    " keepalive 0; } server { } }");
 	struct upstream_main *m = upstream_conf_main(c);
 
 	assert_int_equal(m->n_groups, 2);
@@ -306,14 +306,10 @@ static void test_upstream_reload(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_upstream_block),
-		TEST(test_upstream_defaults),
-		TEST(test_upstream_errors),
-		TEST(test_resolver),
-		TEST(test_groups_of_proxy_pass),
-		TEST(test_proxy_pass_errors),
-		TEST(test_default_ports),
-		TEST(test_upstream_reload),
+		TEST(test_upstream_block),	 TEST(test_upstream_defaults),
+		TEST(test_upstream_errors),	 TEST(test_resolver),
+		TEST(test_groups_of_proxy_pass), TEST(test_proxy_pass_errors),
+		TEST(test_default_ports),	 TEST(test_upstream_reload),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,10 +13,18 @@
 /* http, server and location as the engine sees them, without what the proxy makes of them. */
 static const struct conf_row block_rows[] = {
 	{.name = "http", .contexts = CTX_MAIN, .type = CONF_BLOCK, .block_ctx = CTX_HTTP},
-	{.name = "server", .contexts = CTX_HTTP, .type = CONF_BLOCK, .flags = CONF_MULTI,
+	{.name = "server",
+	 .contexts = CTX_HTTP,
+	 .type = CONF_BLOCK,
+	 .flags = CONF_MULTI,
 	 .block_ctx = CTX_SERVER},
-	{.name = "location", .contexts = CTX_SERVER, .type = CONF_BLOCK, .flags = CONF_MULTI,
-	 .args_min = 1, .args_max = 1, .block_ctx = CTX_LOCATION},
+	{.name = "location",
+	 .contexts = CTX_SERVER,
+	 .type = CONF_BLOCK,
+	 .flags = CONF_MULTI,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .block_ctx = CTX_LOCATION},
 };
 static const struct conf_module blocks = {.name = "blocks", .rows = block_rows, .n_rows = 3};
 static const struct conf_module *const modules[CONF_N_MODULES] = {
@@ -63,8 +71,11 @@ static void load(struct lab *l, const char *text)
 	strcat(l->dir, "/");
 	snprintf(l->path, sizeof l->path, "%st.conf", l->dir);
 	snprintf(errors, sizeof errors, "%serrors", l->dir);
-	l->conf = (struct conf){.modules = modules, .var_tables = fx_tables, .prefix = l->dir,
-				.dir = l->dir, .path = l->path};
+	l->conf = (struct conf){.modules = modules,
+				.var_tables = fx_tables,
+				.prefix = l->dir,
+				.dir = l->dir,
+				.path = l->path};
 	fd = open(errors, O_RDWR | O_CREAT | O_APPEND, 0600);
 	dup2(fd, STDERR_FILENO);
 	l->r = conf_load_text(&l->conf, SLICE(""), slice_cstr(text));
@@ -135,9 +146,10 @@ static void combined(void **state)
 	l->f->r.resp.status = 200;
 	l->f->r.sent_body_bytes = 12;
 	write_line(l);
-	assert_string_equal(content(l, "a.log"),
-			    "192.0.2.7 - alice [22/Nov/2026:23:10:00 +0000] \"GET /p?q HTTP/1.1\" 200 "
-			    "12 \"http://r/\" \"\\x22x\\x5C\\xE4\\x09y\"\n");
+	assert_string_equal(
+		content(l, "a.log"),
+		"192.0.2.7 - alice [22/Nov/2026:23:10:00 +0000] \"GET /p?q HTTP/1.1\" 200 "
+		"12 \"http://r/\" \"\\x22x\\x5C\\xE4\\x09y\"\n");
 	lab_free(l);
 
 	/* A head that was refused, and a connection that asked nothing. */
@@ -153,12 +165,12 @@ static void combined(void **state)
 
 static void escapes(void **state)
 {
-	struct lab *l = lab_new(
-		"http { log_format d '<$http_x>' \"<$http_no>\" '<$http_e>';\n"
-		"log_format j escape=json '{\"x\":\"$http_x\",' '\"n\":\"$http_no\"}';\n"
-		"log_format n escape=none '<${http_x}>' '<$http_no>';\n"
-		"access_log d.log d; access_log j.log j; access_log n.log n; }",
-		GET("X: a\"b\\c\t\xc3\xa9\r\nE:\r\n"));
+	struct lab *l =
+		lab_new("http { log_format d '<$http_x>' \"<$http_no>\" '<$http_e>';\n"
+			"log_format j escape=json '{\"x\":\"$http_x\",' '\"n\":\"$http_no\"}';\n"
+			"log_format n escape=none '<${http_x}>' '<$http_no>';\n"
+			"access_log d.log d; access_log j.log j; access_log n.log n; }",
+			GET("X: a\"b\\c\t\xc3\xa9\r\nE:\r\n"));
 
 	write_line(l);
 	assert_string_equal(content(l, "d.log"), "<a\\x22b\\x5Cc\\x09\\xC3\\xA9><-><>\n");
@@ -173,7 +185,8 @@ static void escape_controls(void **state)
 	static char all[] = "\n\r\b\f\x01\x1f\x7f\0";
 	struct lab *l = lab_new("http { log_format d $request_body;\n"
 				"log_format j escape=json $request_body;\n"
-				"access_log d.log d; access_log j.log j; }", GET(""));
+				"access_log d.log d; access_log j.log j; }",
+				GET(""));
 
 	l->f->r.body.mem = all;
 	l->f->r.body.len = 8;
@@ -189,7 +202,8 @@ static void inheritance(void **state)
 				"server { location /a { } location /b { access_log off; }\n"
 				"location /c { access_log c.log f; access_log d.log f; } }\n"
 				"server { access_log s.log f; location /d { }\n"
-				"location /e { access_log e.log f; access_log off; } } }", GET(""));
+				"location /e { access_log e.log f; access_log off; } } }",
+				GET(""));
 	struct conf_block *http = child(l->conf.main, 0);
 	struct conf_block *one = child(http, 0), *two = child(http, 1);
 	struct conf_block *order[] = {child(one, 0), child(one, 1), child(one, 2), child(two, 0),
@@ -215,8 +229,8 @@ static void inheritance(void **state)
 
 static void condition(void **state)
 {
-	struct lab *l = lab_new("http { log_format f $arg_log; access_log a.log f if=$arg_log; }",
-				GET(""));
+	struct lab *l =
+		lab_new("http { log_format f $arg_log; access_log a.log f if=$arg_log; }", GET(""));
 	static const char *const args[] = {"log=1", "log=0", "log=", "x=1", "log=00", "log=no"};
 
 	for (size_t i = 0; i < sizeof args / sizeof args[0]; i++) {
@@ -231,7 +245,8 @@ static void buffer(void **state)
 {
 	struct lab *l = lab_new("http { log_format f $arg_n;\n"
 				"access_log a.log f buffer=8 flush=200ms;\n"
-				"server { access_log a.log f; } }", GET(""));
+				"server { access_log a.log f; } }",
+				GET(""));
 
 	l->f->r.uri.args = SLICE("n=123");
 	write_line(l);
@@ -265,7 +280,8 @@ static void long_values(void **state)
 	enum { LINE = 64 * 1024 };
 	struct lab *l = lab_new("http { log_format d '[$request_body|$request_body]';\n"
 				"log_format j escape=json '{\"b\":\"$request_body\"}';\n"
-				"access_log d.log d; access_log j.log j; }", GET(""));
+				"access_log d.log d; access_log j.log j; }",
+				GET(""));
 	char *body = malloc(100000);
 	const char *line;
 
@@ -342,8 +358,8 @@ static void full_disk(void **state)
 	l->f->r.uri.args = SLICE("n=123");
 	write_line(l);
 	setrlimit(RLIMIT_FSIZE, &small);
-	write_line(l);	/* two bytes fit */
-	write_line(l);	/* none */
+	write_line(l); /* two bytes fit */
+	write_line(l); /* none */
 	setrlimit(RLIMIT_FSIZE, &old);
 	l->f->r.uri.args = SLICE("n=later");
 	write_line(l);
@@ -382,7 +398,8 @@ static void syslog_line(void **state)
 	assert_int_equal(getsockname(fd, &a.sa, &a.len), 0);
 	snprintf(text, sizeof text,
 		 "http { log_format f '$status \"$uri\"'; access_log "
-		 "syslog:server=127.0.0.1:%u,facility=local3,tag=gw f if=$arg_log; }", addr_port(&a));
+		 "syslog:server=127.0.0.1:%u,facility=local3,tag=gw f if=$arg_log; }",
+		 addr_port(&a));
 	l = lab_new(text, GET(""));
 	l->f->r.resp.status = 404;
 	write_line(l);
@@ -411,8 +428,10 @@ static void check_error(const char *text, const char *message)
 
 static void errors(void **state)
 {
-	check_error("http { log_format f a; log_format f b; }", "duplicate \"log_format\" name \"f\"");
-	check_error("http { log_format combined a; }", "duplicate \"log_format\" name \"combined\"");
+	check_error("http { log_format f a; log_format f b; }",
+		    "duplicate \"log_format\" name \"f\"");
+	check_error("http { log_format combined a; }",
+		    "duplicate \"log_format\" name \"combined\"");
 	check_error("http { log_format f escape=xml a; }", "unknown log format escaping \"xml\"");
 	check_error("http { log_format f; }", "invalid number of arguments");
 	check_error("http { log_format f $nope; }", "unknown \"nope\" variable");
@@ -438,8 +457,9 @@ static void errors(void **state)
 	check_error("http { access_log no/such/folder/a.log; }", "failed (2: No such file");
 	check_error("http { access_log syslog:server=127.0.0.1 combined buffer=1k; }",
 		    "logs to syslog cannot be buffered");
-	check_error("http { access_log a.log combined buffer=1k; access_log a.log combined buffer=2k; }",
-		    "access_log \"a.log\" already defined with conflicting parameters");
+	check_error(
+		"http { access_log a.log combined buffer=1k; access_log a.log combined buffer=2k; }",
+		"access_log \"a.log\" already defined with conflicting parameters");
 	check_error("http { access_log a.log combined buffer=1k flush=1s; server {\n"
 		    "access_log a.log combined buffer=1k flush=2s; } }",
 		    "t.conf:2");
@@ -448,18 +468,12 @@ static void errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(combined),
-		cmocka_unit_test(escapes),
-		cmocka_unit_test(escape_controls),
-		cmocka_unit_test(inheritance),
-		cmocka_unit_test(condition),
-		cmocka_unit_test(buffer),
-		cmocka_unit_test(long_values),
-		cmocka_unit_test(large_values),
-		cmocka_unit_test(full_disk),
-		cmocka_unit_test(complaints),
-		cmocka_unit_test(syslog_line),
-		cmocka_unit_test(errors),
+		cmocka_unit_test(combined),	   cmocka_unit_test(escapes),
+		cmocka_unit_test(escape_controls), cmocka_unit_test(inheritance),
+		cmocka_unit_test(condition),	   cmocka_unit_test(buffer),
+		cmocka_unit_test(long_values),	   cmocka_unit_test(large_values),
+		cmocka_unit_test(full_disk),	   cmocka_unit_test(complaints),
+		cmocka_unit_test(syslog_line),	   cmocka_unit_test(errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,18 +113,18 @@ static void check_user(const char *authorization, const char *user)
 
 static void remote_user(void **state)
 {
-	check_user("Basic YWxpY2U6c2VjcmV0", "alice");		/* alice:secret */
+	check_user("Basic YWxpY2U6c2VjcmV0", "alice"); /* alice:secret */
 	check_user("basic  YWxpY2U6c2VjcmV0", "alice");
-	check_user("Basic YTpi", "a");				/* a:b */
-	check_user("Basic YTo=", "a");				/* a: */
-	check_user("Basic YTo", "a");				/* the padding may be left out */
-	check_user("Basic OnB3", "");				/* :pw */
-	check_user("Basic YTpiOmM=", "a");			/* a:b:c */
-	check_user("Basic w6k6eA==", "\xc3\xa9");		/* not only ASCII */
-	check_user("Basic YWxpY2U=", NULL);			/* alice */
+	check_user("Basic YTpi", "a");		  /* a:b */
+	check_user("Basic YTo=", "a");		  /* a: */
+	check_user("Basic YTo", "a");		  /* the padding may be left out */
+	check_user("Basic OnB3", "");		  /* :pw */
+	check_user("Basic YTpiOmM=", "a");	  /* a:b:c */
+	check_user("Basic w6k6eA==", "\xc3\xa9"); /* not only ASCII */
+	check_user("Basic YWxpY2U=", NULL);	  /* alice */
 	check_user("Basic YWxpY2U6c2VjcmV0!", NULL);
-	check_user("Basic YWxpY2U6c2VjcmV0A", NULL);		/* one digit too many */
-	check_user("Basic YQ0KOng=", NULL);			/* a\r\n:x would forge a field */
+	check_user("Basic YWxpY2U6c2VjcmV0A", NULL); /* one digit too many */
+	check_user("Basic YQ0KOng=", NULL);	     /* a\r\n:x would forge a field */
 	check_user("Basic", NULL);
 	check_user("Bearer YWxpY2U6c2VjcmV0", NULL);
 }
@@ -182,8 +182,8 @@ static void wildcard_listener(void **state)
 
 static void tls(void **state)
 {
-	static const char *const all[] = {"protocol", "cipher", "curve", "server_name",
-					  "alpn_protocol", "session_reused"};
+	static const char *const all[] = {"protocol",	 "cipher",	  "curve",
+					  "server_name", "alpn_protocol", "session_reused"};
 	struct fx *f = fx_new(GET(""));
 	char name[64];
 
@@ -285,12 +285,20 @@ static void times(void **state)
 
 static void upstream_lists(void **state)
 {
-	static const char *const all[] = {"addr", "status", "connect_time", "header_time",
-					  "response_time", "bytes_received", "bytes_sent"};
-	struct try first = {.addr = SLICE("10.0.0.1:80"), .connect_ms = -1, .header_ms = -1,
-			    .response_ms = 2, .status = 502};
-	struct try second = {.addr = SLICE("[::1]:8080"), .connect_ms = 0, .header_ms = 1234,
-			     .response_ms = -1, .bytes_received = 900, .bytes_sent = 80};
+	static const char *const all[] = {"addr",	 "status",	  "connect_time",
+					  "header_time", "response_time", "bytes_received",
+					  "bytes_sent"};
+	struct try first = {.addr = SLICE("10.0.0.1:80"),
+			    .connect_ms = -1,
+			    .header_ms = -1,
+			    .response_ms = 2,
+			    .status = 502};
+	struct try second = {.addr = SLICE("[::1]:8080"),
+			     .connect_ms = 0,
+			     .header_ms = 1234,
+			     .response_ms = -1,
+			     .bytes_received = 900,
+			     .bytes_sent = 80};
 	struct fx *f = fx_new(GET(""));
 	char name[64];
 
@@ -352,8 +360,8 @@ static void tables(void **state)
 		for (const struct var_def *v = *t; v->name; v++) {
 			assert_non_null(v->get);
 			if (!v->prefix)
-				assert_ptr_equal(v, var_find(fx_tables, NULL, 0,
-							     slice_cstr(v->name), &arg));
+				assert_ptr_equal(
+					v, var_find(fx_tables, NULL, 0, slice_cstr(v->name), &arg));
 		}
 	assert_non_null(var_find(fx_tables, NULL, 0, SLICE("proxy_port"), &arg));
 	assert_null(var_find(fx_tables, NULL, 0, SLICE("http_"), &arg));

@@ -292,11 +292,11 @@ static void test_other_names(void **state)
 	struct rig *r = *state;
 	struct tls_tickets *t = calloc(1, sizeof *t);
 	struct tls_server *s;
-	struct tls_client *c = rig_client((struct tls_client_params){
-		.verify = true,
-		.verify_depth = 1,
-		.session_reuse = true,
-		.ca_cstr = rig_path(r, "ca.crt")});
+	struct tls_client *c =
+		rig_client((struct tls_client_params){.verify = true,
+						      .verify_depth = 1,
+						      .session_reuse = true,
+						      .ca_cstr = rig_path(r, "ca.crt")});
 
 	tls_tickets_init(t);
 	s = rig_server(r, "ec", (struct tls_server_params){.tickets = t});
@@ -308,8 +308,8 @@ static void test_other_names(void **state)
 		duo_open(&d, 0);
 		duo_start(&d, s, c, cases[i / 2].name);
 		for (int j = 0; j < 2 && cases[i / 2].also[j]; j++)
-			assert_int_equal(
-				tls_accept_name(&d.b, slice_cstr(cases[i / 2].also[j])), 0);
+			assert_int_equal(tls_accept_name(&d.b, slice_cstr(cases[i / 2].also[j])),
+					 0);
 		duo_shake(&d, &sa, &sb);
 		assert_int_equal(sb, cases[i / 2].good ? 0 : -SL_ETLS);
 		if (cases[i / 2].good) {
@@ -610,8 +610,7 @@ int main(void)
 		cmocka_unit_test(test_handshake),     cmocka_unit_test(test_two_keys),
 		cmocka_unit_test(test_preference),    cmocka_unit_test(test_sni),
 		cmocka_unit_test(test_alpn),	      cmocka_unit_test(test_verify),
-		cmocka_unit_test(test_other_names),
-		cmocka_unit_test(test_client_errors),
+		cmocka_unit_test(test_other_names),   cmocka_unit_test(test_client_errors),
 		cmocka_unit_test(test_depth),	      cmocka_unit_test(test_revoked),
 		cmocka_unit_test(test_no_verify),     cmocka_unit_test(test_protocol_mismatch),
 		cmocka_unit_test(test_plain_http),    cmocka_unit_test(test_rubbish),
