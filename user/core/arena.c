@@ -13,7 +13,7 @@ struct arena_block {
 	size_t bytes;
 };
 
-enum { SPARES_MAX = 1024, ALIGN = 16 };
+enum { SPARES_MAX = 128, ALIGN = 16 };
 
 static struct {
 	struct arena_block *free;
@@ -71,9 +71,12 @@ static char *grow(struct arena *a, size_t n)
 {
 	size_t head = (sizeof(struct arena_block) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 	struct arena_block *b;
+	size_t bytes = a->block_bytes;
 	char *p;
 
-	if (n > a->block_bytes - head) {
+	if (a->head && bytes == ARENA_SMALL_BYTES)
+		bytes = ARENA_STEP_BYTES;
+	if (n > bytes - head) {
 		b = block_new(head + n);
 		a->total_bytes += head + n;
 		if (a->head) {
@@ -86,13 +89,13 @@ static char *grow(struct arena *a, size_t n)
 		}
 		return (char *)b + head;
 	}
-	b = block_new(a->block_bytes);
-	a->total_bytes += a->block_bytes;
+	b = block_new(bytes);
+	a->total_bytes += bytes;
 	b->next = a->head;
 	a->head = b;
 	p = (char *)b + head;
 	a->at = p + n;
-	a->end = (char *)b + a->block_bytes;
+	a->end = (char *)b + bytes;
 	return p;
 }
 

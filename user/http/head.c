@@ -10,7 +10,6 @@
 
 enum {
 	SKIP_MAX = 2,
-	FIELDS_SPARE = 4, /* what a proxy adds should not move the array */
 };
 
 static int refuse(enum head_error *why, enum head_error e)
@@ -82,7 +81,7 @@ static enum head_error parse_fields(const struct head_scan *s, struct slice head
 	struct slice block = slice_make(head.p + s->first_bytes, s->line - s->first_bytes);
 
 	*facts = (struct head_facts){0};
-	hdrs_reserve(fields, a, s->n_fields + FIELDS_SPARE);
+	hdrs_reserve(fields, a, s->n_fields);
 	return head_fields_parse(block, a, fields, facts);
 }
 

@@ -116,7 +116,6 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 	set_paths(&c->conf, prefix, path);
 	if (conf_load(&c->conf, globals) || upstream_conf_share(&c->conf))
 		goto fail;
-	c->conf.boot_log = NULL; /* the old configuration's, which may go first */
 	c->core = core_conf_main(&c->conf);
 	default_log(c);
 	if (!test && make_temp_dirs(c, c->conf.main))
@@ -312,7 +311,12 @@ void cycle_close_in_child(struct cycle *c, const struct cycle *kept)
 
 int cycle_open_sockets(struct cycle *c, struct cycle *old)
 {
-	if (open_http(c, old) == 0 && open_admin(c, old) == 0)
+	int r = open_http(c, old);
+
+	if (r == 0)
+		r = open_admin(c, old);
+	c->conf.boot_log = NULL; /* the old configuration's, which goes now */
+	if (r == 0)
 		return 0;
 	cycle_close_sockets(c, old);
 	return -SL_ESYS;

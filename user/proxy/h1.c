@@ -313,9 +313,11 @@ static void on_timer(struct timer *t)
 static void set_client(struct h1 *h, const struct listener *l, const struct addr *peer)
 {
 	struct client *c = &h->client;
+	char text[ADDR_TEXT_MAX];
 
 	c->addr = *peer;
-	c->ip_len = (uint32_t)addr_ip_text(peer, c->ip);
+	addr_ip_text(peer, text);
+	c->ip_len = (uint32_t)snprintf(c->ip, sizeof c->ip, "%.47s", text);
 	c->serial = ++h->env->n_serial;
 	c->conn = &h->conn;
 	c->listener = l;

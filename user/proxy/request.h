@@ -40,7 +40,7 @@ struct front_ops {
 /* Who is at the other end, as far as a request needs to know. */
 struct client {
 	struct addr addr, local;
-	char ip[ADDR_TEXT_MAX]; /* text of addr without port */
+	char ip[48]; /* text of addr without port */
 	uint32_t ip_len;
 	uint64_t serial;     /* $connection */
 	uint32_t n_requests; /* on this connection, this one counted */

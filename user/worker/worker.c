@@ -5,6 +5,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -27,6 +28,8 @@ enum {
 	ACCEPTS_PER_TURN = 64,
 	ACCEPT_PAUSE_MS = 500, /* after EMFILE and its like, as nginx */
 	COMPLAIN_MS = 1000,
+	TRIM_MS = 2000,
+	TRIM_FREE_MIN = 1 << 20,
 };
 
 struct accepter {
@@ -42,7 +45,7 @@ struct worker {
 	struct accepter *accepters;
 	uint32_t n_accepters;
 	struct io signal_io, channel_io;
-	struct timer accept_timer, shutdown_timer, idle_timer;
+	struct timer accept_timer, shutdown_timer, idle_timer, trim_timer;
 	uint64_t complained_ms;
 	bool has_denies;
 	bool master_gone;
@@ -311,6 +314,18 @@ static int open_signals(struct worker *w)
 		      EPOLLIN);
 }
 
+/* A burst of handshakes leaves holes all over the heap: they go back to the system when they are a
+ * noticeable part of it. */
+static void on_trim_timer(struct timer *t)
+{
+	struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, trim_timer));
+	struct mallinfo2 heap = mallinfo2();
+
+	if (heap.fordblks > TRIM_FREE_MIN && heap.fordblks > heap.uordblks / 16)
+		malloc_trim(0);
+	timer_set(&w->env.loop, &w->trim_timer, TRIM_MS);
+}
+
 static bool uses_request_body(const struct conf *c)
 {
 	for (const struct conf_source *s = c->sources; s; s = s->next)
@@ -330,6 +345,8 @@ static int setup(struct worker *w)
 	timer_init(&w->accept_timer, on_accept_timer);
 	timer_init(&w->shutdown_timer, on_shutdown_timer);
 	timer_init(&w->idle_timer, on_idle_timer);
+	timer_init(&w->trim_timer, on_trim_timer);
+	timer_set(&env->loop, &w->trim_timer, TRIM_MS);
 	if (w->p->channel_fd >= 0) {
 		w->channel_io = (struct io){.fn = on_channel};
 		if (io_add(&env->loop, &w->channel_io, w->p->channel_fd, EPOLLIN))
