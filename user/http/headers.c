@@ -304,3 +304,11 @@ bool hdr_has_token(struct slice value, struct slice token)
 			return true;
 	return false;
 }
+
+bool hdrs_is_nominated(const struct hdrs *h, const struct hdr *f)
+{
+	for (uint32_t i = 0; i < h->n; i++)
+		if (h->v[i].id == HDR_CONNECTION && hdr_has_token(h->v[i].value, f->name))
+			return true;
+	return false;
+}

@@ -98,6 +98,8 @@ struct hdr *hdrs_add(struct hdrs *h, struct arena *a, struct slice name, struct 
 struct hdr *hdrs_find(const struct hdrs *h, enum hdr_id id);
 struct hdr *hdrs_find_name(const struct hdrs *h, struct slice name);
 struct hdr *hdrs_next(const struct hdrs *h, const struct hdr *after);
+/* Does a Connection field of the same head name F: is it for the next hop only (RFC 9110 7.6.1)? */
+bool hdrs_is_nominated(const struct hdrs *h, const struct hdr *f);
 /* All values of the name joined with ", " (or "; " for Cookie), as nginx's $http_NAME; NAME is in
  * lower case with '_' for '-'. Returns false when there is none. A single value is borrowed, not
  * copied. */

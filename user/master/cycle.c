@@ -49,8 +49,7 @@ static void default_log(struct cycle *c)
 	}
 }
 
-/* Workers open logs again by themselves after USR1: the files are theirs, as nginx does it. */
-static void own_logs(struct cycle *c)
+void cycle_own_logs(struct cycle *c)
 {
 	struct stat st;
 
@@ -121,7 +120,7 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 	if (!test && make_temp_dirs(c, c->conf.main))
 		goto fail;
 	if (!test)
-		own_logs(c);
+		cycle_own_logs(c);
 	return c;
 fail:
 	cycle_free(c);

@@ -128,16 +128,9 @@ static void quit(struct master *m)
 
 static void reopen(struct master *m)
 {
-	struct stat st;
-
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "reopening logs");
 	log_conf_reopen(&m->cycle->conf, log_of(m));
-	for (struct log_sink *s = m->cycle->conf.sinks; s && m->is_root; s = s->next)
-		if (s->path && s->fd >= 0 && fstat(s->fd, &st) == 0 && S_ISREG(st.st_mode) &&
-		    st.st_uid != m->cycle->core->uid &&
-		    fchown(s->fd, m->cycle->core->uid, (gid_t)-1))
-			log_write(log_of(m), LOG_LVL_WARN, 0, "chown() of \"%s\" failed: %s",
-				  s->path, strerror(errno));
+	cycle_own_logs(m->cycle);
 	spawn_tell(m, CHILD_WORKER, MSG_REOPEN, false);
 	spawn_tell(m, CHILD_ADMIN, MSG_REOPEN, false);
 }

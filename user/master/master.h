@@ -73,6 +73,8 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 			 struct slice globals, bool test, struct log *boot_log, char *first_error,
 			 size_t room);
 void cycle_free(struct cycle *c);
+/* Workers open logs again by themselves after USR1: as root, gives them the files, as nginx does. */
+void cycle_own_logs(struct cycle *c);
 /* Opens what CYCLE listens on; descriptors of OLD (may be NULL) with the same address are shared.
  * -SL_ESYS after messages, with everything newly opened closed again. */
 int cycle_open_sockets(struct cycle *c, struct cycle *old);

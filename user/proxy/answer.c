@@ -30,15 +30,6 @@ static bool is_listed(const struct proxy_names *names, struct slice name)
 	return false;
 }
 
-/* Named in a Connection field of the same head: for the next hop only (RFC 9110 7.6.1). */
-static bool is_nominated(const struct hdrs *fields, const struct hdr *f)
-{
-	for (uint32_t i = 0; i < fields->n; i++)
-		if (fields->v[i].id == HDR_CONNECTION && hdr_has_token(fields->v[i].value, f->name))
-			return true;
-	return false;
-}
-
 static bool is_hidden(const struct request *r, const struct hdr *f, bool has_connection)
 {
 	const struct proxy_scope *p = r->up->conf;
@@ -47,7 +38,7 @@ static bool is_hidden(const struct request *r, const struct hdr *f, bool has_con
 		return true;
 	if (f->id == HDR_OTHER && p->hide_headers && is_listed(p->hide_headers, f->name))
 		return true;
-	return has_connection && is_nominated(&r->up->fields, f);
+	return has_connection && hdrs_is_nominated(&r->up->fields, f);
 }
 
 static void take_field(struct request *r, const struct hdr *f)

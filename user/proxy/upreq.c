@@ -221,14 +221,6 @@ static bool has_plain_name(const struct request *r, struct slice name)
 	return true;
 }
 
-static bool is_nominated(const struct hdrs *fields, const struct hdr *f)
-{
-	for (uint32_t i = 0; i < fields->n; i++)
-		if (fields->v[i].id == HDR_CONNECTION && hdr_has_token(fields->v[i].value, f->name))
-			return true;
-	return false;
-}
-
 static void put_client_fields(struct out *o, const struct request *r,
 			      const struct proxy_headers *set)
 {
@@ -240,7 +232,7 @@ static void put_client_fields(struct out *o, const struct request *r,
 
 		if (is_own(f->id) || is_set(set, f) || !has_plain_name(r, f->name))
 			continue;
-		if (has_connection && is_nominated(fields, f))
+		if (has_connection && hdrs_is_nominated(fields, f))
 			continue;
 		put_field(o, f->name, f->value);
 	}
