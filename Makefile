@@ -97,15 +97,20 @@ $(FUZZ_REPLAYS): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c tests
 unit-tests: $(UNIT_BINS) $(FUZZ_REPLAYS)
 
 .PHONY: test
-test: all unit-tests ## everything that must pass; the last line is "N passed, N failed"
+test: ## everything that must pass; the last line is "N passed, N failed"
+	tools/deps.sh
+	$(MAKE) all unit-tests
 	$(PYTHON) tests/run.py --build $(BUILD)
 
 .PHONY: test-unprivileged
-test-unprivileged: all unit-tests ## what needs neither root nor the kernel's BPF
+test-unprivileged: ## what needs neither root nor the kernel's BPF
+	tools/deps.sh
+	$(MAKE) all unit-tests
 	$(PYTHON) tests/run.py --build $(BUILD) --unprivileged
 
 .PHONY: test-asan
 test-asan: ## unit and end-to-end tests under ASan and UBSan
+	tools/deps.sh
 	$(MAKE) BUILD=$(BUILD)-asan OPT=-O1 \
 		SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all unit-tests
 	$(PYTHON) tests/run.py --build $(BUILD)-asan --asan
@@ -124,7 +129,9 @@ fuzz: ## libFuzzer on all parsers, FUZZ_SECONDS each
 	done
 
 .PHONY: bench
-bench: all ## sluice beside Debian's nginx: CPU a request, memory a stream, ratios
+bench: ## sluice beside Debian's nginx: CPU a request, memory a stream, ratios
+	tools/deps.sh
+	$(MAKE) all
 	$(PYTHON) tools/bench/run.py --build $(BUILD)
 
 # --- people ---------------------------------------------------------------------------------------
