@@ -8,6 +8,7 @@ CLANG ?= clang-14
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 PYTHON = /usr/bin/python3
 OPT ?= -O2
+JOBS ?= $(shell nproc)
 SAN ?=
 
 WARN = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -99,19 +100,19 @@ unit-tests: $(UNIT_BINS) $(FUZZ_REPLAYS)
 .PHONY: test
 test: ## everything that must pass; the last line is "N passed, N failed"
 	tools/deps.sh
-	$(MAKE) all unit-tests
+	$(MAKE) -j$(JOBS) all unit-tests
 	$(PYTHON) tests/run.py --build $(BUILD)
 
 .PHONY: test-unprivileged
 test-unprivileged: ## what needs neither root nor the kernel's BPF
 	tools/deps.sh
-	$(MAKE) all unit-tests
+	$(MAKE) -j$(JOBS) all unit-tests
 	$(PYTHON) tests/run.py --build $(BUILD) --unprivileged
 
 .PHONY: test-asan
 test-asan: ## unit and end-to-end tests under ASan and UBSan
 	tools/deps.sh
-	$(MAKE) BUILD=$(BUILD)-asan OPT=-O1 \
+	$(MAKE) -j$(JOBS) BUILD=$(BUILD)-asan OPT=-O1 \
 		SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all unit-tests
 	$(PYTHON) tests/run.py --build $(BUILD)-asan --asan
 
@@ -131,7 +132,7 @@ fuzz: ## libFuzzer on all parsers, FUZZ_SECONDS each
 .PHONY: bench
 bench: ## sluice beside Debian's nginx: CPU a request, memory a stream, ratios
 	tools/deps.sh
-	$(MAKE) all
+	$(MAKE) -j$(JOBS) all
 	$(PYTHON) tools/bench/run.py --build $(BUILD)
 
 # --- people ---------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ deps: ## install (apt, npm) what building and testing needs; safe to repeat
 .PHONY: demo
 demo: ## the whole thing in two minutes: TLS, a stream, an attack, the guard
 	tools/deps.sh demo
-	$(MAKE) all
+	$(MAKE) -j$(JOBS) all
 	$(PYTHON) tools/demo.py --build $(BUILD)
 
 .PHONY: docs

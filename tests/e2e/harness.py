@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import ctypes.util
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -44,10 +45,22 @@ def until(check, timeout_s=5.0, what="it"):
         time.sleep(0.02)
 
 
+# Below the range from which the kernel takes the ports of outgoing connections: one of those could have
+# taken a port between our look and the server's bind. Each port is given once, from another place in each run.
+_ports = itertools.cycle(range(12000, 32000))
+for _ in range(os.getpid() * 37 % 20000):
+    next(_ports)
+
+
 def free_port(kind=socket.SOCK_STREAM, host="127.0.0.1"):
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
-        s.bind((host, 0))
-        return s.getsockname()[1]
+    for port in itertools.islice(_ports, 20000):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
+            try:
+                s.bind((host, port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no free port")
 
 
 @contextlib.contextmanager
