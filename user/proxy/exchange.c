@@ -12,6 +12,7 @@
 #include "core/inbuf.h"
 #include "http/chunk.h"
 #include "proxy/answer.h"
+#include "proxy/out.h"
 #include "tls/tls_conn.h"
 
 enum {
@@ -307,7 +308,7 @@ static int pass_on(struct exchange *x)
 
 	x->rbuf = NULL;
 	b->end = b->start + (uint32_t)n;
-	x->r->ops->send_body(x->r, b);
+	out_body(x->r, b);
 	if (!done)
 		return 0;
 	if (leftover)
@@ -342,15 +343,15 @@ static void read_body(struct exchange *x)
 	for (;;) {
 		ssize_t n;
 
-		if (r->ops->queued(r) >= FLUSH_BYTES || r->ops->queued(r) >= queue_max(x))
-			r->ops->flush(r);
-		if (r->ops->queued(r) >= queue_max(x)) {
+		if (out_queued(r) >= FLUSH_BYTES || out_queued(r) >= queue_max(x))
+			out_flush(r);
+		if (out_queued(r) >= queue_max(x)) {
 			x->blocked = true;
 			timer_pause(&x->timer);
 			return;
 		}
 		if (reads++ == READS_PER_TURN) {
-			r->ops->flush(r);
+			out_flush(r);
 			wait_at_most(x, x->u->conf->read_timeout_ms);
 			task_post(&r->env->loop, &x->task);
 			return;
@@ -369,7 +370,7 @@ static void read_body(struct exchange *x)
 		buf_free(x->rbuf);
 		x->rbuf = NULL;
 		if (n == -SL_EAGAIN) {
-			r->ops->flush(r);
+			out_flush(r);
 			wait_at_most(x, x->u->conf->read_timeout_ms);
 			return;
 		}
@@ -402,7 +403,7 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	x->state = X_BODY;
 	if (x->sent_all)
 		request_sent(r);
-	reply_head(r);
+	out_head(r);
 	inbuf_consume(&x->in, n);
 	if (body_is_whole(x)) {
 		finish_body(x, inbuf_len(&x->in) > 0);

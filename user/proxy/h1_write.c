@@ -159,8 +159,12 @@ static void finish(struct request *r)
 {
 	struct h1 *h = r->front;
 
-	if (h->chunked && !r->resp.no_body)
-		put_lit(h, "0\r\n\r\n");
+	if (h->chunked && !r->resp.no_body) {
+		put_lit(h, "0\r\n");
+		for (uint32_t i = 0; r->resp.trailers && i < r->resp.trailers->n; i++)
+			put_field(h, r->resp.trailers->v[i].name, r->resp.trailers->v[i].value);
+		put_lit(h, "\r\n");
+	}
 	h->finished = true;
 	r->finished = true;
 	h1_wake(h);

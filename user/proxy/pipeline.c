@@ -11,6 +11,10 @@
 #include "proxy/request.h"
 #include "proxy/upstream.h"
 
+enum {
+	REDIRECTS_MAX = 10, /* as nginx */
+};
+
 static enum step_result answer(struct request *r, unsigned status, const char *why)
 {
 	reply_error(r, status, why);
@@ -206,6 +210,27 @@ void pipeline_run(struct request *r)
 			return;
 		}
 	}
+}
+
+void pipeline_redirect(struct request *r, struct slice path, struct slice args)
+{
+	if (r->n_redirects++ == REDIRECTS_MAX) {
+		request_log(r, LOG_LVL_ERROR,
+			    "rewrite or internal redirection cycle while "
+			    "internally redirecting to \"%.*s\"",
+			    SLICE_FMT(path));
+		reply_error(r, 500, NULL);
+		return;
+	}
+	upstream_cancel(r);
+	r->up = NULL;
+	r->resp = (struct response){.content_length = -1};
+	r->internal = true;
+	r->uri = (struct uri){.path = path, .args = args, .has_args = args.n > 0};
+	r->step = pipeline_step_of(step_server_return);
+	r->block = r->server->block;
+	r->scope = r->server->scope;
+	pipeline_run(r);
 }
 
 void pipeline_resume(struct request *r)

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "core/slice.h"
+
 struct request;
 
 enum step_result {
@@ -20,6 +22,10 @@ struct step {
 
 void pipeline_run(struct request *r);
 void pipeline_resume(struct request *r);
+/* An internal redirect: the request is served anew as if it were for PATH (decoded, normalised; both
+ * borrowed for the request's life), from the server's first step on. An upstream that was asked is let go
+ * of; a body that was read stays. Over the tenth it is answered with 500. Ends the step: STEP_DONE. */
+void pipeline_redirect(struct request *r, struct slice path, struct slice args);
 /* Where a step stands in the table: r->step, to go back to it. */
 uint32_t pipeline_step_of(enum step_result (*run)(struct request *));
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "http/uri.h"
+#include "proxy/out.h"
 #include "proxy/request.h"
 #include "tls/tls_conn.h"
 
@@ -90,25 +91,18 @@ static void send_reply(struct request *r, struct slice body)
 		r->resp.content_type = (struct slice){0};
 	r->resp.content_length = empty ? -1 : (int64_t)body.n;
 	r->resp.no_body = empty || r->head.method == METHOD_HEAD;
-	reply_head(r);
+	out_head(r);
 	while (body.n && !r->resp.no_body) {
 		struct buf *b = buf_new();
 		size_t n = body.n < buf_room(b) ? body.n : buf_room(b);
 
 		memcpy(b->data + b->end, body.p, n);
 		b->end += (uint32_t)n;
-		r->ops->send_body(r, b);
+		out_body(r, b);
 		body = slice_skip(body, n);
 	}
-	r->ops->finish(r);
-	r->ops->flush(r);
-}
-
-void reply_head(struct request *r)
-{
-	request_offence(r, BAN_ON_STATUS, r->resp.status);
-	reply_add_headers(r);
-	r->ops->send_head(r);
+	out_finish(r);
+	out_flush(r);
 }
 
 static void start(struct request *r, unsigned status)

@@ -14,8 +14,6 @@ void reply_error(struct request *r, unsigned status, const char *why);
 void reply_text(struct request *r, unsigned status, struct slice content_type, struct slice body);
 /* 301, 302, 303, 307, 308 to LOCATION: absolute, or a path that becomes absolute as nginx does it. */
 void reply_redirect(struct request *r, unsigned status, struct slice location);
-/* Sends r->resp as it stands: counts its status, adds add_header, serialises. */
-void reply_head(struct request *r);
 /* Evaluates add_header into r->resp. */
 void reply_add_headers(struct request *r);
 

@@ -14,6 +14,7 @@
 #include "core/hash.h"
 #include "policy/ban_conf.h"
 #include "proxy/access_log.h"
+#include "proxy/out.h"
 #include "proxy/pipeline.h"
 #include "proxy/reply.h"
 #include "proxy/upstream.h"
@@ -203,6 +204,7 @@ void request_sent(struct request *r)
 
 void request_drained(struct request *r)
 {
+	out_drained(r);
 	if (r->up)
 		upstream_resume(r);
 }
@@ -219,6 +221,7 @@ static void release(struct request *r)
 	env->stats->requests_active--;
 	env->stats->responses[r->head_sent && class < 6 ? class : 0]++;
 	access_log_write(r);
+	out_fini(r);
 	if (r->body.fd >= 0)
 		close(r->body.fd);
 	arena_fini(&r->sending);

@@ -66,8 +66,9 @@ struct response {
 	int64_t content_length; /* -1: not known */
 	struct slice content_type, location, last_modified, server, date; /* empty: none / own */
 	struct hdrs fields;						  /* all others, in order */
-	bool no_body;	/* HEAD, 204, 304: a length may be told, nothing is sent */
-	bool streaming; /* text/event-stream */
+	struct hdrs *trailers; /* behind the body, where the framing can carry them; NULL: none */
+	bool no_body;	       /* HEAD, 204, 304: a length may be told, nothing is sent */
+	bool streaming;	       /* text/event-stream */
 };
 
 /* One try at a peer, for the $upstream_… lists. Times in ms, -1: not reached. */
@@ -99,10 +100,13 @@ struct request {
 	uint64_t head_bytes, body_bytes; /* received */
 	uint64_t sent_head_bytes, sent_body_bytes;
 	uint32_t step;
-	struct timer timer; /* of the step that waits */
+	uint8_t n_redirects; /* internal ones so far */
+	bool internal;	     /* this path is the configuration's, not the client's */
+	struct timer timer;  /* of the step that waits */
 	struct request_body body;
 	struct response resp;
-	struct upstream *up; /* NULL until the pipeline needs one */
+	struct upstream *up;	/* NULL until the pipeline needs one */
+	struct filter *filters; /* what the answer goes through, see out.h */
 	struct try *tries, **tries_tail;
 	char id[33];		  /* $request_id, made when asked for */
 	const char *limit_status; /* $limit_req_status; NULL: no limit was checked */

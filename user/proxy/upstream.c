@@ -7,6 +7,7 @@
 #include "core/err.h"
 #include "proxy/exchange.h"
 #include "proxy/names.h"
+#include "proxy/out.h"
 #include "proxy/reply.h"
 #include "proxy/upreq.h"
 
@@ -246,12 +247,12 @@ void upstream_finished(struct request *r, bool whole)
 
 	settle(r, failed ? BALANCE_FAILURE : BALANCE_SUCCESS, status);
 	if (whole) {
-		r->ops->finish(r);
+		out_finish(r);
 	} else {
 		r->env->stats->upstream_cut++;
-		r->ops->abort(r);
+		out_abort(r);
 	}
-	r->ops->flush(r);
+	out_flush(r);
 }
 
 void upstream_resume(struct request *r)

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns the order of what is done to an answer between its maker and the front: THE table of head steps.
+ * What a step does is its own file's business. */
+#include "proxy/out.h"
+
+#include "proxy/reply.h"
+#include "proxy/request.h"
+
+static void count_status(struct request *r)
+{
+	request_offence(r, BAN_ON_STATUS, r->resp.status);
+}
+
+/* In this order; a step may change r->resp and add a filter, so the filters' order is this one too. */
+static const struct out_step {
+	const char *name;
+	void (*run)(struct request *r);
+} steps[] = {
+	{"ban evidence", count_status},
+	{"add_header", reply_add_headers},
+};
+
+void out_head(struct request *r)
+{
+	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+		steps[i].run(r);
+	r->ops->send_head(r);
+}
+
+void out_add_filter(struct request *r, struct filter *f)
+{
+	struct filter **at = &r->filters;
+
+	while (*at)
+		at = &(*at)->next;
+	f->next = NULL;
+	*at = f;
+}
+
+static void body_to(struct filter *f, struct request *r, struct buf *b)
+{
+	if (f)
+		f->ops->body(f, r, b);
+	else
+		r->ops->send_body(r, b);
+}
+
+static void finish_to(struct filter *f, struct request *r)
+{
+	if (f)
+		f->ops->finish(f, r);
+	else
+		r->ops->finish(r);
+}
+
+void filter_body(struct filter *f, struct request *r, struct buf *b)
+{
+	body_to(f->next, r, b);
+}
+
+void filter_finish(struct filter *f, struct request *r)
+{
+	finish_to(f->next, r);
+}
+
+void out_body(struct request *r, struct buf *b)
+{
+	body_to(r->filters, r, b);
+}
+
+void out_finish(struct request *r)
+{
+	finish_to(r->filters, r);
+}
+
+void out_abort(struct request *r)
+{
+	r->ops->abort(r);
+}
+
+void out_flush(struct request *r)
+{
+	for (struct filter *f = r->filters; f; f = f->next)
+		if (f->ops->flush)
+			f->ops->flush(f, r);
+	r->ops->flush(r);
+}
+
+uint64_t out_queued(const struct request *r)
+{
+	uint64_t n = r->ops->queued(r);
+
+	for (const struct filter *f = r->filters; f; f = f->next)
+		if (f->ops->held)
+			n += f->ops->held(f);
+	return n;
+}
+
+void out_drained(struct request *r)
+{
+	for (struct filter *f = r->filters; f; f = f->next)
+		if (f->ops->drained)
+			f->ops->drained(f, r);
+}
+
+void out_fini(struct request *r)
+{
+	for (struct filter *f = r->filters; f; f = f->next)
+		if (f->ops->fini)
+			f->ops->fini(f, r);
+	r->filters = NULL;
+}
