@@ -46,6 +46,43 @@ int addr_from_unix(struct slice path, struct addr *out)
 	return 0;
 }
 
+const char *addr_split(struct slice s, struct addr_parts *out)
+{
+	ptrdiff_t end = slice_find(s, ':');
+	uint64_t port;
+
+	*out = (struct addr_parts){.host = s};
+	if (slice_starts(s, SLICE("unix:")))
+		return s.n > 5 ? NULL : "no host";
+	if (s.n && s.p[0] == '[') {
+		end = slice_find(s, ']') + 1;
+		if (end < 3)
+			return "invalid host";
+	}
+	if (end < 0 || (size_t)end == s.n)
+		return s.n ? NULL : "no host";
+	out->host = slice_make(s.p, (size_t)end);
+	if (s.p[end] != ':')
+		return "invalid host";
+	if (num_u63(slice_skip(s, (size_t)end + 1), &port) || port == 0 || port > 65535)
+		return "invalid port";
+	out->port = (uint16_t)port;
+	return end ? NULL : "no host";
+}
+
+int addr_parse(struct slice s, uint16_t default_port, struct addr *out)
+{
+	struct addr_parts parts;
+
+	if (slice_starts(s, SLICE("unix:")))
+		return addr_from_unix(slice_skip(s, 5), out);
+	if (addr_from_ip(s, default_port, out) == 0)
+		return 0;
+	if (addr_split(s, &parts))
+		return -SL_EINVAL;
+	return addr_from_ip(parts.host, parts.port ? parts.port : default_port, out);
+}
+
 static void mask_bytes(uint8_t *b, size_t n, unsigned bits)
 {
 	for (size_t i = 0; i < n; i++) {

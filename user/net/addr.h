@@ -32,6 +32,15 @@ enum { ADDR_TEXT_MAX = 128 };
 int addr_from_ip(struct slice ip, uint16_t port, struct addr *out);
 /* "unix:/path" (without the prefix). -SL_ELIMIT when it is too long. */
 int addr_from_unix(struct slice path, struct addr *out);
+/* "HOST[:PORT]" apart: a name, 1.2.3.4, [::1] (which keeps its brackets) or unix:/path (which has no port).
+ * NULL, or what is wrong with it: "no host", "invalid host", "invalid port". */
+struct addr_parts {
+	struct slice host;
+	uint16_t port; /* 0: none was there */
+};
+const char *addr_split(struct slice s, struct addr_parts *out);
+/* The numeric "1.2.3.4[:PORT]", "[::1]:PORT", "::1", or unix:/path. -SL_EINVAL, -SL_ELIMIT. */
+int addr_parse(struct slice s, uint16_t default_port, struct addr *out);
 /* "1.2.3.0/24", "2001:db8::/32", a single address, host bits set are cleared. */
 int cidr_parse(struct slice s, struct cidr *out);
 bool cidr_match(const struct cidr *c, const struct addr *a);

@@ -28,7 +28,7 @@ void h1_log(const struct h1 *h, enum log_level level, const char *text)
 	const struct log *l = h1_scope(h)->error_log;
 
 	log_write(l ? l : h->env->log, level, h->client.serial, "%s, client: %.*s", text,
-		  (int)h->client.ip_len, h->client.ip);
+		  (int)h->client.remote.ip_len, h->client.remote.ip);
 }
 
 void h1_wake(struct h1 *h)
@@ -315,9 +315,9 @@ static void set_client(struct h1 *h, const struct listener *l, const struct addr
 	struct client *c = &h->client;
 	char text[ADDR_TEXT_MAX];
 
-	c->addr = *peer;
+	c->remote.addr = *peer;
 	addr_ip_text(peer, text);
-	c->ip_len = (uint32_t)snprintf(c->ip, sizeof c->ip, "%.47s", text);
+	c->remote.ip_len = (uint32_t)snprintf(c->remote.ip, sizeof c->remote.ip, "%.47s", text);
 	c->serial = ++h->env->n_serial;
 	c->conn = &h->conn;
 	c->listener = l;
@@ -403,7 +403,7 @@ unsigned h1_reset_address(struct env *env, uint8_t family, const uint8_t *bytes)
 	for (struct h1 *h = env->clients; h; h = h->next) {
 		const uint8_t *b;
 
-		if (addr_bytes(&h->client.addr, &b) == (family == 4 ? 4u : 16u) &&
+		if (addr_bytes(&h->client.remote.addr, &b) == (family == 4 ? 4u : 16u) &&
 		    memcmp(b, bytes, family == 4 ? 4 : 16) == 0) {
 			h1_kill(h, true);
 			n++;

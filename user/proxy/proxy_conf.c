@@ -6,6 +6,7 @@
 
 #include "core/err.h"
 #include "core/num.h"
+#include "net/addr.h"
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
 #include "tls/tls_client.h"
@@ -17,33 +18,16 @@ struct proxy_buffers {
 /* "host[:port]" of a proxy_pass. */
 static int parse_host(struct conf *c, const struct conf_node *n, struct proxy_pass *p)
 {
-	struct slice s = p->host_text;
-	ptrdiff_t colon = -1;
-	uint64_t port;
+	struct addr_parts parts;
+	const char *wrong = addr_split(p->host_text, &parts);
 
-	p->host = s;
-	if (slice_starts(s, SLICE("unix:")))
-		return 0;
-	if (s.n && s.p[0] == '[') {
-		ptrdiff_t close = slice_find(s, ']');
-
-		if (close < 0)
-			return conf_error(c, n, "invalid host in upstream \"%.*s\"", SLICE_FMT(s));
-		colon = (size_t)close + 1 < s.n && s.p[close + 1] == ':' ? close + 1 : -1;
-	} else {
-		colon = slice_find(s, ':');
-	}
-	if (colon >= 0) {
-		p->host = slice_make(s.p, (size_t)colon);
-		p->has_port = true;
-		if (num_u63(slice_skip(s, (size_t)colon + 1), &port) || port == 0 || port > 65535)
-			return conf_error(c, n, "invalid port in upstream \"%.*s\"", SLICE_FMT(s));
-		p->port = (uint16_t)port;
-	}
-	if (p->host.n == 0)
-		return conf_error(c, n, "no host in upstream \"%.*s\"", SLICE_FMT(s));
+	if (wrong)
+		return conf_error(c, n, "%s in upstream \"%.*s\"", wrong, SLICE_FMT(p->host_text));
+	p->host = parts.host;
+	p->port = parts.port;
+	p->has_port = parts.port != 0;
 	/* $proxy_host leaves the scheme's own port out. */
-	if (p->has_port && p->port == (p->https ? 443 : 80))
+	if (p->port == (p->https ? 443 : 80))
 		p->host_text = p->host;
 	return 0;
 }

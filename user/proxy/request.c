@@ -36,6 +36,7 @@ struct request *request_new(struct env *env, struct client *client, const struct
 	arena_init(&r->sending, ARENA_SMALL_BYTES);
 	r->env = env;
 	r->client = client;
+	r->remote = &client->remote;
 	r->ops = ops;
 	r->front = front;
 	r->start_ms = env->loop.clock.wall_ms;
@@ -271,7 +272,7 @@ void request_log(const struct request *r, enum log_level level, const char *fmt,
 	va_end(ap);
 	if (n > (int)sizeof text / 2 - 1)
 		n = sizeof text / 2 - 1;
-	n += snprintf(text + n, (size_t)(room - n), ", client: %s, server: %.*s", r->client->ip,
+	n += snprintf(text + n, (size_t)(room - n), ", client: %s, server: %.*s", r->remote->ip,
 		      SLICE_FMT(r->server->name));
 	if (r->head.method_text.n && n < room)
 		/* The query may hold keys: only the path is logged here. */
@@ -306,7 +307,7 @@ static void ask_ban(struct request *r, const struct ban_rule *rule)
 {
 	struct msg m = {.type = MSG_BAN};
 	const uint8_t *bytes;
-	size_t n = addr_bytes(&r->client->addr, &bytes);
+	size_t n = addr_bytes(&r->remote->addr, &bytes);
 
 	m.ban.family = n == 4 ? 4 : 6;
 	memcpy(m.ban.bytes, bytes, n);
@@ -314,7 +315,7 @@ static void ask_ban(struct request *r, const struct ban_rule *rule)
 	m.ban.for_ms = rule->for_ms;
 	snprintf(m.ban.reason, sizeof m.ban.reason, "%s", rule->text);
 	r->env->stats->bans_requested++;
-	request_log(r, LOG_LVL_WARN, "ban of %s asked for: %s in %s", r->client->ip, rule->text,
+	request_log(r, LOG_LVL_WARN, "ban of %s asked for: %s in %s", r->remote->ip, rule->text,
 		    rule->scope);
 	r->env->ask_ban(r->env, &m);
 }
@@ -324,12 +325,12 @@ void request_offence(struct request *r, enum ban_on on, unsigned status)
 	const struct ban_scope *s = r->block->mod[MOD_BAN];
 	const uint8_t *bytes;
 
-	if (!s || !r->env->evidence || !addr_bytes(&r->client->addr, &bytes))
+	if (!s || !r->env->evidence || !addr_bytes(&r->remote->addr, &bytes))
 		return;
 	for (const struct ban_rule *rule = s->rules; rule; rule = rule->next) {
 		if (rule->on != on || (on == BAN_ON_STATUS && !ban_rule_has_status(rule, status)))
 			continue;
-		if (ban_offence(r->env->evidence, rule->id, &r->client->addr, rule->after,
+		if (ban_offence(r->env->evidence, rule->id, &r->remote->addr, rule->after,
 				rule->within_ms, r->env->loop.clock.mono_ms))
 			ask_ban(r, rule);
 	}

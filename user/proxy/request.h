@@ -37,11 +37,17 @@ struct front_ops {
 	uint64_t (*queued)(const struct request *r);
 };
 
-/* Who is at the other end, as far as a request needs to know. */
-struct client {
-	struct addr addr, local;
+/* An address that a request came from. */
+struct remote {
+	struct addr addr;
 	char ip[48]; /* text of addr without port */
 	uint32_t ip_len;
+};
+
+/* Who is at the other end, as far as a request needs to know. */
+struct client {
+	struct remote remote; /* of the connection; a request's own is r->remote */
+	struct addr local;
 	uint64_t serial;     /* $connection */
 	uint32_t n_requests; /* on this connection, this one counted */
 	bool pipelined;	     /* this request had come in before the last one's end */
@@ -89,6 +95,8 @@ struct request {
 	const struct front_ops *ops;
 	void *front;
 	struct client *client;
+	const struct remote
+		*remote; /* who asks: the client, or whom set_real_ip_from lets it speak for */
 	struct req_head head;
 	struct slice bad_line; /* of a head that was refused, for $request */
 	struct uri uri;

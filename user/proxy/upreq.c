@@ -65,48 +65,12 @@ static struct slice replaced_target(struct request *r, struct slice uri)
 			    SLICE_FMT(r->uri.args));
 }
 
-/* "host:port" or "[::1]:port" apart. -SL_EINVAL. */
-static int split_host(struct slice s, struct slice *host, uint16_t *port, bool *has_port)
-{
-	ptrdiff_t colon;
-	uint64_t n;
-
-	*has_port = false;
-	*host = s;
-	if (slice_starts(s, SLICE("unix:")))
-		return 0;
-	if (s.n && s.p[0] == '[') {
-		ptrdiff_t close = slice_find(s, ']');
-
-		if (close < 0)
-			return -SL_EINVAL;
-		*host = slice_make(s.p, (size_t)close + 1);
-		s = slice_skip(s, (size_t)close + 1);
-		if (!s.n)
-			return 0;
-		if (s.p[0] != ':')
-			return -SL_EINVAL;
-		colon = 0;
-	} else {
-		colon = slice_find(s, ':');
-		if (colon < 0)
-			return s.n ? 0 : -SL_EINVAL;
-		*host = slice_make(s.p, (size_t)colon);
-	}
-	if (!host->n || num_u63(slice_skip(s, (size_t)colon + 1), &n) || n == 0 || n > 65535)
-		return -SL_EINVAL;
-	*port = (uint16_t)n;
-	*has_port = true;
-	return 0;
-}
-
 /* proxy_pass with variables: the text is known only now. */
 static int dynamic_target(struct request *r)
 {
 	struct upstream *u = r->up;
-	struct slice url = tmpl_eval(u->conf->pass->url, r, &r->arena), rest, host, uri = {0};
-	uint16_t port = 0;
-	bool has_port;
+	struct slice url = tmpl_eval(u->conf->pass->url, r, &r->arena), rest, uri = {0};
+	struct addr_parts parts;
 	ptrdiff_t slash;
 
 	if (slice_istarts(url, SLICE("https://")))
@@ -120,15 +84,15 @@ static int dynamic_target(struct request *r)
 		;
 	uri = slice_skip(rest, (size_t)slash);
 	u->host_text = slice_make(rest.p, (size_t)slash);
-	if (split_host(u->host_text, &host, &port, &has_port))
+	if (addr_split(u->host_text, &parts))
 		return 500;
 	if (uri.n && uri.p[0] == '?')
 		uri = arena_printf(&r->arena, "/%.*s", SLICE_FMT(uri));
 	u->target = safe_target(&r->arena, uri.n ? uri : r->head.path);
-	u->group_conf = upstream_conf_find(r->env->conf, host);
+	u->group_conf = upstream_conf_find(r->env->conf, parts.host);
 	u->group = u->group_conf ? u->group_conf->group
-				 : names_group(r->env, r->block, host,
-					       has_port	  ? port
+				 : names_group(r->env, r->block, parts.host,
+					       parts.port ? parts.port
 					       : u->https ? 443
 							  : 80);
 	return u->group ? 0 : 502;
@@ -270,11 +234,9 @@ static void put_own_fields(struct out *o, const struct request *r, const struct 
 
 static struct slice without_port(struct slice s)
 {
-	struct slice host;
-	uint16_t port;
-	bool has_port;
+	struct addr_parts parts;
 
-	return split_host(s, &host, &port, &has_port) ? s : host;
+	return addr_split(s, &parts) ? s : parts.host;
 }
 
 /* The Host that the configuration itself writes; never what a client says. */

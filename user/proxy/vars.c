@@ -270,14 +270,14 @@ VARS_GETTER(get_remote_addr)
 {
 	const struct request *r = request;
 
-	return text(out, slice_make(r->client->ip, r->client->ip_len));
+	return text(out, slice_make(r->remote->ip, r->remote->ip_len));
 }
 
 VARS_GETTER(get_binary_remote_addr)
 {
 	const struct request *r = request;
 	const uint8_t *bytes;
-	size_t n = addr_bytes(&r->client->addr, &bytes);
+	size_t n = addr_bytes(&r->remote->addr, &bytes);
 
 	return text(out, n ? slice_make((const char *)bytes, n) : SLICE(""));
 }
@@ -286,7 +286,7 @@ VARS_GETTER(get_remote_port)
 {
 	const struct request *r = request;
 
-	return port_of(&r->client->addr, a, out);
+	return port_of(&r->remote->addr, a, out);
 }
 
 VARS_GETTER(get_connection)
@@ -313,7 +313,7 @@ VARS_GETTER(get_pipe)
 VARS_GETTER(get_forwarded_for)
 {
 	const struct request *r = request;
-	struct slice ip = slice_make(r->client->ip, r->client->ip_len), before;
+	struct slice ip = slice_make(r->remote->ip, r->remote->ip_len), before;
 	char *at;
 
 	if (!hdrs_join_var(&r->head.fields, a, SLICE("x_forwarded_for"), &before))

@@ -76,9 +76,10 @@ static inline struct fx *fx_new(const char *head)
 
 	hdr_setup();
 	assert_int_equal(loop_init(&f->env.loop, 16), 0);
-	assert_int_equal(addr_from_ip(SLICE("192.0.2.7"), 40001, &f->client.addr), 0);
+	assert_int_equal(addr_from_ip(SLICE("192.0.2.7"), 40001, &f->client.remote.addr), 0);
 	assert_int_equal(addr_from_ip(SLICE("198.51.100.1"), 8443, &f->listener.addr), 0);
-	f->client.ip_len = (uint32_t)addr_ip_text(&f->client.addr, f->client.ip);
+	f->client.remote.ip_len =
+		(uint32_t)addr_ip_text(&f->client.remote.addr, f->client.remote.ip);
 	f->client.serial = 42;
 	f->client.n_requests = 3;
 	f->client.conn = &f->conn;
@@ -89,6 +90,7 @@ static inline struct fx *fx_new(const char *head)
 	f->scope.chunked = 1;
 	f->r.env = &f->env;
 	f->r.client = &f->client;
+	f->r.remote = &f->client.remote;
 	f->r.server = &f->server;
 	f->r.block = &f->block;
 	f->r.scope = &f->scope;

@@ -148,10 +148,10 @@ static void connection(void **state)
 	fx_is(f, "pipe", "p");
 	binary = fx_var(f, "binary_remote_addr");
 	assert_memory_equal(binary, "\xc0\x00\x02\x07\x00", 5);
-	addr_from_ip(SLICE("2001:db8::1"), 1, &f->client.addr);
+	addr_from_ip(SLICE("2001:db8::1"), 1, &f->client.remote.addr);
 	binary = fx_var(f, "binary_remote_addr");
 	assert_memory_equal(binary, "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01", 16);
-	addr_from_unix(SLICE("/run/x.sock"), &f->client.addr);
+	addr_from_unix(SLICE("/run/x.sock"), &f->client.remote.addr);
 	fx_is(f, "binary_remote_addr", "");
 	fx_is(f, "remote_port", "");
 	addr_from_unix(SLICE("/run/x.sock"), &f->listener.addr);
