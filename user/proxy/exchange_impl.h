@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What exchange.c (life cycle), exchange_send.c (the request) and exchange_read.c (the answer) share. */
+#ifndef SL_PROXY_EXCHANGE_IMPL_H
+#define SL_PROXY_EXCHANGE_IMPL_H
+
+#include "core/inbuf.h"
+#include "http/chunk.h"
+#include "proxy/exchange.h"
+
+enum exchange_state {
+	X_CONNECT,
+	X_HANDSHAKE,
+	X_HEAD, /* sending, and waiting for the head */
+	X_BODY,
+};
+
+struct exchange {
+	struct request *r;
+	struct upstream *u;
+	struct upconn *uc;
+	enum exchange_state state;
+	struct timer timer;
+	struct task task; /* goes on reading in the next turn */
+	uint64_t started_ms;
+	/* the request */
+	size_t sent_head;
+	uint64_t sent_body;
+	struct buf *file_buf; /* a piece of a body that lies in a file */
+	bool sent_all, reused, got_any;
+	/* the answer */
+	struct inbuf in; /* its head */
+	struct head_scan scan;
+	unsigned n_interim;
+	bool keep_alive;
+	enum body_kind body;
+	uint64_t left;
+	struct chunk_dec dec;
+	struct buf *rbuf; /* body bytes not passed on yet */
+	bool blocked;	  /* waits for the client */
+};
+
+/* exchange.c */
+/* Lets go of the connection and of all memory; X is dead afterwards. REUSE: the connection may be kept. */
+void exchange_end(struct exchange *x, bool reuse);
+/* The try fails before or after the answer's head went on. WHY is one of enum proxy_next. */
+void exchange_fail(struct exchange *x, unsigned why, unsigned status);
+/* The same after conn_read() or conn_writev() returned HOW. */
+void exchange_fail_io(struct exchange *x, ssize_t how);
+/* The try fails when nothing happens for MS. */
+void exchange_wait(struct exchange *x, int64_t ms);
+
+/* exchange_send.c */
+/* Goes on sending; false: the try is over. */
+bool exchange_send(struct exchange *x);
+
+/* exchange_read.c: each may end the try. */
+void exchange_read_head(struct exchange *x);
+void exchange_read_body(struct exchange *x);
+
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns the answer's way from a peer: its head is parsed here, its body taken out of its framing, no faster
+ * than the client takes it. Decides nothing about retries. */
+#include <stdio.h>
+
+#include "core/err.h"
+#include "proxy/answer.h"
+#include "proxy/exchange_impl.h"
+#include "proxy/out.h"
+
+enum {
+	READS_PER_TURN = 16, /* a fast stream lets others have their turn */
+	FLUSH_BYTES = 64 * 1024,
+	INTERIM_MAX = 10, /* 1xx heads before the real one */
+};
+
+/* The body. */
+
+static bool body_is_whole(const struct exchange *x)
+{
+	return x->body == BODY_NONE || (x->body == BODY_LENGTH && x->left == 0);
+}
+
+static void finish_body(struct exchange *x, bool leftover)
+{
+	struct request *r = x->r;
+
+	exchange_end(x, x->keep_alive && !leftover && x->sent_all && x->body != BODY_UNTIL_CLOSE);
+	upstream_finished(r, true);
+}
+
+/* Takes what is in rbuf through the framing and hands it on. 1: the body is whole (the try is over), 0: go
+ * on, <0: the framing is broken (the try is over). */
+static int pass_on(struct exchange *x)
+{
+	struct buf *b = x->rbuf;
+	size_t n = buf_len(b), used = n;
+	int done = 0;
+
+	if (x->body == BODY_LENGTH) {
+		if (n > x->left)
+			n = (size_t)x->left;
+		x->left -= n;
+		done = x->left == 0;
+		used = n;
+	} else if (x->body == BODY_CHUNKED) {
+		done = chunk_decode(&x->dec, buf_head(b), n, &n, &used);
+		if (done < 0) {
+			request_log(x->r, LOG_LVL_ERROR,
+				    "upstream sent invalid chunked response while "
+				    "reading upstream");
+			exchange_fail(x, NEXT_INVALID_HEADER, 502);
+			return -1;
+		}
+	}
+	bool leftover = used < buf_len(b);
+
+	x->rbuf = NULL;
+	b->end = b->start + (uint32_t)n;
+	out_body(x->r, b);
+	if (!done)
+		return 0;
+	if (leftover)
+		request_log(x->r, LOG_LVL_WARN, "upstream sent more data than its response has");
+	finish_body(x, leftover);
+	return 1;
+}
+
+static uint64_t queue_max(const struct exchange *x)
+{
+	const struct proxy_scope *c = x->u->conf;
+	uint64_t max = c->buffering && !x->r->resp.streaming ? (uint64_t)c->buffers_bytes
+							     : (uint64_t)c->buffer_bytes;
+
+	return max < BUF_PAYLOAD ? BUF_PAYLOAD : max;
+}
+
+/* How the end of the stream is to be taken. */
+static void end_of_stream(struct exchange *x, ssize_t how)
+{
+	if (how == 0 && x->body == BODY_UNTIL_CLOSE)
+		finish_body(x, false);
+	else
+		exchange_fail_io(x, how);
+}
+
+void exchange_read_body(struct exchange *x)
+{
+	struct request *r = x->r;
+	int reads = 0;
+
+	for (;;) {
+		ssize_t n;
+
+		if (out_queued(r) >= FLUSH_BYTES || out_queued(r) >= queue_max(x))
+			out_flush(r);
+		if (out_queued(r) >= queue_max(x)) {
+			x->blocked = true;
+			timer_pause(&x->timer);
+			return;
+		}
+		if (reads++ == READS_PER_TURN) {
+			out_flush(r);
+			exchange_wait(x, x->u->conf->read_timeout_ms);
+			task_post(&r->env->loop, &x->task);
+			return;
+		}
+		n = -SL_EAGAIN;
+		if (conn_may_read(&x->uc->conn)) {
+			x->rbuf = buf_new();
+			n = conn_read(&x->uc->conn, buf_head(x->rbuf), buf_room(x->rbuf));
+		}
+		if (n > 0) {
+			x->rbuf->end += (uint32_t)n;
+			if (pass_on(x))
+				return;
+			continue;
+		}
+		buf_free(x->rbuf);
+		x->rbuf = NULL;
+		if (n == -SL_EAGAIN) {
+			out_flush(r);
+			exchange_wait(x, x->u->conf->read_timeout_ms);
+			return;
+		}
+		end_of_stream(x, n);
+		return;
+	}
+}
+
+/* The head. */
+
+/* The head is complete: HEAD points into x->in, N bytes. */
+static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
+{
+	struct request *r = x->r;
+	uint32_t rest;
+
+	x->u->try->status = head->status;
+	x->u->try->header_ms = (int64_t)(r->env->loop.clock.mono_ms - x->started_ms);
+	if (upstream_retries_status(r, head->status))
+		return;
+	balance_alive(x->u->group, x->u->peer);
+	answer_build(r, head, slice_make(x->in.p + x->in.start, n));
+	x->keep_alive = head->keep_alive;
+	x->body = head->body;
+	x->left = head->content_length;
+	if (r->resp.no_body)
+		x->body = BODY_NONE;
+	if (x->body == BODY_CHUNKED)
+		chunk_dec_init(&x->dec);
+	x->state = X_BODY;
+	if (x->sent_all)
+		request_sent(r);
+	out_head(r);
+	inbuf_consume(&x->in, n);
+	if (body_is_whole(x)) {
+		finish_body(x, inbuf_len(&x->in) > 0);
+		return;
+	}
+	while ((rest = inbuf_len(&x->in)) > 0) {
+		x->rbuf = buf_new();
+		if (rest > buf_room(x->rbuf))
+			rest = buf_room(x->rbuf);
+		memcpy(buf_head(x->rbuf), x->in.p + x->in.start, rest);
+		x->rbuf->end += rest;
+		inbuf_consume(&x->in, rest);
+		if (pass_on(x))
+			return;
+	}
+	exchange_read_body(x);
+}
+
+static void bad_head(struct exchange *x, const char *text)
+{
+	request_log(x->r, LOG_LVL_ERROR,
+		    "upstream sent %s while reading response header from upstream", text);
+	exchange_fail(x, NEXT_INVALID_HEADER, 502);
+}
+
+/* True: the head is complete or the try is over. */
+static bool parse_head(struct exchange *x)
+{
+	struct head_limits lim = {
+		.line_max_bytes = (uint32_t)x->u->conf->buffer_bytes,
+		.head_max_bytes = (uint32_t)x->u->conf->buffer_bytes,
+		.fields_max = 1000,
+	};
+	enum head_error why = HEAD_OK;
+	char text[128];
+
+	while (inbuf_len(&x->in)) {
+		struct resp_head head = {0};
+		int n = head_parse_response(&x->scan, inbuf_slice(&x->in), &lim, &x->r->arena,
+					    &head, &why);
+
+		if (n == 0)
+			return false;
+		if (n < 0) {
+			if (n == -SL_ELIMIT)
+				snprintf(text, sizeof text,
+					 "too big header (over proxy_buffer_size)");
+			else
+				snprintf(text, sizeof text, "invalid header: %s",
+					 head_error_text(why));
+			bad_head(x, text);
+			return true;
+		}
+		if (head.status == 101 || (head.status < 200 && ++x->n_interim > INTERIM_MAX)) {
+			bad_head(x, head.status == 101 ? "101 that nobody asked for"
+						       : "too many 1xx responses");
+			return true;
+		}
+		if (head.status >= 200) {
+			begin_answer(x, &head, (uint32_t)n);
+			return true;
+		}
+		x->scan = (struct head_scan){0};
+		inbuf_consume(&x->in, (uint32_t)n);
+	}
+	return false;
+}
+
+void exchange_read_head(struct exchange *x)
+{
+	while (conn_may_read(&x->uc->conn)) {
+		uint32_t room = inbuf_reserve(&x->in, (uint32_t)x->u->conf->buffer_bytes + 1);
+		ssize_t n = conn_read(&x->uc->conn, x->in.p + x->in.end, room);
+
+		if (n > 0) {
+			x->got_any = true;
+			x->in.end += (uint32_t)n;
+			if (parse_head(x))
+				return;
+			continue;
+		}
+		if (!inbuf_len(&x->in))
+			inbuf_clear(&x->in);
+		if (n != -SL_EAGAIN)
+			exchange_fail_io(x, n);
+		return;
+	}
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns the request's way to a peer: head, then body from memory or file. Reads no answer. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "proxy/exchange_impl.h"
+
+enum {
+	FILE_PIECES_PER_TURN = 64, /* a long upload lets others have their turn */
+};
+
+/* Sending. 1: all is out, 0: the socket is full, <0: failed. */
+
+static int send_file(struct exchange *x)
+{
+	struct request_body *b = &x->r->body;
+	int pieces = 0;
+
+	while (x->sent_body < b->len) {
+		ssize_t n;
+
+		if (!x->file_buf && pieces++ == FILE_PIECES_PER_TURN) {
+			task_post(&x->r->env->loop, &x->task);
+			return -SL_EAGAIN;
+		}
+		if (!x->file_buf) {
+			x->file_buf = buf_new();
+			n = pread(b->fd, buf_head(x->file_buf), buf_room(x->file_buf),
+				  (off_t)x->sent_body);
+			if (n <= 0) {
+				request_log(x->r, LOG_LVL_CRIT,
+					    "reading a kept request body failed: %s",
+					    n ? strerror(errno) : "it is shorter than it was");
+				return -SL_ESYS;
+			}
+			x->file_buf->end += (uint32_t)n;
+		}
+		n = conn_write(&x->uc->conn, buf_head(x->file_buf), buf_len(x->file_buf));
+		if (n < 0)
+			return (int)n;
+		x->file_buf->start += (uint32_t)n;
+		x->sent_body += (uint64_t)n;
+		if (!buf_len(x->file_buf)) {
+			buf_free(x->file_buf);
+			x->file_buf = NULL;
+		}
+	}
+	return 1;
+}
+
+static int send_request(struct exchange *x)
+{
+	struct request_body *b = &x->r->body;
+	bool in_memory = b->fd < 0;
+	uint64_t body_len = x->u->conf->pass_request_body ? b->len : 0;
+
+	while (x->sent_head < x->u->head.n || (in_memory && x->sent_body < body_len)) {
+		struct iovec iov[2];
+		size_t head_left = x->u->head.n - x->sent_head;
+		int n_iov = 0;
+		ssize_t n;
+
+		if (head_left)
+			iov[n_iov++] =
+				(struct iovec){(char *)x->u->head.p + x->sent_head, head_left};
+		if (in_memory && body_len > x->sent_body)
+			iov[n_iov++] =
+				(struct iovec){b->mem + x->sent_body, body_len - x->sent_body};
+		n = conn_writev(&x->uc->conn, iov, n_iov);
+		if (n < 0)
+			return n == -SL_EAGAIN ? 0 : (int)n;
+		if ((size_t)n <= head_left) {
+			x->sent_head += (size_t)n;
+		} else {
+			x->sent_head += head_left;
+			x->sent_body += (size_t)n - head_left;
+		}
+	}
+	if (!in_memory && body_len) {
+		int n = send_file(x);
+
+		return n == -SL_EAGAIN ? 0 : n;
+	}
+	return 1;
+}
+
+/* Goes on sending; false: the try is over. */
+bool exchange_send(struct exchange *x)
+{
+	uint64_t before = x->sent_head + x->sent_body;
+	int n = send_request(x);
+
+	/* A peer that answered and left does not take the rest: its answer may still be read. */
+	if (n == -SL_ERESET && x->uc->conn.ops == &conn_plain_ops)
+		x->uc->conn.readable = true;
+	if (n < 0 && !x->uc->conn.readable) {
+		exchange_fail_io(x, n == -SL_ESYS ? -SL_ERESET : n);
+		return false;
+	}
+	x->sent_all = n == 1;
+	if (x->blocked)
+		return true; /* the client's time runs, not the peer's */
+	if (x->sent_all) {
+		exchange_wait(x, x->u->conf->read_timeout_ms);
+	} else if (x->sent_head + x->sent_body != before || !timer_is_set(&x->timer)) {
+		exchange_wait(x, x->u->conf->send_timeout_ms);
+	}
+	return true;
+}
+
