@@ -108,4 +108,3 @@ bool exchange_send(struct exchange *x)
 	}
 	return true;
 }
-
