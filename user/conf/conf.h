@@ -30,6 +30,9 @@ enum conf_ctx {
 	CTX_MAP = 1 << 10, /* free-form lines: map, types, geo */
 };
 #define CTX_SCOPE (CTX_HTTP | CTX_SERVER | CTX_LOCATION)
+/* Blocks that take the place of the location around them for some requests: they have every struct that
+ * a location has, inherited from it. */
+#define CTX_PART (CTX_LIMIT_EXCEPT | CTX_IF)
 
 /* One index a module; user/modules.c lists the tables in this order. */
 enum conf_module_id {
@@ -126,7 +129,7 @@ struct conf_module {
 	const char *name;
 	const struct conf_row *rows;
 	size_t n_rows;
-	unsigned contexts; /* blocks in which it has a struct */
+	unsigned contexts; /* blocks in which it has a struct; CTX_LOCATION includes CTX_PART */
 	size_t bytes;	   /* of that struct; zeroed, typed int64_t values CONF_UNSET */
 	/* After generic inheritance of this block from its parent (PARENT NULL at the top or where the
 	 * parent has no struct). May be NULL. */

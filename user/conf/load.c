@@ -167,6 +167,11 @@ static void init_unset(const struct conf_module *m, void *mod)
 	}
 }
 
+static unsigned contexts_of(const struct conf_module *m)
+{
+	return m->contexts | (m->contexts & CTX_LOCATION ? CTX_PART : 0);
+}
+
 static void frame_init(struct conf *c, struct frame *f, struct conf_block *parent,
 		       enum conf_ctx ctx, const struct conf_node *n)
 {
@@ -178,7 +183,7 @@ static void frame_init(struct conf *c, struct frame *f, struct conf_block *paren
 	for (int id = 0; id < CONF_N_MODULES; id++) {
 		const struct conf_module *m = c->modules[id];
 
-		if (!m || !(m->contexts & ctx))
+		if (!m || !(contexts_of(m) & ctx))
 			continue;
 		b->mod[id] = arena_zalloc(&c->arena, m->bytes);
 		init_unset(m, b->mod[id]);
@@ -385,7 +390,7 @@ static void check_row(const struct conf_module *m, const struct conf_row *row)
 	assert(!words || row->values);
 	if (typed) {
 		assert(row->args_min >= 1 && (row->args_max == 1 || row->type == CONF_BITS));
-		assert((row->contexts & ~m->contexts) == 0);
+		assert((row->contexts & ~contexts_of(m)) == 0);
 	}
 	if (typed || (row->type == CONF_CUSTOM && row->flags & CONF_INHERIT))
 		assert(row->offset + conf_value_bytes(row->type) <= m->bytes);

@@ -205,9 +205,14 @@ static int set_temp_path(struct conf *c, struct conf_block *b, void *mod, const 
 
 static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
 {
+	const struct http_scope *outer = parent;
 	struct http_scope *s = mod;
 	const struct log_scope *log = b->mod[MOD_LOG];
 
+	if (b->ctx & CTX_PART) {
+		s->loc_path = outer->loc_path;
+		s->loc_kind = outer->loc_kind;
+	}
 	if (!s->large) {
 		s->large = arena_alloc(&c->arena, sizeof *s->large);
 		*s->large = (struct http_large_buffers){4, 8192};

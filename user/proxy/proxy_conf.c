@@ -136,6 +136,7 @@ static void hide(uint8_t table[HDR_N], struct slice name, uint8_t value)
 
 static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
 {
+	const struct proxy_scope *outer = parent;
 	struct proxy_scope *s = mod;
 	static const enum hdr_id hidden[] = {
 		HDR_DATE,
@@ -148,6 +149,8 @@ static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *
 		HDR_X_ACCEL_CHARSET,
 	};
 
+	if ((b->ctx & CTX_PART) && !s->pass)
+		s->pass = outer->pass;
 	if (!s->buffers) {
 		s->buffers = arena_alloc(&c->arena, sizeof *s->buffers);
 		*s->buffers = (struct proxy_buffers){8, 4096};
