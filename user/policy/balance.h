@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* An upstream group in shared memory: its servers, the peers (addresses) they resolved to, and
- * which is next: smooth weighted round robin with max_fails, fail_timeout, backup, down,
- * max_conns, as in nginx. No descriptors, no clock of its own. All functions take the group's
+ * which is next, by one of the methods of balance_method.h, with max_fails, fail_timeout, backup,
+ * down, max_conns, as in nginx. No descriptors, no clock of its own. All functions take the group's
  * lock for some dozen ns.
  *
  * While a request is on a peer (between pick and done) its slot keeps addr, text, server and
@@ -21,6 +21,7 @@ enum {
 	BALANCE_WORKERS_MAX = STATS_WORKERS_MAX,
 	BALANCE_PROBE_MAX_S = 600, /* a probe without an end holds others up for so long at most */
 	BALANCE_NAME_MAX = 128,
+	BALANCE_SCALE = 1024,
 };
 
 enum balance_resolve {
@@ -50,7 +51,8 @@ struct balance_peer {
 	bool probing;	 /* one request tries whether it is back; others wait for that */
 	uint32_t serial; /* another one whenever the slot gets another address */
 	uint32_t weight;
-	int32_t current_weight, effective_weight;
+	int64_t current_weight; /* in 1/BALANCE_SCALE, as a peer may count for a part of its weight */
+	int32_t effective_weight;
 	uint32_t conns;			 /* requests on it now */
 	uint32_t fails;			 /* within the current fail_timeout */
 	uint64_t checked_s, accessed_s;	 /* as in nginx: seconds of the monotonic clock; 0: never */
@@ -74,11 +76,12 @@ struct balance_group {
 	struct shm_lock lock;
 	char name[BALANCE_NAME_MAX + 1];
 	uint32_t n_servers, n_peers; /* slots in use or once used */
+	uint32_t n_order;	     /* peers that may get requests, see balance_order() */
 	uint32_t peers_room;
 	uint32_t version; /* grows whenever addresses change */
 	bool single;	  /* one peer only: nginx then counts no failures for picking */
 	struct balance_server server[BALANCE_SERVERS_MAX];
-	struct balance_peer peer[]; /* behind them: requests by worker and peer */
+	struct balance_peer peer[]; /* behind them: requests by worker and peer; the order */
 };
 
 size_t balance_bytes(uint32_t peers_room);
@@ -101,19 +104,26 @@ enum balance_why {
 	BALANCE_WAIT,	    /* no address is known yet, an answer is pending */
 };
 
-/* A set of peers that this request tried already. balance_pick() adds the one it returns. */
-struct balance_tried {
-	uint64_t bits[BALANCE_PEERS_MAX / 64];
+struct balance_policy;
+
+/* One request's way through a group: whom it tried already, and what its method remembers. Zeroed but
+ * for POLICY and KEY. balance_pick() adds the peer that it returns. */
+struct balance_ask {
+	const struct balance_policy *policy; /* NULL: round robin */
+	struct slice key;		     /* what a hash method maps */
+	uint64_t tried[BALANCE_PEERS_MAX / 64];
+	uint32_t hash, rehash, n_draws;
+	bool begun;
 };
 
 /* Picks, and counts the request as on that peer by WORKER, the caller's slot in struct stats
  * (balance_done is due). A peer with max_fails failures is left out for fail_timeout, then tried
  * by one request at a time. */
-enum balance_why balance_pick(struct balance_group *g, unsigned worker, uint64_t now_s,
-			      struct balance_tried *tried, uint32_t *peer);
+enum balance_why balance_pick(struct balance_group *g, unsigned worker, uint64_t now_ms,
+			      struct balance_ask *ask, uint32_t *peer);
 /* A usable response head came from PEER: if it was out of use it is back now, though the body (a
  * stream of minutes, say) has just begun. Optional: balance_done() does it too. */
-void balance_alive(struct balance_group *g, uint32_t peer);
+void balance_alive(struct balance_group *g, uint32_t peer, uint64_t now_ms);
 
 enum balance_outcome {
 	BALANCE_SUCCESS,
@@ -121,15 +131,15 @@ enum balance_outcome {
 	BALANCE_NEUTRAL, /* the client left, or a 4xx: neither; with a status the peer is alive */
 };
 
-/* STATUS 0: there was no answer. WORKER as in the pick. */
-void balance_done(struct balance_group *g, unsigned worker, uint32_t peer,
+/* STATUS 0: there was no answer. WORKER as in the pick. True: this failure was the one of max_fails. */
+bool balance_done(struct balance_group *g, unsigned worker, uint32_t peer,
 		  enum balance_outcome outcome, unsigned status, uint64_t response_ms,
-		  uint64_t now_s, uint64_t now_wall_ms);
+		  uint64_t now_ms, uint64_t now_wall_ms);
 /* That worker died: its requests are over. The master calls it for each group before the slot is
  * used again; the requests count as neither success nor failure. */
 void balance_worker_gone(struct balance_group *g, unsigned worker);
 /* How many peers could still be tried (neither down nor gone nor tried). */
-uint32_t balance_n_untried(struct balance_group *g, const struct balance_tried *tried);
+uint32_t balance_n_untried(struct balance_group *g, const struct balance_ask *ask);
 
 /* Consistent copies for status: false when there is no server I, or no peer in slot I. */
 bool balance_get_server(struct balance_group *g, uint32_t i, struct balance_server *out);

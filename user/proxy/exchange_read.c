@@ -140,7 +140,7 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	x->u->try->header_ms = (int64_t)(r->env->loop.clock.mono_ms - x->started_ms);
 	if (upstream_retries_status(r, head->status))
 		return;
-	balance_alive(x->u->group, x->u->peer);
+	balance_alive(x->u->group, x->u->peer, r->env->loop.clock.mono_ms);
 	answer_build(r, head, slice_make(x->in.p + x->in.start, n));
 	x->keep_alive = head->keep_alive;
 	x->body = head->body;

@@ -94,7 +94,7 @@ enum step_result upstream_step_balance(struct request *r)
 			return refuse(r, (unsigned)status, "proxy_pass has no usable address",
 				      "the upstream's address is not usable");
 	}
-	switch (balance_pick(u->group, r->env->slot, now_ms(r) / 1000, &u->tried, &u->peer)) {
+	switch (balance_pick(u->group, r->env->slot, now_ms(r), &u->ask, &u->peer)) {
 	case BALANCE_OK:
 		u->picked = true;
 		return STEP_NEXT;
@@ -150,7 +150,7 @@ static void settle(struct request *r, enum balance_outcome outcome, unsigned sta
 	u->picked = false;
 	if (outcome == BALANCE_FAILURE)
 		r->env->stats->upstream_failures++;
-	balance_done(u->group, r->env->slot, u->peer, outcome, status, took, now_ms(r) / 1000,
+	balance_done(u->group, r->env->slot, u->peer, outcome, status, took, now_ms(r),
 		     r->env->loop.clock.wall_ms);
 }
 
@@ -168,7 +168,7 @@ static bool may_try_next(struct request *r, unsigned why)
 		return false;
 	if (c->next_timeout_ms && now_ms(r) - u->start_ms >= (uint64_t)c->next_timeout_ms)
 		return false;
-	return balance_n_untried(u->group, &u->tried) > 0;
+	return balance_n_untried(u->group, &u->ask) > 0;
 }
 
 static void drop_exchange(struct request *r)

@@ -24,7 +24,7 @@ struct upstream {
 	struct slice tls_also[3]; /* other names that the certificate may have; n 0: none */
 	struct slice target;	  /* request target for the peer */
 	struct slice head;	  /* serialised request head */
-	struct balance_tried tried;
+	struct balance_ask ask;
 	uint32_t peer;
 	bool picked; /* balance_done() is due */
 	unsigned n_tries;

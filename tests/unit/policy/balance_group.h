@@ -61,10 +61,10 @@ static inline struct balance_group *two(const char *a, const char *b)
 /* A new request's first pick by worker W. */
 static inline uint32_t pick_by(struct balance_group *g, unsigned w, uint64_t now_s)
 {
-	struct balance_tried tried = {0};
+	struct balance_ask tried = {0};
 	uint32_t peer = NONE;
 
-	return balance_pick(g, w, now_s, &tried, &peer) == BALANCE_OK ? peer : NONE;
+	return balance_pick(g, w, 1000 * now_s, &tried, &peer) == BALANCE_OK ? peer : NONE;
 }
 
 static inline uint32_t pick(struct balance_group *g, uint64_t now_s)
@@ -75,7 +75,8 @@ static inline uint32_t pick(struct balance_group *g, uint64_t now_s)
 static inline void done(struct balance_group *g, uint32_t peer, enum balance_outcome how,
 			uint64_t now_s)
 {
-	balance_done(g, 0, peer, how, how == BALANCE_SUCCESS ? 200 : 0, 5, now_s, 1000 * now_s);
+	balance_done(g, 0, peer, how, how == BALANCE_SUCCESS ? 200 : 0, 5, 1000 * now_s,
+		     1000 * now_s);
 }
 
 static inline uint32_t serve(struct balance_group *g, uint64_t now_s)

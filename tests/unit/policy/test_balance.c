@@ -89,7 +89,7 @@ static void test_probe_says_nothing(void **state)
 	assert_int_equal(g->peer[0].fails, 0);
 	/* an answer that is no success proves that the peer lives */
 	fail_and_probe(g);
-	balance_done(g, 0, 0, BALANCE_NEUTRAL, 401, 5, 112, 112000);
+	balance_done(g, 0, 0, BALANCE_NEUTRAL, 401, 5, 112000, 112000);
 	assert_int_equal(g->peer[0].fails, 0);
 	group_free(g);
 }
@@ -99,14 +99,14 @@ static void test_probe_alive_at_head(void **state)
 	struct balance_group *g = two("10.0.0.1", "10.0.0.2");
 
 	fail_and_probe(g);
-	balance_alive(g, 0);
+	balance_alive(g, 0, 111000);
 	assert_int_equal(g->peer[0].fails, 0);
 	assert_false(g->peer[0].probing);
 	assert_int_equal(g->peer[0].conns, 1);
 	assert_true(comes_back(g, 0, 111));
 	/* of a peer with a fresh failure an answer that was under way says nothing */
 	done(g, 0, BALANCE_FAILURE, 111);
-	balance_alive(g, 0);
+	balance_alive(g, 0, 111000);
 	assert_int_equal(g->peer[0].fails, 1);
 	group_free(g);
 }
@@ -126,22 +126,22 @@ static void test_probe_never_ends(void **state)
 static void test_all_failed(void **state)
 {
 	struct balance_group *g = two("10.0.0.1", "10.0.0.2");
-	struct balance_tried tried = {0};
+	struct balance_ask tried = {0};
 	uint32_t p = NONE;
 
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(balance_n_untried(g, &tried), 2 - i);
-		assert_int_equal(balance_pick(g, 0, 100, &tried, &p), BALANCE_OK);
+		assert_int_equal(balance_pick(g, 0, 100000, &tried, &p), BALANCE_OK);
 		assert_int_equal(p, i);
 		done(g, p, BALANCE_FAILURE, 100);
 	}
 	/* none left for this request, and none for the next ones: no "quick recovery" */
 	assert_int_equal(balance_n_untried(g, &tried), 0);
 	for (int i = 0; i < 3; i++) {
-		struct balance_tried fresh = {0};
+		struct balance_ask fresh = {0};
 
-		assert_int_equal(balance_pick(g, 0, 100, &tried, &p), BALANCE_NONE_LIVE);
-		assert_int_equal(balance_pick(g, 0, 105, &fresh, &p), BALANCE_NONE_LIVE);
+		assert_int_equal(balance_pick(g, 0, 100000, &tried, &p), BALANCE_NONE_LIVE);
+		assert_int_equal(balance_pick(g, 0, 105000, &fresh, &p), BALANCE_NONE_LIVE);
 	}
 	assert_true(comes_back(g, 0, 111));
 	assert_true(comes_back(g, 1, 111));
@@ -185,7 +185,7 @@ static void test_max_fails(void **state)
 static void test_single_is_always_tried(void **state)
 {
 	struct balance_group *g = one("10.0.0.1");
-	struct balance_tried tried = {0};
+	struct balance_ask tried = {0};
 	uint32_t p;
 
 	for (int i = 0; i < 10; i++) {
@@ -194,8 +194,8 @@ static void test_single_is_always_tried(void **state)
 	}
 	assert_int_equal(g->peer[0].n_failures, 10);
 	assert_int_equal(g->peer[0].fails, 0);
-	assert_int_equal(balance_pick(g, 0, 100, &tried, &p), BALANCE_OK);
-	assert_int_equal(balance_pick(g, 0, 100, &tried, &p), BALANCE_NONE_LIVE);
+	assert_int_equal(balance_pick(g, 0, 100000, &tried, &p), BALANCE_OK);
+	assert_int_equal(balance_pick(g, 0, 100000, &tried, &p), BALANCE_NONE_LIVE);
 	group_free(g);
 }
 
@@ -203,7 +203,7 @@ static void test_backup(void **state)
 {
 	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"),
 					  server("10.0.0.3")};
-	struct balance_tried tried = {0};
+	struct balance_ask tried = {0};
 	struct balance_group *g;
 	uint32_t p;
 
@@ -220,12 +220,12 @@ static void test_backup(void **state)
 	assert_int_equal(serve(g, 111), 0);
 	assert_int_equal(serve(g, 111), 0);
 	/* one request goes through all: primaries, then backups */
-	assert_int_equal(balance_pick(g, 0, 111, &tried, &p), BALANCE_OK);
+	assert_int_equal(balance_pick(g, 0, 111000, &tried, &p), BALANCE_OK);
 	assert_int_equal(p, 0);
-	assert_int_equal(balance_pick(g, 0, 111, &tried, &p), BALANCE_OK);
+	assert_int_equal(balance_pick(g, 0, 111000, &tried, &p), BALANCE_OK);
 	assert_int_not_equal(p, 0);
-	assert_int_equal(balance_pick(g, 0, 111, &tried, &p), BALANCE_OK);
-	assert_int_equal(balance_pick(g, 0, 111, &tried, &p), BALANCE_NONE_LIVE);
+	assert_int_equal(balance_pick(g, 0, 111000, &tried, &p), BALANCE_OK);
+	assert_int_equal(balance_pick(g, 0, 111000, &tried, &p), BALANCE_NONE_LIVE);
 	group_free(g);
 }
 
@@ -233,7 +233,7 @@ static void test_down_and_full(void **state)
 {
 	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"),
 					  server("10.0.0.3")};
-	struct balance_tried tried = {0};
+	struct balance_ask tried = {0};
 	struct balance_group *g;
 
 	s[0].down = true;
@@ -258,7 +258,7 @@ static void test_counters(void **state)
 
 	for (size_t i = 0; i < 7; i++) {
 		pick(g, 1);
-		balance_done(g, 0, 0, BALANCE_NEUTRAL, statuses[i], 10, 1, 1000);
+		balance_done(g, 0, 0, BALANCE_NEUTRAL, statuses[i], 10, 1000, 1000);
 	}
 	assert_int_equal(g->peer[0].n_requests, 7);
 	assert_int_equal(g->peer[0].n_status[2], 2);
@@ -269,7 +269,7 @@ static void test_counters(void **state)
 	assert_int_equal(g->peer[0].response_ms_total, 70);
 	assert_int_equal(g->peer[0].conns, 0);
 	/* one done too many does no harm */
-	balance_done(g, 0, 0, BALANCE_NEUTRAL, 200, 1, 1, 1000);
+	balance_done(g, 0, 0, BALANCE_NEUTRAL, 200, 1, 1000, 1000);
 	assert_int_equal(g->peer[0].conns, 0);
 	group_free(g);
 }
@@ -365,8 +365,8 @@ static void hammer(struct balance_group *g, unsigned worker, int rounds)
 		for (int k = 0; k < 4; k++)
 			if (held[k] != NONE)
 				balance_done(g, worker, held[k],
-					     i % 3 ? BALANCE_SUCCESS : BALANCE_FAILURE, 200, 1, 1,
-					     1000);
+					     i % 3 ? BALANCE_SUCCESS : BALANCE_FAILURE, 200, 1,
+					     1000, 1000);
 	}
 	_exit(0);
 }

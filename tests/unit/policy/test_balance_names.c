@@ -31,25 +31,25 @@ static void test_fixed_addresses(void **state)
 static void test_names_wait_and_fail(void **state)
 {
 	struct balance_group *g = two("a.test", "b.test");
-	struct balance_tried tried = {0};
+	struct balance_ask tried = {0};
 	struct balance_server sv;
 	struct addr a = ip("10.0.0.1");
 	uint32_t p;
 
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_WAIT);
+	assert_int_equal(balance_pick(g, 0, 1000, &tried, &p), BALANCE_WAIT);
 	balance_set_addrs(g, 0, NULL, 0, "timed out", 1000);
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_WAIT);
+	assert_int_equal(balance_pick(g, 0, 1000, &tried, &p), BALANCE_WAIT);
 	balance_set_addrs(g, 1, NULL, 0, NULL, 1000);
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_UNRESOLVED);
+	assert_int_equal(balance_pick(g, 0, 1000, &tried, &p), BALANCE_UNRESOLVED);
 	assert_true(balance_get_server(g, 0, &sv));
 	assert_string_equal(sv.resolve_error, "timed out");
 	assert_int_equal(sv.resolve, BALANCE_FAILED);
 
 	balance_set_addrs(g, 1, &a, 1, NULL, 2000);
 	assert_int_equal(g->version, 1);
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_OK);
+	assert_int_equal(balance_pick(g, 0, 1000, &tried, &p), BALANCE_OK);
 	assert_string_equal(g->peer[p].text, "10.0.0.1:80");
-	assert_int_equal(balance_pick(g, 0, 1, &tried, &p), BALANCE_NONE_LIVE);
+	assert_int_equal(balance_pick(g, 0, 1000, &tried, &p), BALANCE_NONE_LIVE);
 	done(g, p, BALANCE_SUCCESS, 1);
 	/* a question that fails later leaves the address */
 	balance_set_addrs(g, 1, NULL, 0, "SERVFAIL", 3000);
@@ -80,6 +80,24 @@ static void test_name_with_many_addresses(void **state)
 	assert_int_equal(n[1], 200);
 	assert_int_equal(n[2], 200);
 	assert_string_equal(g->peer[1].text, "10.0.0.1:443");
+	group_free(g);
+}
+
+/* Peers stand in the order of server lines, then of addresses, whichever answer came first. */
+static void test_order(void **state)
+{
+	struct balance_server_conf s[] = {server("a.test"), server("10.0.0.9"), server("b.test")};
+	struct addr list[3] = {ip("10.0.0.20"), ip("10.0.0.3"), ip("10.0.0.100")};
+	static const char *const expected[] = {"10.0.0.3:80", "10.0.0.20:80", "10.0.0.100:80",
+					       "10.0.0.9:80", "10.0.0.2:80"};
+	struct addr other = ip("10.0.0.2");
+	struct balance_group *g = group_new(s, 3);
+
+	balance_set_addrs(g, 2, &other, 1, NULL, 1000);
+	balance_set_addrs(g, 0, list, 3, NULL, 1000);
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < 5; i++)
+			assert_string_equal(g->peer[serve(g, 1)].text, expected[i]);
 	group_free(g);
 }
 
@@ -162,6 +180,9 @@ static void test_carry(void **state)
 	struct balance_peer p;
 
 	balance_set_addrs(from, 0, list, 2, NULL, 1234);
+	/* the name stands first */
+	assert_int_equal(serve(from, 100), 1);
+	assert_int_equal(serve(from, 100), 2);
 	assert_int_equal(pick(from, 100), 0);
 	done(from, 0, BALANCE_FAILURE, 100);
 	s[0].port = 8080;
@@ -193,6 +214,7 @@ int main(void)
 		cmocka_unit_test(test_fixed_addresses),
 		cmocka_unit_test(test_names_wait_and_fail),
 		cmocka_unit_test(test_name_with_many_addresses),
+		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_addresses_change),
 		cmocka_unit_test(test_address_comes_back_while_busy),
 		cmocka_unit_test(test_no_room_for_addresses),

@@ -272,7 +272,7 @@ static void test_upstream_reload(void **state)
 	struct conf *old = good(state, "http { upstream a { server a.test; server 10.0.0.1; }\n"
 				       "upstream b { server 10.0.0.2; server 10.0.0.3; } }");
 	struct conf *new;
-	struct balance_tried tried = {0};
+	struct balance_ask tried = {0};
 	struct balance_group *was;
 	struct addr addr;
 	uint32_t p = 9;
@@ -281,8 +281,8 @@ static void test_upstream_reload(void **state)
 	assert_int_equal(addr_from_ip(SLICE("192.0.2.1"), 0, &addr), 0);
 	was = group(old, "a")->group;
 	balance_set_addrs(was, 0, &addr, 1, NULL, 1);
-	assert_int_equal(balance_pick(group(old, "b")->group, 0, 5, &tried, &p), BALANCE_OK);
-	balance_done(group(old, "b")->group, 0, p, BALANCE_FAILURE, 502, 1, 5, 5000);
+	assert_int_equal(balance_pick(group(old, "b")->group, 0, 5000, &tried, &p), BALANCE_OK);
+	balance_done(group(old, "b")->group, 0, p, BALANCE_FAILURE, 502, 1, 5000, 5000);
 	assert_int_equal(p, 0);
 
 	/* b is the same but for what is not of its servers; a has got another weight */

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of balance share, and what a method is. Everything here but balance_enter() is called
+ * with the group's lock held. */
+#ifndef SL_POLICY_BALANCE_IMPL_H
+#define SL_POLICY_BALANCE_IMPL_H
+
+#include "policy/balance_policy.h"
+
+/* One pick. */
+struct balance_turn {
+	struct balance_group *g;
+	struct balance_ask *ask;
+	uint64_t now_ms;
+	bool backup; /* among backups now, no primary could be taken */
+};
+
+struct balance_method {
+	const char *name;
+	/* The peer to take, which is one that balance_may_take(), or NULL: there is none. */
+	struct balance_peer *(*choose)(struct balance_turn *t);
+};
+
+/* Takes the lock, and mends what a holder left who died inside. */
+void balance_enter(struct balance_group *g);
+void balance_leave(struct balance_group *g);
+
+/* How many requests WORKER has on each peer: what makes up for a worker that died. */
+uint32_t *balance_row(struct balance_group *g, unsigned worker);
+/* The peers that may get requests, by server line, then by address: whatever order the answers of the
+ * resolver came in, a hash maps alike in all gateways. g->n_order indices. */
+uint16_t *balance_order(struct balance_group *g);
+/* Frees the slot of a peer that has no address any more, as soon as nobody is on it. */
+void balance_drop_if_idle(struct balance_peer *p);
+
+/* max_fails is reached. */
+bool balance_has_failed(const struct balance_server *s, const struct balance_peer *p);
+/* Can peer I get this request now? */
+bool balance_may_take(const struct balance_turn *t, uint32_t i);
+/* A weight for this moment, in 1/BALANCE_SCALE: of WEIGHT the part that the peer counts for. */
+int64_t balance_scaled(const struct balance_turn *t, const struct balance_peer *p, int32_t weight);
+
+extern const struct balance_method balance_rr;
+/* The same among peers for which ALSO says yes. */
+struct balance_peer *balance_rr_choose(struct balance_turn *t,
+				       bool (*also)(const struct balance_turn *t,
+						    const struct balance_peer *p, const void *data),
+				       const void *data);
+
+#endif
