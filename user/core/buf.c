@@ -51,6 +51,28 @@ uint32_t buf_n_used(void)
 	return pool.n_used;
 }
 
+void bufq_put(struct bufq *q, const char *p, size_t n)
+{
+	while (n) {
+		struct buf *last =
+			q->first ? (struct buf *)((char *)q->tail - offsetof(struct buf, next))
+				 : NULL;
+		size_t room = last ? buf_room(last) : 0, k;
+
+		if (!room) {
+			last = buf_new();
+			bufq_push(q, last);
+			room = buf_room(last);
+		}
+		k = n < room ? n : room;
+		memcpy(last->data + last->end, p, k);
+		last->end += (uint32_t)k;
+		q->bytes += k;
+		p += k;
+		n -= k;
+	}
+}
+
 struct buf *bufq_take(struct bufq *q)
 {
 	struct buf *b = q->first;

@@ -90,6 +90,8 @@ static inline void bufq_push(struct bufq *q, struct buf *b)
 	q->bytes += buf_len(b);
 }
 
+/* Copies N bytes behind what is there: into the last buffer's room, then into new ones. */
+void bufq_put(struct bufq *q, const char *p, size_t n);
 /* The first one, its ownership with it, or NULL. */
 struct buf *bufq_take(struct bufq *q);
 /* Frees N bytes from the front, whole buffers with them. */

@@ -8,7 +8,7 @@
 #include "net/loop.h"
 #include "policy/ban.h"
 
-struct h1;
+struct client_conn;
 struct http_conf;
 struct upstream_pools;
 struct names;
@@ -26,7 +26,7 @@ struct env {
 	unsigned slot;		     /* of this worker in struct stats */
 	uint64_t n_serial;	     /* connections so far: $connection */
 	uint32_t n_conns, conns_max; /* client and upstream connections, worker_connections */
-	struct h1 *clients;	     /* doubly linked list of client connections */
+	struct client_conn *clients; /* doubly linked list of client connections */
 	struct upstream_pools *pools;
 	struct names *names; /* upstream names being resolved */
 	bool draining;	     /* no new connections; every answer closes its connection */

@@ -31,21 +31,21 @@ static unsigned status_of(enum head_error why)
 
 struct request *h1_new_request(struct h1 *h)
 {
-	h->env->stats->conns_idle--;
-	h->sent_before = h->conn.n_sent;
-	h->client.n_requests++;
+	client_set_idle(&h->c, false);
+	h->sent_before = h->c.conn.n_sent;
+	h->c.client.n_requests++;
 	h->finished = h->abort_after = h->ends_by_close = false;
 	h->body_done = true;
 	h->body_wanted = h->expects_100 = false;
-	timer_set(&h->env->loop, &h->timer, (uint64_t)h1_scope(h)->client_header_timeout_ms);
-	return request_new(h->env, &h->client, &h1_front_ops, h);
+	client_set_timer(&h->c, h1_scope(h)->client_header_timeout_ms);
+	return request_new(h->c.env, &h->c.client, &h1_front_ops, h);
 }
 
 static void begin_request(struct h1 *h, const struct req_head *head, uint32_t n)
 {
-	request_set_head(h->r, head, slice_make(h->in.p + h->in.start, n));
-	h->env->stats->bytes_in += n;
-	inbuf_consume(&h->in, n);
+	request_set_head(h->r, head, slice_make(h->c.in.p + h->c.in.start, n));
+	h->c.env->stats->bytes_in += n;
+	inbuf_consume(&h->c.in, n);
 	h->phase = H1_REQUEST;
 	h->body = head->body;
 	h->body_left = head->content_length;
@@ -53,7 +53,7 @@ static void begin_request(struct h1 *h, const struct req_head *head, uint32_t n)
 	h->expects_100 = head->expect_continue && !h->body_done;
 	if (head->body == BODY_CHUNKED)
 		chunk_dec_init(&h->dec);
-	timer_pause(&h->timer);
+	timer_pause(&h->c.timer);
 	request_start(h->r);
 }
 
@@ -74,7 +74,7 @@ static uint32_t head_max(const struct http_scope *s)
 /* True: a head is complete and its request begun, or refused. */
 static bool parse_head(struct h1 *h)
 {
-	const struct http_scope *s = h->client.listener->default_server->scope;
+	const struct http_scope *s = client_scope(&h->c);
 	struct head_limits lim = {
 		.line_max_bytes = line_max(s),
 		.head_max_bytes = head_max(s),
@@ -84,18 +84,18 @@ static bool parse_head(struct h1 *h)
 	enum head_error why = HEAD_OK;
 	int n;
 
-	if (!inbuf_len(&h->in))
+	if (!inbuf_len(&h->c.in))
 		return false;
 	if (!h->r)
 		h->r = h1_new_request(h);
-	n = head_parse_request(&h->scan, inbuf_slice(&h->in), &lim, &h->r->arena, &head, &why);
+	n = head_parse_request(&h->scan, inbuf_slice(&h->c.in), &lim, &h->r->arena, &head, &why);
 	if (n == 0)
 		return false;
 	if (n > 0) {
 		begin_request(h, &head, (uint32_t)n);
 		return true;
 	}
-	request_set_bad_line(h->r, inbuf_slice(&h->in));
+	request_set_bad_line(h->r, inbuf_slice(&h->c.in));
 	h1_refuse(h, status_of(why), head_error_text(why));
 	return true;
 }
@@ -103,34 +103,34 @@ static bool parse_head(struct h1 *h)
 /* A connection that closes, or fails, while no request is complete. */
 static void end_early(struct h1 *h, ssize_t how)
 {
-	if (inbuf_len(&h->in))
-		h1_log(h, LOG_LVL_INFO,
-		       how == 0 ? "client prematurely closed connection"
-				: "client connection failed while reading request");
-	h1_destroy(h);
+	if (inbuf_len(&h->c.in))
+		client_log(&h->c, h1_scope(h), LOG_LVL_INFO,
+			   how == 0 ? "client prematurely closed connection"
+				    : "client connection failed while reading request");
+	client_destroy(&h->c);
 }
 
 void h1_read_head(struct h1 *h)
 {
-	const struct http_scope *s = h->client.listener->default_server->scope;
+	const struct http_scope *s = client_scope(&h->c);
 	uint32_t want = head_max(s) + 1;
 	uint32_t room;
 	ssize_t n;
 
 	while (!parse_head(h)) {
-		if (!conn_may_read(&h->conn)) {
-			if (!inbuf_len(&h->in))
-				inbuf_clear(&h->in);
+		if (!conn_may_read(&h->c.conn)) {
+			if (!inbuf_len(&h->c.in))
+				inbuf_clear(&h->c.in);
 			return;
 		}
-		room = inbuf_reserve(&h->in, want);
-		n = conn_read(&h->conn, h->in.p + h->in.end, room);
+		room = inbuf_reserve(&h->c.in, want);
+		n = conn_read(&h->c.conn, h->c.in.p + h->c.in.end, room);
 		if (n > 0) {
-			h->in.end += (uint32_t)n;
+			h->c.in.end += (uint32_t)n;
 			continue;
 		}
-		if (!inbuf_len(&h->in))
-			inbuf_clear(&h->in);
+		if (!inbuf_len(&h->c.in))
+			inbuf_clear(&h->c.in);
 		if (n != -SL_EAGAIN)
 			end_early(h, n);
 		return;
@@ -140,7 +140,7 @@ void h1_read_head(struct h1 *h)
 /* Spends input on the body. Returns 0, or the status that the request fails with. */
 static int take_body(struct h1 *h, bool keep)
 {
-	struct inbuf *in = &h->in;
+	struct inbuf *in = &h->c.in;
 	size_t n = inbuf_len(in), used = n;
 	int status = 0, r = 0;
 
@@ -153,7 +153,7 @@ static int take_body(struct h1 *h, bool keep)
 		r = chunk_decode(&h->dec, in->p + in->start, n, &n, &used);
 		h->body_done = r == 1;
 	}
-	h->env->stats->bytes_in += used;
+	h->c.env->stats->bytes_in += used;
 	if (r < 0)
 		return 400;
 	if (keep && n)
@@ -166,50 +166,51 @@ static int take_body(struct h1 *h, bool keep)
 void h1_pull_body(struct h1 *h, bool keep)
 {
 	const struct http_scope *s = h1_scope(h);
-	uint64_t wait_ms = (uint64_t)(keep ? s->client_body_timeout_ms : s->lingering_timeout_ms);
+	int64_t wait_ms = keep ? s->client_body_timeout_ms : s->lingering_timeout_ms;
 	int status = 0, reads = 0;
 	ssize_t n;
 
-	if (!keep && h1_discards_too_long(h)) {
-		h1_kill(h, false);
+	if (!keep && client_discards_too_long(&h->c, h1_scope(h))) {
+		client_kill(&h->c, false);
 		return;
 	}
 	for (;;) {
-		if (inbuf_len(&h->in))
+		if (inbuf_len(&h->c.in))
 			status = take_body(h, keep);
 		if (status || h->body_done)
 			break;
-		if (reads++ == H1_READS_PER_TURN) {
-			timer_set(&h->env->loop, &h->timer, wait_ms);
-			h1_wake(h);
+		if (reads++ == CLIENT_READS_PER_TURN) {
+			client_set_timer(&h->c, wait_ms);
+			client_wake(&h->c);
 			return;
 		}
 		n = -SL_EAGAIN;
-		if (conn_may_read(&h->conn)) {
-			inbuf_reserve(&h->in, 0);
-			n = conn_read(&h->conn, h->in.p + h->in.end, h->in.cap - h->in.end);
+		if (conn_may_read(&h->c.conn)) {
+			inbuf_reserve(&h->c.in, 0);
+			n = conn_read(&h->c.conn, h->c.in.p + h->c.in.end,
+				      h->c.in.cap - h->c.in.end);
 		}
 		if (n > 0) {
-			h->in.end += (uint32_t)n;
+			h->c.in.end += (uint32_t)n;
 			continue;
 		}
-		if (!inbuf_len(&h->in))
-			inbuf_clear(&h->in);
+		if (!inbuf_len(&h->c.in))
+			inbuf_clear(&h->c.in);
 		if (n == -SL_EAGAIN)
-			timer_set(&h->env->loop, &h->timer, wait_ms);
+			client_set_timer(&h->c, wait_ms);
 		else
-			h1_kill(h, false);
+			client_kill(&h->c, false);
 		return;
 	}
-	if (!h->out.bytes)
-		timer_pause(&h->timer);
+	if (!h->c.out.bytes)
+		timer_pause(&h->c.timer);
 	h->body_wanted = false;
 	if (status)
 		h->close_after = true;
 	if (keep)
 		request_body_end(h->r, status);
-	else if (status || (h->env->quitting && !inbuf_len(&h->in)))
-		h1_kill(h, false);
+	else if (status || (h->c.env->quitting && !inbuf_len(&h->c.in)))
+		client_kill(&h->c, false);
 	else
 		h1_become_idle(h);
 }
@@ -224,12 +225,12 @@ void h1_read_body(struct request *r)
 		return;
 	}
 	h->body_wanted = true;
-	if (h->expects_100 && !inbuf_len(&h->in)) {
+	if (h->expects_100 && !inbuf_len(&h->c.in)) {
 		struct buf *b = buf_new();
 
 		memcpy(b->data + b->end, go_on, sizeof go_on - 1);
 		b->end += sizeof go_on - 1;
-		bufq_push(&h->out, b);
+		bufq_push(&h->c.out, b);
 		h1_flush(h);
 	}
 	h->expects_100 = false;

@@ -3,7 +3,6 @@
  * h1.c's turn sees to it. */
 #include <stdio.h>
 
-#include "core/err.h"
 #include "core/num.h"
 #include "proxy/h1_impl.h"
 
@@ -13,25 +12,7 @@ enum {
 
 static void out_put(struct h1 *h, const char *p, size_t n)
 {
-	while (n) {
-		struct buf *last =
-			h->out.first
-				? (struct buf *)((char *)h->out.tail - offsetof(struct buf, next))
-				: NULL;
-		size_t room = last ? buf_room(last) : 0, k;
-
-		if (!room) {
-			last = buf_new();
-			bufq_push(&h->out, last);
-			room = buf_room(last);
-		}
-		k = n < room ? n : room;
-		memcpy(last->data + last->end, p, k);
-		last->end += (uint32_t)k;
-		h->out.bytes += k;
-		p += k;
-		n -= k;
-	}
+	bufq_put(&h->c.out, p, n);
 }
 
 static void put_slice(struct h1 *h, struct slice s)
@@ -66,14 +47,15 @@ static bool stays_open(const struct h1 *h, const struct request *r)
 {
 	const struct http_scope *s = r->scope;
 
-	if (!r->keep_alive || h->close_after || h->ends_by_close || h->env->draining)
+	if (!r->keep_alive || h->close_after || h->ends_by_close || h->c.env->draining)
 		return false;
 	/* A client that waits for 100 may send its body or not: nobody can tell where the next head is. */
 	if (!h->body_done && h->expects_100)
 		return false;
-	if (s->keepalive_timeout_ms == 0 || h->client.n_requests >= (uint64_t)s->keepalive_requests)
+	if (s->keepalive_timeout_ms == 0 ||
+	    h->c.client.n_requests >= (uint64_t)s->keepalive_requests)
 		return false;
-	return h->env->loop.clock.mono_ms - h->made_ms < (uint64_t)s->keepalive_time_ms;
+	return h->c.env->loop.clock.mono_ms - h->c.made_ms < (uint64_t)s->keepalive_time_ms;
 }
 
 static void put_connection(struct h1 *h, const struct request *r)
@@ -97,7 +79,7 @@ static void send_head(struct request *r)
 {
 	struct h1 *h = r->front;
 	struct response *resp = &r->resp;
-	uint64_t before = h->out.bytes;
+	uint64_t before = h->c.out.bytes;
 	char length[20];
 
 	h->chunked = false;
@@ -110,7 +92,7 @@ static void send_head(struct request *r)
 	put_status_line(h, resp);
 	put_field(h, SLICE("Server"), resp->server.n ? resp->server : SLICE("sluice"));
 	put_field(h, SLICE("Date"),
-		  resp->date.n ? resp->date : slice_cstr(h->env->loop.clock.http_date));
+		  resp->date.n ? resp->date : slice_cstr(h->c.env->loop.clock.http_date));
 	if (resp->content_type.n)
 		put_field(h, SLICE("Content-Type"), resp->content_type);
 	if (resp->content_length >= 0)
@@ -127,7 +109,7 @@ static void send_head(struct request *r)
 		put_field(h, resp->fields.v[i].name, resp->fields.v[i].value);
 	put_lit(h, "\r\n");
 	r->head_sent = true;
-	r->sent_head_bytes = h->out.bytes - before;
+	r->sent_head_bytes = h->c.out.bytes - before;
 }
 
 /* The chunk's frame is written around the data, in the buffer's own head and tail room. */
@@ -136,7 +118,7 @@ static void send_body(struct request *r, struct buf *b)
 	struct h1 *h = r->front;
 	uint32_t n = buf_len(b);
 
-	if (n == 0 || r->resp.no_body || h->dead) {
+	if (n == 0 || r->resp.no_body || h->c.dead) {
 		buf_free(b);
 		return;
 	}
@@ -147,12 +129,12 @@ static void send_body(struct request *r, struct buf *b)
 		b->end += 2;
 	}
 	/* A client that does not read would else cost 16 KB for each event of a few bytes. */
-	if (h->out.first && buf_len(b) <= JOIN_MAX) {
+	if (h->c.out.first && buf_len(b) <= JOIN_MAX) {
 		out_put(h, buf_head(b), buf_len(b));
 		buf_free(b);
 		return;
 	}
-	bufq_push(&h->out, b);
+	bufq_push(&h->c.out, b);
 }
 
 static void finish(struct request *r)
@@ -167,7 +149,7 @@ static void finish(struct request *r)
 	}
 	h->finished = true;
 	r->finished = true;
-	h1_wake(h);
+	client_wake(&h->c);
 }
 
 static void abort_answer(struct request *r)
@@ -177,62 +159,39 @@ static void abort_answer(struct request *r)
 	h->abort_after = true;
 	h->close_after = true;
 	r->aborted = true;
-	h1_wake(h);
+	client_wake(&h->c);
 }
 
 static void drop(struct request *r)
 {
 	r->aborted = true;
-	h1_kill(r->front, false);
+	client_kill(r->front, false);
 }
 
 static uint64_t queued(const struct request *r)
 {
 	const struct h1 *h = r->front;
 
-	return h->out.bytes;
-}
-
-static void write_out(struct h1 *h)
-{
-	struct iovec iov[16];
-	struct buf *b;
-	ssize_t put;
-	int n;
-
-	while (h->out.first) {
-		for (n = 0, b = h->out.first; b && n < 16; b = b->next, n++)
-			iov[n] = (struct iovec){buf_head(b), buf_len(b)};
-		put = conn_writev(&h->conn, iov, n);
-		if (put == -SL_EAGAIN)
-			return;
-		if (put < 0) {
-			h1_kill(h, false);
-			return;
-		}
-		h->env->stats->bytes_out += (uint64_t)put;
-		bufq_consume(&h->out, (size_t)put);
-	}
+	return h->c.out.bytes;
 }
 
 void h1_flush(struct h1 *h)
 {
-	uint64_t before = h->out.bytes;
+	uint64_t before = h->c.out.bytes;
 	struct request *r = h->r;
 
-	if (h->dead || !before)
+	if (h->c.dead || !before)
 		return;
-	write_out(h);
-	if (h->dead)
+	client_write(&h->c);
+	if (h->c.dead)
 		return;
 	/* Between two successful writes, as nginx's send_timeout counts. */
-	if (h->out.bytes && (h->out.bytes < before || !timer_is_set(&h->timer)))
-		timer_set(&h->env->loop, &h->timer,
-			  (uint64_t)(r ? r->scope->send_timeout_ms : 60000));
-	else if (!h->out.bytes && h->phase == H1_REQUEST && !h->body_wanted)
-		timer_pause(&h->timer);
-	if (!h->out.bytes && (h->finished || h->abort_after))
-		h1_wake(h);
+	if (h->c.out.bytes && (h->c.out.bytes < before || !timer_is_set(&h->c.timer)))
+		client_set_timer(&h->c, r ? r->scope->send_timeout_ms : 60000);
+	else if (!h->c.out.bytes && h->phase == H1_REQUEST && !h->body_wanted)
+		timer_pause(&h->c.timer);
+	if (!h->c.out.bytes && (h->finished || h->abort_after))
+		client_wake(&h->c);
 }
 
 static void flush(struct request *r)

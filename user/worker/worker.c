@@ -18,7 +18,7 @@
 #include "core/hash.h"
 #include "kernel/xdp_conf.h"
 #include "proxy/access_log.h"
-#include "proxy/h1.h"
+#include "proxy/client.h"
 #include "proxy/http_conf.h"
 #include "proxy/names.h"
 #include "proxy/pool.h"
@@ -128,7 +128,7 @@ static void take(struct worker *w, const struct listener *l, int fd, const struc
 		return;
 	}
 	/* As nginx: idle keep-alive connections make room first. */
-	if (w->env.n_conns >= w->env.conns_max && !h1_close_idlest(&w->env)) {
+	if (w->env.n_conns >= w->env.conns_max && !client_close_idlest(&w->env)) {
 		w->env.stats->conns_refused_full++;
 		if (may_complain(w))
 			log_write(w->env.log, LOG_LVL_ALERT, 0,
@@ -137,7 +137,7 @@ static void take(struct worker *w, const struct listener *l, int fd, const struc
 		close(fd);
 		return;
 	}
-	h1_start(&w->env, l, fd, peer);
+	client_start(&w->env, l, fd, peer);
 }
 
 static void accept_failed(struct worker *w, int e)
@@ -193,7 +193,7 @@ static void on_shutdown_timer(struct timer *t)
 
 	log_write(w->env.log, LOG_LVL_NOTICE, 0,
 		  "worker_shutdown_timeout is over, open connections are closed");
-	h1_close_all(&w->env);
+	client_close_all(&w->env);
 	w->env.loop.stop = true;
 }
 
@@ -213,7 +213,7 @@ static void drain(struct worker *w, bool quit)
 		timer_set(&w->env.loop, &w->idle_timer, 1);
 	}
 	w->env.quitting |= quit;
-	h1_drain(&w->env, quit);
+	client_drain(&w->env, quit);
 }
 
 static void reopen(struct worker *w)
@@ -231,7 +231,7 @@ static void on_signal(struct io *io, uint32_t events)
 		switch (si.ssi_signo) {
 		case SIGTERM:
 		case SIGINT:
-			h1_close_all(&w->env);
+			client_close_all(&w->env);
 			w->env.loop.stop = true;
 			break;
 		case SIGQUIT:
@@ -275,7 +275,7 @@ static void on_channel(struct io *io, uint32_t events)
 		if (r < 0)
 			continue;
 		if (m.type == MSG_BAN && !is_dry_run(w))
-			h1_reset_address(&w->env, m.ban.family, m.ban.bytes);
+			client_reset_address(&w->env, m.ban.family, m.ban.bytes);
 		else if (m.type == MSG_DRAIN)
 			drain(w, false);
 		else if (m.type == MSG_QUIT)
@@ -395,7 +395,7 @@ int worker_run(const struct worker_params *p)
 		return 2;
 	}
 	loop_run(&w->env.loop);
-	h1_close_all(&w->env);
+	client_close_all(&w->env);
 	access_log_flush(&w->env);
 	names_fini(&w->env);
 	pool_fini(&w->env);

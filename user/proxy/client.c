@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns the list of client connections and each one's descriptor, queues and end. Knows no protocol but
+ * the one of saying goodbye. */
+#include "proxy/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "proxy/arrive.h"
+#include "proxy/h1.h"
+
+static const struct client_proto lingering;
+
+const struct http_scope *client_scope(const struct client_conn *c)
+{
+	return c->client.listener->default_server->scope;
+}
+
+void client_log(const struct client_conn *c, const struct http_scope *s, enum log_level level,
+		const char *text)
+{
+	log_write(s->error_log ? s->error_log : c->env->log, level, c->client.serial,
+		  "%s, client: %.*s", text, (int)c->client.remote.ip_len, c->client.remote.ip);
+}
+
+void client_wake(struct client_conn *c)
+{
+	task_post(&c->env->loop, &c->task);
+}
+
+void client_kill(struct client_conn *c, bool reset)
+{
+	c->dead = true;
+	c->reset |= reset;
+	client_wake(c);
+}
+
+void client_set_idle(struct client_conn *c, bool idle)
+{
+	if (idle)
+		c->idle_since_ms = c->env->loop.clock.mono_ms;
+	if (idle == c->idle)
+		return;
+	c->idle = idle;
+	c->env->stats->conns_idle += idle ? 1 : (uint64_t)-1;
+}
+
+void client_set_timer(struct client_conn *c, int64_t ms)
+{
+	timer_set(&c->env->loop, &c->timer, (uint64_t)ms);
+}
+
+void client_become(struct client_conn *c, const struct client_proto *proto)
+{
+	c->proto = proto;
+	proto->begin(c);
+}
+
+static void unlink_conn(struct client_conn *c)
+{
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		c->env->clients = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	c->env->n_conns--;
+	c->env->stats->conns_active--;
+}
+
+void client_destroy(struct client_conn *c)
+{
+	struct loop *l = &c->env->loop;
+
+	if (c->gone)
+		return;
+	c->gone = true;
+	client_set_idle(c, false);
+	if (c->proto->end)
+		c->proto->end(c);
+	timer_cancel(l, &c->timer);
+	task_cancel(l, &c->task);
+	bufq_clear(&c->out);
+	inbuf_clear(&c->in);
+	if (c->reset)
+		conn_reset(&c->conn);
+	else
+		conn_close(&c->conn);
+	unlink_conn(c);
+	loop_free(l, c);
+}
+
+void client_write(struct client_conn *c)
+{
+	struct iovec iov[16];
+	struct buf *b;
+	ssize_t put;
+	int n;
+
+	while (c->out.first && !c->dead) {
+		for (n = 0, b = c->out.first; b && n < 16; b = b->next, n++)
+			iov[n] = (struct iovec){buf_head(b), buf_len(b)};
+		put = conn_writev(&c->conn, iov, n);
+		if (put == -SL_EAGAIN)
+			return;
+		if (put < 0) {
+			client_kill(c, false);
+			return;
+		}
+		c->env->stats->bytes_out += (uint64_t)put;
+		bufq_consume(&c->out, (size_t)put);
+	}
+}
+
+/* What is dropped has an end: lingering_time. */
+bool client_discards_too_long(const struct client_conn *c, const struct http_scope *s)
+{
+	return c->env->loop.clock.mono_ms - c->discard_ms > (uint64_t)s->lingering_time_ms;
+}
+
+void client_linger(struct client_conn *c)
+{
+	client_become(c, &lingering);
+}
+
+static void linger_begin(struct client_conn *c)
+{
+	c->discard_ms = c->env->loop.clock.mono_ms;
+	conn_shutdown(&c->conn);
+	client_set_timer(c, client_scope(c)->lingering_timeout_ms);
+	client_wake(c);
+}
+
+static void linger_event(struct client_conn *c)
+{
+	const struct http_scope *s = client_scope(c);
+	char sink[4096];
+	ssize_t n = 1;
+
+	if (client_discards_too_long(c, s)) {
+		client_destroy(c);
+		return;
+	}
+	for (int i = 0; i < CLIENT_READS_PER_TURN && conn_may_read(&c->conn); i++) {
+		n = conn_raw_read(&c->conn, sink, sizeof sink);
+		if (n <= 0)
+			break;
+		client_set_timer(c, s->lingering_timeout_ms);
+	}
+	if (n == 0 || (n < 0 && n != -SL_EAGAIN))
+		client_destroy(c);
+	else if (n > 0 && conn_may_read(&c->conn))
+		client_wake(c);
+}
+
+static void linger_drain(struct client_conn *c, bool quit)
+{
+}
+
+static const struct client_proto lingering = {
+	.begin = linger_begin,
+	.event = linger_event,
+	.turn = linger_event,
+	.timeout = client_destroy,
+	.drain = linger_drain,
+};
+
+static void on_event(struct conn *conn)
+{
+	struct client_conn *c = (struct client_conn *)conn;
+
+	if (!c->dead)
+		c->proto->event(c);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct client_conn *c =
+		(struct client_conn *)((char *)t - offsetof(struct client_conn, timer));
+
+	if (!c->dead)
+		c->proto->timeout(c);
+}
+
+static void on_turn(struct task *t)
+{
+	struct client_conn *c =
+		(struct client_conn *)((char *)t - offsetof(struct client_conn, task));
+
+	if (c->dead)
+		client_destroy(c);
+	else
+		c->proto->turn(c);
+}
+
+static void set_client(struct client_conn *c, const struct listener *l, const struct addr *peer)
+{
+	struct client *k = &c->client;
+	char text[ADDR_TEXT_MAX];
+
+	k->remote.addr = *peer;
+	addr_ip_text(peer, text);
+	k->remote.ip_len = (uint32_t)snprintf(k->remote.ip, sizeof k->remote.ip, "%.47s", text);
+	k->serial = ++c->env->n_serial;
+	k->conn = &c->conn;
+	k->listener = l;
+	if (l->has_specific) {
+		k->local.len = sizeof k->local.un;
+		if (getsockname(c->conn.io.fd, &k->local.sa, &k->local.len) == 0)
+			k->listener = http_conf_listener(c->env->http, l, &k->local);
+	}
+	k->tls = k->listener->ssl;
+}
+
+void client_start(struct env *env, const struct listener *l, int fd, const struct addr *peer)
+{
+	/* Room for what it will turn out to be: epoll points here, so it cannot move. */
+	struct client_conn *c = calloc(1, h1_bytes);
+
+	if (!c) {
+		close(fd);
+		return;
+	}
+	if (conn_start(&c->conn, &env->loop, fd, on_event)) {
+		free(c);
+		return;
+	}
+	c->env = env;
+	c->made_ms = env->loop.clock.mono_ms;
+	c->task.fn = on_turn;
+	timer_init(&c->timer, on_timer);
+	bufq_init(&c->out);
+	c->next = env->clients;
+	if (c->next)
+		c->next->prev = c;
+	env->clients = c;
+	env->n_conns++;
+	env->stats->conns_active++;
+	env->stats->conns_accepted++;
+	set_client(c, l, peer);
+	client_become(c, &arrive_proto);
+}
+
+void client_drain(struct env *env, bool quit)
+{
+	struct client_conn *c, *next;
+
+	for (c = env->clients; c; c = next) {
+		next = c->next;
+		if (!c->dead)
+			c->proto->drain(c, quit);
+	}
+}
+
+bool client_close_idlest(struct env *env)
+{
+	struct client_conn *oldest = NULL;
+
+	for (struct client_conn *c = env->clients; c; c = c->next)
+		if (c->idle && !c->dead && (!oldest || c->idle_since_ms < oldest->idle_since_ms))
+			oldest = c;
+	if (oldest)
+		client_destroy(oldest);
+	return oldest != NULL;
+}
+
+unsigned client_reset_address(struct env *env, uint8_t family, const uint8_t *bytes)
+{
+	unsigned n = 0;
+
+	for (struct client_conn *c = env->clients; c; c = c->next) {
+		const uint8_t *b;
+
+		if (addr_bytes(&c->client.remote.addr, &b) == (family == 4 ? 4u : 16u) &&
+		    memcmp(b, bytes, family == 4 ? 4 : 16) == 0) {
+			client_kill(c, true);
+			n++;
+		}
+	}
+	return n;
+}
+
+void client_close_all(struct env *env)
+{
+	while (env->clients)
+		client_destroy(env->clients);
+}
