@@ -212,7 +212,29 @@ static const char *absolute(const char *path)
 	return out;
 }
 
-static int run(const struct options *o)
+/* The arguments' own memory will show the process's title; a new binary gets them as they were. */
+static char *const *copy_args(int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof *copy);
+
+	for (int i = 0; copy && i < argc; i++)
+		copy[i] = strdup(argv[i]);
+	return copy;
+}
+
+/* What USR2 starts: the file that was started, or what has taken its place. */
+static const char *binary_path(const char *argv0)
+{
+	static char path[4096];
+	ssize_t n;
+
+	if (strchr(argv0, '/'))
+		return absolute(argv0);
+	n = readlink("/proc/self/exe", path, sizeof path - 1);
+	return n > 0 ? path : argv0;
+}
+
+static int run(const struct options *o, int argc, char **argv)
 {
 	static struct master m;
 	int sig = o->signal ? signal_of(o->signal) : 0;
@@ -227,7 +249,10 @@ static int run(const struct options *o)
 	m.prefix = strdup(o->prefix ? absolute(o->prefix) : SLUICE_PREFIX);
 	m.path = strdup(o->conf ? o->conf : SLUICE_CONF);
 	m.globals = slice_cstr(strdup(o->globals ? o->globals : ""));
+	m.argv = copy_args(argc, argv);
+	m.binary = strdup(binary_path(argv[0]));
 	m.is_root = geteuid() == 0;
+	title_init(argc, argv);
 	hdr_setup();
 	c = cycle_load(&m.shm, m.prefix, m.path, m.globals, o->test || sig, NULL, NULL, 0);
 	if (o->test) {
@@ -263,6 +288,5 @@ int main(int argc, char **argv)
 		conf_print_docs(modules_all);
 		return 0;
 	}
-	title_init(argc, argv);
-	return run(&o);
+	return run(&o, argc, argv);
 }

@@ -111,9 +111,9 @@ static int ensure_bpffs(const char *pin_dir, char *err, size_t err_size)
 }
 
 /* Makes the folder, or takes it if nobody else can write to it, and locks it. */
-static int lock_pin_dir(struct guard *g, char *err, size_t err_size)
+static int lock_pin_dir(struct guard *g, int inherited_fd, char *err, size_t err_size)
 {
-	struct stat st;
+	struct stat st, theirs;
 
 	if (mkdir(g->pin_dir, 0700) && errno != EEXIST)
 		return guard_fail(errno == EACCES || errno == EPERM ? -SL_EPERM : -SL_ESYS, err,
@@ -126,6 +126,12 @@ static int lock_pin_dir(struct guard *g, char *err, size_t err_size)
 		return guard_fail(-SL_EPERM, err, err_size,
 				  "%s belongs to, or can be written by, somebody else: remove it",
 				  g->pin_dir);
+	/* The lock belongs to what fork() copied: with the old master's descriptor it is ours too. */
+	if (inherited_fd > 0 && fstat(inherited_fd, &theirs) == 0 && theirs.st_ino == st.st_ino &&
+	    theirs.st_dev == st.st_dev) {
+		close(g->dir_fd);
+		g->dir_fd = inherited_fd;
+	}
 	if (flock(g->dir_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
 	return guard_fail(errno == EWOULDBLOCK ? -SL_EEXIST : -SL_ESYS, err, err_size,
@@ -330,7 +336,7 @@ int guard_open(struct guard **out, const struct guard_options *options, char *er
 	rc = ensure_bpffs(pin_dir, err, err_size);
 	if (!rc) {
 		snprintf(g->pin_dir, sizeof g->pin_dir, "%s", pin_dir);
-		rc = lock_pin_dir(g, err, err_size);
+		rc = lock_pin_dir(g, options ? options->lock_fd : -1, err, err_size);
 	}
 	if (!rc)
 		rc = open_and_load(g, options, log, err, err_size);
@@ -348,6 +354,11 @@ int guard_open(struct guard **out, const struct guard_options *options, char *er
 	guard_attach_adopt(g);
 	*out = g;
 	return 0;
+}
+
+int guard_lock_fd(const struct guard *g)
+{
+	return g->dir_fd;
 }
 
 const struct guard_status *guard_status(const struct guard *g)

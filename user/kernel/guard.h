@@ -56,6 +56,8 @@ struct guard;
 struct guard_options {
 	const char *pin_dir; /* NULL: GUARD_PIN_DIR; on bpffs, made with mode 0700 */
 	uint32_t deny_max;   /* bans in each family; 0: GUARD_DENY_MAX */
+	int lock_fd; /* of guard_lock_fd(), inherited from the master before; 0 or less: none.
+		      * Becomes the guard's */
 };
 
 /* What guard_open() found of an earlier run. */
@@ -76,6 +78,8 @@ int guard_probe(char *err, size_t err_size);
  * with fresh maps has empty lists, counts sources and drops nothing. -SL_EEXIST when another
  * process holds the folder of pins. */
 int guard_open(struct guard **out, const struct guard_options *options, char *err, size_t err_size);
+/* The descriptor whose lock says who holds the folder of pins; borrowed. */
+int guard_lock_fd(const struct guard *g);
 const struct guard_status *guard_status(const struct guard *g);
 
 enum guard_close_how {

@@ -107,6 +107,14 @@ const struct core_conf *core_conf_events(const struct conf *c)
 	return c->main->mod[MOD_CORE];
 }
 
+unsigned core_conf_n_workers(const struct core_conf *c)
+{
+	if (!c->master_process)
+		return 1;
+	return c->worker_processes ? (unsigned)c->worker_processes
+				   : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static const struct conf_value auto_word[] = {{"auto", 0}, {NULL, 0}};
 static const struct conf_value use_words[] = {{"epoll", 0}, {NULL, 0}};
 

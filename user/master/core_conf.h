@@ -31,6 +31,8 @@ struct core_conf { /* MOD_CORE's struct in main and in events */
 	int64_t worker_connections, multi_accept, use;
 };
 
+/* worker_processes, with "auto" and `master_process off` resolved. */
+unsigned core_conf_n_workers(const struct core_conf *c);
 const struct core_conf *core_conf_main(const struct conf *c);
 /* The events block; never NULL: a file without one gets the defaults. */
 const struct core_conf *core_conf_events(const struct conf *c);

@@ -116,8 +116,13 @@ static void on_expired(void *data, const struct ban_entry *e)
 void guarding_sweep(struct master *m)
 {
 	ban_sweep(m->bans, m->loop.clock.mono_ms, on_expired, m);
-	if (!m->bans_dirty)
-		return;
+	/* A new binary has the file in its care. */
+	if (m->bans_dirty && !m->new_binary)
+		guarding_save(m);
+}
+
+void guarding_save(struct master *m)
+{
 	m->bans_dirty = false;
 	if (ban_save(m->bans, m->bans_path))
 		log_write(log_of(m), LOG_LVL_ERROR, 0,
@@ -210,13 +215,13 @@ static void attach_all(struct master *m, const struct xdp_conf *x)
 	guard_attach_only(m->guard, names, n);
 }
 
-static void turn_off(struct master *m, const char *why)
+static void turn_off(struct master *m, const char *why, enum guard_close_how how)
 {
 	struct ban_entry e;
 	uint32_t at = 0;
 
 	if (m->guard) {
-		guard_close(m->guard, GUARD_CLOSE_REMOVE);
+		guard_close(m->guard, how);
 		guard_maps_close(&m->reader);
 		while (ban_next(m->bans, &at, &e)) {
 			e.in_kernel = 0;
@@ -229,9 +234,10 @@ static void turn_off(struct master *m, const char *why)
 
 static void turn_on(struct master *m, const struct xdp_conf *x)
 {
-	struct guard_options o = {.pin_dir = x->pin_dir.p};
+	struct guard_options o = {.pin_dir = x->pin_dir.p, .lock_fd = m->inherited.guard_lock_fd};
 	char err[GUARD_ERR_MAX] = "";
 
+	m->inherited.guard_lock_fd = -1;
 	if (guard_open(&m->guard, &o, err, sizeof err)) {
 		m->guard = NULL;
 	} else if (guard_maps_open_reader(m->guard, &m->reader, err, sizeof err)) {
@@ -285,7 +291,7 @@ void guarding_apply(struct master *m)
 	char err[GUARD_ERR_MAX];
 
 	if (!x) {
-		turn_off(m, "off: the configuration has no xdp block");
+		turn_off(m, "off: the configuration has no xdp block", GUARD_CLOSE_REMOVE);
 		say_userspace(m);
 	} else if (!m->guard) {
 		turn_on(m, x);
@@ -305,7 +311,7 @@ void guarding_apply(struct master *m)
 	set_mode_text(m);
 }
 
-void guarding_start(struct master *m)
+static void load_file(struct master *m)
 {
 	uint32_t n_bad = 0;
 
@@ -316,12 +322,30 @@ void guarding_start(struct master *m)
 	if (n_bad)
 		log_write(log_of(m), LOG_LVL_WARN, 0, "\"%s\" has %u lines that are no bans",
 			  m->bans_path, n_bad);
+}
+
+void guarding_start(struct master *m)
+{
+	load_file(m);
 	guarding_apply(m);
 }
 
-void guarding_stop(struct master *m)
+void guarding_stop(struct master *m, bool keep)
 {
 	m->bans_dirty = true;
 	guarding_sweep(m);
-	turn_off(m, "off");
+	turn_off(m, "off", keep ? GUARD_CLOSE_KEEP : GUARD_CLOSE_REMOVE);
+}
+
+void guarding_take_back(struct master *m)
+{
+	load_file(m);
+	turn_off(m, "off", GUARD_CLOSE_KEEP);
+	guarding_apply(m);
+}
+
+void guarding_adopt(struct master *m)
+{
+	if (m->guard)
+		guard_deny_each(guard_maps(m->guard), adopt, m);
 }

@@ -20,6 +20,7 @@
 #include "core/msg.h"
 #include "core/title.h"
 #include "http/headers.h"
+#include "master/notify.h"
 #include "proxy/http_conf.h"
 #include "worker/worker.h"
 
@@ -83,14 +84,17 @@ int master_reload(struct master *m, char *text, size_t room)
 	struct cycle *old = m->cycle, *c;
 
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "reconfiguring");
+	notify_send("RELOADING=1\nMONOTONIC_USEC=%llu",
+		    (unsigned long long)(clock_mono_ns() / 1000));
 	text[0] = 0;
 	c = cycle_load(&m->shm, m->prefix, m->path, m->globals, false, &m->cycle->log, text, room);
-	if (!c || cycle_open_sockets(c, old)) {
+	if (!c || sockets_open(c, old, NULL)) {
 		m->stats->n_reload_failures++;
 		log_write(log_of(m), LOG_LVL_EMERG, 0,
 			  "the new configuration is not taken, the old one goes on");
 		if (!text[0])
 			snprintf(text, room, "the configuration is bad: see the error log");
+		notify_send("READY=1\nSTATUS=serving; the last reload failed: %s", text);
 		cycle_free(c);
 		return -SL_EINVAL;
 	}
@@ -110,19 +114,41 @@ int master_reload(struct master *m, char *text, size_t room)
 	else
 		timer_set(&m->loop, &m->respawn_timer, RETRY_MS);
 	m->old_cycle = NULL;
-	cycle_close_sockets(old, c);
+	sockets_close(old, c, true);
 	cycle_free(old);
+	notify_send("READY=1\nSTATUS=serving");
 	return 0;
+}
+
+/* Does another master serve on the same sockets? */
+static bool shares_sockets(struct master *m)
+{
+	return m->new_binary || upgrade_predecessor(m);
+}
+
+/* Where others accept, idle connections need not be closed under a client that is about to ask: each ends
+ * with its next answer, as on a reload. A second QUIT does close them. */
+static uint32_t leave_message(struct master *m)
+{
+	return shares_sockets(m) ? MSG_DRAIN : MSG_QUIT;
+}
+
+static void say_stopping(struct master *m)
+{
+	if (!shares_sockets(m))
+		notify_send("STOPPING=1");
 }
 
 static void quit(struct master *m)
 {
-	if (m->quitting)
-		return;
+	bool again = m->quitting;
+
 	m->quitting = true;
-	log_write(log_of(m), LOG_LVL_NOTICE, 0, "gracefully shutting down");
-	cycle_close_sockets(m->cycle, NULL);
-	spawn_tell(m, CHILD_WORKER, MSG_QUIT, true);
+	if (!again)
+		log_write(log_of(m), LOG_LVL_NOTICE, 0, "gracefully shutting down");
+	sockets_close(m->cycle, NULL, !shares_sockets(m));
+	say_stopping(m);
+	spawn_tell(m, CHILD_WORKER, again ? MSG_QUIT : leave_message(m), true);
 	spawn_tell(m, CHILD_ADMIN, MSG_QUIT, true);
 }
 
@@ -146,22 +172,40 @@ static void reap(struct master *m)
 		m->loop.stop = true;
 }
 
-static void handle(struct master *m, int sig)
+/* As nginx: beside a new binary the old one only gets its workers back. */
+static void hup(struct master *m)
 {
 	char text[160];
 
+	if (m->ending || m->quitting)
+		return;
+	if (!m->new_binary) {
+		master_reload(m, text, sizeof text);
+		return;
+	}
+	m->no_workers = false;
+	if (spawn_missing(m))
+		timer_set(&m->loop, &m->respawn_timer, RETRY_MS);
+}
+
+static void handle(struct master *m, int sig)
+{
 	switch (sig) {
 	case SIGTERM:
 	case SIGINT:
 		m->ending = true;
+		say_stopping(m);
 		spawn_kill(m, SIGTERM);
 		break;
 	case SIGQUIT:
 		quit(m);
 		break;
 	case SIGHUP:
+		hup(m);
+		break;
+	case SIGUSR2:
 		if (!m->ending && !m->quitting)
-			master_reload(m, text, sizeof text);
+			upgrade_start(m);
 		break;
 	case SIGUSR1:
 		reopen(m);
@@ -170,7 +214,7 @@ static void handle(struct master *m, int sig)
 		if (m->daemonized) {
 			log_write(log_of(m), LOG_LVL_NOTICE, 0, "gracefully ending the workers");
 			m->no_workers = true;
-			spawn_tell(m, CHILD_WORKER, MSG_QUIT, true);
+			spawn_tell(m, CHILD_WORKER, leave_message(m), true);
 		}
 		break;
 	default:
@@ -200,6 +244,11 @@ static void on_sweep(struct timer *t)
 {
 	struct master *m = (struct master *)((char *)t - offsetof(struct master, sweep_timer));
 
+	if (m->inherited.is_upgrade && !upgrade_predecessor(m)) {
+		m->inherited.is_upgrade = false;
+		log_write(log_of(m), LOG_LVL_NOTICE, 0, "the old binary has ended");
+		guarding_adopt(m);
+	}
 	guarding_sweep(m);
 	if (m->ending && !m->ending_ms)
 		m->ending_ms = m->loop.clock.mono_ms;
@@ -266,17 +315,30 @@ static int daemonize(struct master *m)
 	return 0;
 }
 
+/* A new binary stays what its parent is: the old master's child, whose terminal is nobody's. */
+static int go_to_background(struct master *m)
+{
+	if (!m->inherited.is_upgrade)
+		return m->cycle->core->daemon ? daemonize(m) : 0;
+	m->daemonized = true;
+	if (m->cycle->core->daemon)
+		m->null_fd = open("/dev/null", O_RDWR);
+	return 0;
+}
+
 /* From here on nobody reads our terminal. */
 static void say_ready(struct master *m)
 {
-	if (!m->daemonized)
+	notify_send("READY=1\nMAINPID=%d\nSTATUS=serving", (int)getpid());
+	if (m->null_fd < 0)
 		return;
 	dup2(m->null_fd, STDERR_FILENO);
 	if (m->null_fd > STDERR_FILENO)
 		close(m->null_fd);
-	if (write(m->ready_fd, "1", 1) != 1)
+	if (m->ready_fd >= 0 && write(m->ready_fd, "1", 1) != 1)
 		log_write(log_of(m), LOG_LVL_WARN, 0, "whoever started this process is gone");
-	close(m->ready_fd);
+	if (m->ready_fd >= 0)
+		close(m->ready_fd);
 	m->null_fd = m->ready_fd = -1;
 }
 
@@ -345,11 +407,13 @@ int master_run(struct master *m)
 	int code = 1;
 
 	m->ready_fd = m->null_fd = -1;
+	upgrade_inherit(&m->inherited);
 	if (share_memory(m))
 		return 1;
-	if (cycle_open_sockets(m->cycle, NULL))
+	if (sockets_open(m->cycle, NULL, &m->inherited))
 		return 1;
-	if (m->cycle->core->daemon && daemonize(m)) {
+	upgrade_close_rest(m);
+	if (go_to_background(m)) {
 		log_stderr(LOG_LVL_EMERG, "cannot go into the background: %s", strerror(errno));
 		return 1;
 	}
@@ -363,11 +427,11 @@ int master_run(struct master *m)
 	if (write_pid(m) == 0) {
 		guarding_start(m);
 		code = m->cycle->core->master_process ? run_loop(m) : run_single(m);
-		guarding_stop(m);
-		unlink(m->cycle->core->pid.p);
+		guarding_stop(m, shares_sockets(m));
+		upgrade_unlink_pid(m);
 	}
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "exit");
-	cycle_close_sockets(m->cycle, NULL);
+	sockets_close(m->cycle, NULL, !shares_sockets(m));
 	loop_fini(&m->loop);
 	return code;
 }

@@ -9,8 +9,21 @@
 #include "kernel/guard.h"
 #include "kernel/xdp_conf.h"
 #include "master/core_conf.h"
+#include "net/listen.h"
 #include "net/loop.h"
 #include "policy/ban.h"
+
+enum { INHERITED_MAX = 256 };
+
+/* What whoever started this master left open for it. */
+struct inherited {
+	int fd[INHERITED_MAX]; /* listening sockets; -1: taken */
+	struct addr addr[INHERITED_MAX];
+	unsigned n;
+	int guard_lock_fd; /* -1: none */
+	bool is_upgrade;   /* from the master of the binary before, whose end was not yet seen */
+	pid_t predecessor; /* that master; 0: none, or it has ended. See upgrade_predecessor() */
+};
 
 enum child_kind {
 	CHILD_WORKER,
@@ -23,7 +36,8 @@ struct child {
 	struct child *next;
 	enum child_kind kind;
 	pid_t pid;
-	unsigned slot; /* worker: of struct stats */
+	unsigned slot;	/* worker: of struct stats */
+	unsigned index; /* worker: among those of its configuration, from 0 */
 	bool resolves;
 	bool leaving;  /* was told to end */
 	bool retiring; /* belongs to the configuration that a reload replaces */
@@ -64,7 +78,12 @@ struct master {
 	/* as given on the command line, for reloads */
 	const char *prefix, *path;
 	struct slice globals;
+	char *const *argv; /* a copy of its own, for a new binary */
+	const char *binary;
 	bool is_root;
+	struct inherited inherited;
+	pid_t new_binary;  /* 0: none */
+	struct io said_io; /* what it says until it is ready */
 };
 
 /* Reads a configuration; NULL after all messages. TEST: open nothing that stays. BOOT_LOG may be NULL.
@@ -75,22 +94,42 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 void cycle_free(struct cycle *c);
 /* Workers open logs again by themselves after USR1: as root, gives them the files, as nginx does. */
 void cycle_own_logs(struct cycle *c);
-/* Opens what CYCLE listens on; descriptors of OLD (may be NULL) with the same address are shared.
+
+/* sockets.c: what a configuration listens on. */
+/* Opens all of C's; those of OLD (may be NULL) and of IN with the same address are used again.
  * -SL_ESYS after messages, with everything newly opened closed again. */
-int cycle_open_sockets(struct cycle *c, struct cycle *old);
-/* Closes descriptors of C that KEPT (may be NULL) does not use. */
-void cycle_close_sockets(struct cycle *c, const struct cycle *kept);
+int sockets_open(struct cycle *c, struct cycle *old, struct inherited *in);
+/* Closes descriptors of C that KEPT (may be NULL) does not use. FILES: those of unix sockets go too. */
+void sockets_close(struct cycle *c, const struct cycle *kept, bool files);
 /* In a child: closes sockets and logs of C that KEPT does not use; takes nothing away from the master. */
-void cycle_close_in_child(struct cycle *c, const struct cycle *kept);
+void sockets_close_in_child(struct cycle *c, const struct cycle *kept);
+/* In worker number INDEX: of each listener's sockets its own stays, in struct listener's fd. */
+void sockets_choose(struct cycle *c, unsigned index);
+/* In the admin process: it takes no requests. */
+void sockets_close_http(struct cycle *c);
+/* All descriptors that listen, for a new binary; returns how many, at most MAX. */
+unsigned sockets_list(const struct cycle *c, int *fds, unsigned max);
 
 /* Runs as the master until it is told to end; returns the exit code. */
 int master_run(struct master *m);
 /* 0, or -SL_EINVAL with the first error in TEXT. */
 int master_reload(struct master *m, char *text, size_t room);
 
+/* upgrade.c */
+void upgrade_inherit(struct inherited *in);
+/* An inherited socket with this address, now the caller's; -1: none. IN may be NULL. */
+int upgrade_take(struct inherited *in, const struct addr *a);
+/* Those that no listener took. */
+void upgrade_close_rest(struct master *m);
+/* USR2. */
+void upgrade_start(struct master *m);
+/* True: PID was the new binary's. */
+bool upgrade_reaped(struct master *m, pid_t pid, int status);
+/* Does the master that started this one still run? */
+bool upgrade_predecessor(struct master *m);
+void upgrade_unlink_pid(const struct master *m);
+
 /* spawn.c: 0 or -SL_ESYS. */
-int spawn_worker(struct master *m, bool resolves);
-int spawn_admin(struct master *m);
 int spawn_all(struct master *m);
 /* Tells the children marked as retiring to end after what they have. */
 void spawn_retire(struct master *m);
@@ -105,7 +144,14 @@ void spawn_kill(struct master *m, int sig);
 void guarding_start(struct master *m);
 /* Brings guard and lists in line with m->cycle. */
 void guarding_apply(struct master *m);
-void guarding_stop(struct master *m);
+/* KEEP: another master goes on with what is in the kernel and in the file. */
+void guarding_stop(struct master *m, bool keep);
+/* Writes the bans to their file now. */
+void guarding_save(struct master *m);
+/* Another master had the guard for a while. */
+void guarding_take_back(struct master *m);
+/* Another master has stopped to write bans: those that only the kernel knows become ours. */
+void guarding_adopt(struct master *m);
 /* Carries a ban out everywhere; 0, or -SL_EPERM, -SL_EINVAL, -SL_ELIMIT with TEXT. */
 int guarding_ban(struct master *m, const struct msg_ban *ban, char *text, size_t room);
 int guarding_unban(struct master *m, const struct msg_ban *ban);

@@ -89,7 +89,7 @@ static void leave_master(struct master *m, struct child *self, const char *title
 	close(m->signal_io.fd);
 	close(m->loop.epoll_fd);
 	if (m->old_cycle)
-		cycle_close_in_child(m->old_cycle, m->cycle);
+		sockets_close_in_child(m->old_cycle, m->cycle);
 	/* A start in the background is over when nobody holds the starter's terminal or pipes any more. */
 	if (m->null_fd >= 0)
 		dup2(m->null_fd, STDERR_FILENO);
@@ -162,6 +162,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 	if (m->guard)
 		guard_maps_close(&m->reader);
 	guard_close_in_child(m->guard);
+	sockets_choose(m->cycle, c->index);
 	for (int i = 0; i < m->cycle->n_admin_fds; i++)
 		close(m->cycle->admin_fds[i].fd);
 	admin_conf_wipe(&m->cycle->conf);
@@ -174,7 +175,6 @@ static void worker_main(struct master *m, struct child *c, int fd)
 static void admin_main(struct master *m, struct child *c, int fd)
 {
 	struct upstream_main *up = upstream_conf_main(&m->cycle->conf);
-	struct http_conf *h = m->cycle->conf.http;
 	struct admin_env env = {
 		.conf = admin_conf_get(&m->cycle->conf),
 		.upstreams = up ? up->groups : NULL,
@@ -192,9 +192,7 @@ static void admin_main(struct master *m, struct child *c, int fd)
 
 	leave_master(m, c, "admin process");
 	guard_close_in_child(m->guard);
-	for (uint32_t i = 0; h && i < h->n_listeners; i++)
-		if (h->listeners[i].fd >= 0)
-			close(h->listeners[i].fd);
+	sockets_close_http(m->cycle);
 	set_environment(m->cycle->core);
 	become_unprivileged(m, "admin");
 	leave(m, c, admin_run(&env));
@@ -233,7 +231,7 @@ fail:
 	return -SL_ESYS;
 }
 
-int spawn_worker(struct master *m, bool resolves)
+static int spawn_worker(struct master *m, unsigned index)
 {
 	struct child *c = calloc(1, sizeof *c);
 	int slot = free_slot(m->stats);
@@ -246,7 +244,8 @@ int spawn_worker(struct master *m, bool resolves)
 	}
 	c->kind = CHILD_WORKER;
 	c->slot = (unsigned)slot;
-	c->resolves = resolves;
+	c->index = index;
+	c->resolves = index == 0;
 	m->stats->worker[slot].pid = -1; /* taken; the process id follows */
 	m->stats->worker[slot].generation = m->stats->generation;
 	if (spawn(m, c)) {
@@ -257,7 +256,7 @@ int spawn_worker(struct master *m, bool resolves)
 	return 0;
 }
 
-int spawn_admin(struct master *m)
+static int spawn_admin(struct master *m)
 {
 	struct child *c;
 
@@ -272,13 +271,11 @@ int spawn_admin(struct master *m)
 
 int spawn_all(struct master *m)
 {
-	int64_t n = m->cycle->core->worker_processes;
+	unsigned n = core_conf_n_workers(m->cycle->core);
 	int r = 0;
 
-	if (n == 0)
-		n = sysconf(_SC_NPROCESSORS_ONLN);
-	for (int64_t i = 0; i < n && r == 0; i++)
-		r = spawn_worker(m, i == 0);
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = spawn_worker(m, i);
 	if (r == 0)
 		r = spawn_admin(m);
 	return r;
@@ -299,21 +296,18 @@ void spawn_retire(struct master *m)
 
 int spawn_missing(struct master *m)
 {
-	int64_t workers = m->cycle->core->worker_processes;
-	bool resolver = false, admin = false;
+	unsigned n = core_conf_n_workers(m->cycle->core);
+	bool is_there[STATS_WORKERS_MAX] = {false}, admin = false;
 
-	if (workers == 0)
-		workers = sysconf(_SC_NPROCESSORS_ONLN);
 	for (struct child *c = m->children; c; c = c->next) {
 		if (c->leaving || c->retiring)
 			continue;
 		if (c->kind == CHILD_WORKER)
-			workers--;
-		resolver |= c->resolves;
+			is_there[c->index] = true;
 		admin |= c->kind == CHILD_ADMIN;
 	}
-	for (; workers > 0 && !m->no_workers; workers--, resolver = true)
-		if (spawn_worker(m, !resolver))
+	for (unsigned i = 0; i < n && !m->no_workers; i++)
+		if (!is_there[i] && spawn_worker(m, i))
 			return -SL_ESYS;
 	return admin ? 0 : spawn_admin(m);
 }
@@ -375,6 +369,8 @@ void spawn_reaped(struct master *m, pid_t pid, int status)
 	struct child **at = &m->children, *c;
 	bool again, fatal = WIFEXITED(status) && WEXITSTATUS(status) == 2;
 
+	if (upgrade_reaped(m, pid, status))
+		return;
 	while (*at && (*at)->pid != pid)
 		at = &(*at)->next;
 	c = *at;

@@ -89,7 +89,9 @@ struct listener {
 	struct tls_listener tls;  /* when ssl: for tls_accept_start() */
 	struct route_names names; /* target: struct server */
 	struct route_names_builder builder;
-	int fd; /* -1 until the master opened it */
+	int fd;	  /* what this process accepts from; -1: none */
+	int *fds; /* the master's: one, or with reuseport one a worker */
+	uint32_t n_fds;
 	const struct conf_node *node;
 };
 

@@ -73,6 +73,35 @@ static int parse_addr(struct slice s, struct addr *out)
 	return lookup(host, (uint16_t)port, out);
 }
 
+/* on, off, or IDLE:INTERVAL:COUNT with parts left out, as nginx. */
+static int parse_keepalive(struct slice v, struct listen_opts *o)
+{
+	int *to[] = {&o->keepidle_s, &o->keepintvl_s, &o->keepcnt};
+	bool some = false;
+
+	o->keepalive = slice_eq(v, SLICE("off")) ? -1 : 1;
+	if (slice_eq(v, SLICE("on")) || slice_eq(v, SLICE("off")))
+		return 0;
+	for (int i = 0; i < 3; i++) {
+		ptrdiff_t colon = slice_find(v, ':');
+		struct slice part = colon < 0 ? v : slice_make(v.p, (size_t)colon);
+		int64_t n = 0;
+
+		if ((i < 2) != (colon >= 0))
+			return -SL_EINVAL;
+		if (part.n && i < 2 && conf_parse_sec(part, &n))
+			return -SL_EINVAL;
+		if (part.n && i == 2 && num_u63(part, (uint64_t *)&n))
+			return -SL_EINVAL;
+		if (part.n && (n <= 0 || n > 32767))
+			return -SL_EINVAL;
+		*to[i] = (int)n;
+		some |= part.n > 0;
+		v = slice_skip(v, part.n + (i < 2));
+	}
+	return some ? 0 : -SL_EINVAL;
+}
+
 static int parse_param(struct conf *c, const struct conf_node *n, struct slice p,
 		       struct listen_conf *l)
 {
@@ -98,6 +127,12 @@ static int parse_param(struct conf *c, const struct conf_node *n, struct slice p
 		l->opts.rcvbuf = (int)size;
 	else if (conf_param(p, "sndbuf", &v) && conf_parse_size(v, &size) == 0 && size < INT32_MAX)
 		l->opts.sndbuf = (int)size;
+	else if (conf_param(p, "fastopen", &v) && num_u63(v, &num) == 0 && num < INT32_MAX)
+		l->opts.fastopen = (int)num;
+	else if (conf_param(p, "so_keepalive", &v) && parse_keepalive(v, &l->opts) == 0)
+		return 0;
+	else if (slice_eq(p, SLICE("reuseport")))
+		l->opts.reuseport = true;
 	else if (slice_eq(p, SLICE("deferred")))
 		l->opts.deferred = true;
 	else if (slice_eq(p, SLICE("ipv6only=on")))
