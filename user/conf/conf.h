@@ -42,6 +42,7 @@ enum conf_module_id {
 	MOD_TLS,	/* ssl_* */
 	MOD_UPSTREAM,	/* upstream blocks, resolver */
 	MOD_PROXY,	/* proxy_* */
+	MOD_FIELDS,	/* proxy_redirect, proxy_cookie_*, proxy_bind ... */
 	MOD_LIMIT,	/* limit_req* */
 	MOD_BAN,	/* ban */
 	MOD_ACCESS_LOG, /* log_format, access_log */

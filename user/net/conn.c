@@ -56,11 +56,14 @@ int conn_connect(struct conn *c, struct loop *l, const struct addr *to, const st
 		 void (*on_event)(struct conn *))
 {
 	int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int e;
+	int e, one = 1;
 
 	*c = (struct conn){.io.fd = -1};
 	if (fd < 0)
 		return -SL_ESYS;
+	/* The kernel chooses the port when it knows both ends: there are more of them then. */
+	if (local && addr_port(local) == 0)
+		setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
 	if ((local && bind(fd, &local->sa, local->len) < 0) ||
 	    (connect(fd, &to->sa, to->len) < 0 && errno != EINPROGRESS)) {
 		e = errno;

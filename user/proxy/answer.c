@@ -41,6 +41,34 @@ static bool is_hidden(const struct request *r, const struct hdr *f, bool has_con
 	return has_connection && hdrs_is_nominated(&r->up->fields, f);
 }
 
+/* A Location that proxy_redirect made relative is ours, and becomes absolute as ours do. */
+static void take_location(struct request *r, const struct hdr *f)
+{
+	struct slice to = f->value;
+
+	if (fields_redirect(r, &to, 0) && slice_starts(to, SLICE("/")) &&
+	    r->scope->absolute_redirect)
+		r->resp.location = reply_absolute(r, to);
+	else
+		hdrs_add(&r->resp.fields, &r->arena, f->name, to);
+}
+
+static struct slice refresh(struct request *r, struct slice value)
+{
+	for (size_t i = 0; i + 4 <= value.n; i++)
+		if (slice_bytes_ieq(value.p + i, "url=", 4)) {
+			fields_redirect(r, &value, i + 4);
+			break;
+		}
+	return value;
+}
+
+static struct slice cookie(struct request *r, struct slice value)
+{
+	fields_cookie(r, &value);
+	return value;
+}
+
 static void take_field(struct request *r, const struct hdr *f)
 {
 	struct response *resp = &r->resp;
@@ -49,8 +77,12 @@ static void take_field(struct request *r, const struct hdr *f)
 		resp->content_type = f->value;
 	else if (f->id == HDR_LAST_MODIFIED && !resp->last_modified.n)
 		resp->last_modified = f->value;
-	else if (f->id == HDR_LOCATION && !resp->location.n)
-		resp->location = f->value;
+	else if (f->id == HDR_LOCATION)
+		take_location(r, f);
+	else if (f->id == HDR_REFRESH)
+		hdrs_add(&resp->fields, &r->arena, f->name, refresh(r, f->value));
+	else if (f->id == HDR_SET_COOKIE)
+		hdrs_add(&resp->fields, &r->arena, f->name, cookie(r, f->value));
 	else if (f->id == HDR_SERVER)
 		resp->server = f->value;
 	else if (f->id == HDR_DATE)
@@ -87,5 +119,8 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 	resp->no_body = bodiless || r->head.method == METHOD_HEAD;
 	if (head->body == BODY_LENGTH && head->status != 204)
 		resp->content_length = (int64_t)head->content_length;
+	/* proxy_method HEAD: of the length that is told nothing comes. */
+	if (r->up->is_head && !resp->no_body)
+		resp->content_length = 0;
 	resp->streaming = slice_istarts(resp->content_type, SLICE("text/event-stream"));
 }

@@ -8,6 +8,7 @@
 
 #include "core/err.h"
 #include "core/hash.h"
+#include "net/proxy_line.h"
 #include "tls/tls_conn.h"
 
 static void on_event(struct conn *c);
@@ -49,7 +50,7 @@ void exchange_end(struct exchange *x, bool reuse)
 	x->rbuf = x->file_buf = NULL;
 	if (x->uc) {
 		x->uc->x = NULL;
-		if (reuse)
+		if (reuse && !x->u->fields_conf->proxy_protocol)
 			pool_put(x->uc);
 		else
 			pool_close(x->uc);
@@ -122,6 +123,23 @@ void exchange_wait(struct exchange *x, int64_t ms)
 
 /* Connecting. */
 
+/* The first bytes on a new connection always fit into the socket. */
+static bool send_proxy_line(struct exchange *x)
+{
+	const struct request *r = x->r;
+	char line[PROXY_LINE_MAX];
+	const struct addr *to = request_local_addr(r);
+	size_t n = x->u->fields_conf->proxy_protocol == FIELDS_PROXY_V2
+			   ? proxy_line_v2(line, &r->remote->addr, to)
+			   : proxy_line_v1(line, &r->remote->addr, to);
+
+	if (conn_raw_write(&x->uc->conn, line, n) == (ssize_t)n)
+		return true;
+	request_log(r, LOG_LVL_ERROR, "PROXY protocol header was not sent to upstream");
+	exchange_fail(x, NEXT_ERROR, 502);
+	return false;
+}
+
 static bool do_connect(struct exchange *x)
 {
 	int r = conn_connected(&x->uc->conn);
@@ -135,6 +153,8 @@ static bool do_connect(struct exchange *x)
 		exchange_fail(x, NEXT_ERROR, 502);
 		return false;
 	}
+	if (x->u->fields_conf->proxy_protocol && !send_proxy_line(x))
+		return false;
 	if (x->u->https) {
 		x->state = X_HANDSHAKE;
 		return true;
@@ -197,42 +217,61 @@ void exchange_resume(struct exchange *x)
 	task_post(&x->r->env->loop, &x->task);
 }
 
+/* A connection of our own, to ADDR; KEY is what another request must have in common with this one. */
+static bool open_new(struct exchange *x, const struct addr *addr, const struct addr *local,
+		     uint64_t key)
+{
+	struct upstream *u = x->u;
+	struct tls_client *tls = u->https ? u->conf->tls : NULL;
+	int one = 1;
+
+	x->uc = pool_connect(x->r->env, u->group_conf, addr, local, on_event);
+	if (!x->uc) {
+		request_log(x->r, LOG_LVL_ERROR, "%s failed (%d: %s) while connecting to upstream",
+			    local ? "bind() or connect()" : "connect()", errno, strerror(errno));
+		return false;
+	}
+	if (tls &&
+	    tls_connect_start(&x->uc->conn, tls, u->tls_name, u->conf->ssl_server_name, addr)) {
+		request_log(x->r, LOG_LVL_ERROR, "\"%.*s\" is no name for a TLS upstream",
+			    SLICE_FMT(u->tls_name));
+		return false;
+	}
+	for (int i = 0; tls && i < 3; i++)
+		if (u->tls_also[i].n && !slice_eq(u->tls_also[i], u->tls_name))
+			tls_accept_name(&x->uc->conn, u->tls_also[i]);
+	x->uc->tls = tls;
+	x->uc->key = key;
+	if (u->fields_conf->socket_keepalive)
+		setsockopt(x->uc->conn.io.fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+	return true;
+}
+
+/* A connection that begins with a client's address (PROXY protocol) is for nobody else. */
 static bool attach(struct exchange *x, const struct addr *addr, bool fresh)
 {
 	struct upstream *u = x->u;
 	struct tls_client *tls = u->https ? u->conf->tls : NULL;
-	uint64_t name_hash = u->https ? hash64_lower(u->tls_name, 0) : 0;
+	bool alone = u->fields_conf->proxy_protocol != FIELDS_PROXY_OFF, bound;
+	uint64_t key = u->https ? hash64_lower(u->tls_name, 0) : 0;
+	struct addr local;
 
-	x->uc = fresh ? NULL : pool_get(x->r->env, u->group_conf, addr, tls, name_hash);
+	bound = fields_local_addr(x->r, &local);
+	if (bound)
+		key ^= hash64(slice_make((const char *)&local.sa, local.len), 1);
+	x->uc = fresh || alone ? NULL : pool_get(x->r->env, u->group_conf, addr, tls, key);
 	/* What may not be sent twice is not sent into a connection that is closed already. */
 	while (x->uc && !upstream_may_resend(x->r) && !conn_is_alive(&x->uc->conn)) {
 		pool_close(x->uc);
-		x->uc = pool_get(x->r->env, u->group_conf, addr, tls, name_hash);
+		x->uc = pool_get(x->r->env, u->group_conf, addr, tls, key);
 	}
 	if (x->uc) {
 		x->reused = true;
 		x->state = X_HEAD;
 		u->try->connect_ms = 0;
 		x->uc->conn.on_event = on_event;
-	} else {
-		x->uc = pool_connect(x->r->env, u->group_conf, addr, on_event);
-		if (!x->uc) {
-			request_log(x->r, LOG_LVL_ERROR,
-				    "connect() failed (%d: %s) while connecting to upstream", errno,
-				    strerror(errno));
-			return false;
-		}
-		if (tls && tls_connect_start(&x->uc->conn, tls, u->tls_name,
-					     u->conf->ssl_server_name, addr)) {
-			request_log(x->r, LOG_LVL_ERROR, "\"%.*s\" is no name for a TLS upstream",
-				    SLICE_FMT(u->tls_name));
-			return false;
-		}
-		for (int i = 0; tls && i < 3; i++)
-			if (u->tls_also[i].n && !slice_eq(u->tls_also[i], u->tls_name))
-				tls_accept_name(&x->uc->conn, u->tls_also[i]);
-		x->uc->tls = tls;
-		x->uc->tls_name_hash = name_hash;
+	} else if (!open_new(x, addr, bound ? &local : NULL, key)) {
+		return false;
 	}
 	x->uc->x = x;
 	x->uc->n_requests++;

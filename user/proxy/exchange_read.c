@@ -145,7 +145,10 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	x->keep_alive = head->keep_alive;
 	x->body = head->body;
 	x->left = head->content_length;
-	if (r->resp.no_body)
+	/* Where HEAD was turned into GET the body is left behind, with the connection. */
+	if (r->head.method == METHOD_HEAD && !x->u->is_head)
+		x->keep_alive = false;
+	if (r->resp.no_body || x->u->is_head)
 		x->body = BODY_NONE;
 	if (x->body == BODY_CHUNKED)
 		chunk_dec_init(&x->dec);

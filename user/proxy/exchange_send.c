@@ -53,7 +53,7 @@ static int send_request(struct exchange *x)
 {
 	struct request_body *b = &x->r->body;
 	bool in_memory = b->fd < 0;
-	uint64_t body_len = x->u->conf->pass_request_body ? b->len : 0;
+	uint64_t body_len = x->u->sends_body ? b->len : 0;
 
 	while (x->sent_head < x->u->head.n || (in_memory && x->sent_body < body_len)) {
 		struct iovec iov[2];

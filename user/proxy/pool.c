@@ -82,15 +82,14 @@ static void on_idle_timeout(struct timer *t)
 }
 
 struct upconn *pool_get(struct env *env, const struct upstream_conf *group, const struct addr *addr,
-			const struct tls_client *tls, uint64_t tls_name_hash)
+			const struct tls_client *tls, uint64_t key)
 {
 	struct upconn *uc;
 
 	if (!group)
 		return NULL;
 	for (uc = env->pools->pool[group->index].first; uc; uc = uc->next) {
-		if (!addr_eq(&uc->addr, addr) || uc->tls != tls ||
-		    uc->tls_name_hash != tls_name_hash)
+		if (!addr_eq(&uc->addr, addr) || uc->tls != tls || uc->key != key)
 			continue;
 		idle_unlink(uc);
 		timer_pause(&uc->timer);
@@ -100,12 +99,13 @@ struct upconn *pool_get(struct env *env, const struct upstream_conf *group, cons
 }
 
 struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
-			    const struct addr *addr, void (*on_event)(struct conn *))
+			    const struct addr *addr, const struct addr *local,
+			    void (*on_event)(struct conn *))
 {
 	struct upconn *uc = calloc(1, sizeof *uc);
 	int e;
 
-	if (!uc || conn_connect(&uc->conn, &env->loop, addr, NULL, on_event)) {
+	if (!uc || conn_connect(&uc->conn, &env->loop, addr, local, on_event)) {
 		e = errno;
 		free(uc);
 		errno = e;

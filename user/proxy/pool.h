@@ -17,8 +17,8 @@ struct upconn {
 	struct upstream_pool *pool; /* NULL: never kept */
 	struct addr addr;
 	const struct tls_client *tls; /* NULL: plain; else the settings it was made with */
-	uint64_t tls_name_hash;
-	struct exchange *x; /* who uses it; NULL: idle */
+	uint64_t key;		      /* hash of the TLS name and of where it comes from */
+	struct exchange *x;	      /* who uses it; NULL: idle */
 	uint32_t n_requests;
 	uint64_t made_ms;
 	struct timer timer; /* while idle */
@@ -30,12 +30,13 @@ void pool_fini(struct env *env);
 /* Closes what is idle (drain). */
 void pool_close_idle(struct env *env);
 
-/* An idle connection to that peer with the same TLS settings and name, or NULL. GROUP may be NULL. */
+/* An idle connection to that peer with the same TLS settings and KEY, or NULL. GROUP may be NULL. */
 struct upconn *pool_get(struct env *env, const struct upstream_conf *group, const struct addr *addr,
-			const struct tls_client *tls, uint64_t tls_name_hash);
-/* A new one, connecting; NULL with errno when that fails at once. */
+			const struct tls_client *tls, uint64_t key);
+/* A new one, connecting from LOCAL (NULL: any address); NULL with errno when that fails at once. */
 struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
-			    const struct addr *addr, void (*on_event)(struct conn *));
+			    const struct addr *addr, const struct addr *local,
+			    void (*on_event)(struct conn *));
 /* Gives it back: kept if it may be, closed otherwise. */
 void pool_put(struct upconn *uc);
 void pool_close(struct upconn *uc);

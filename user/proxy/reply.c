@@ -137,7 +137,7 @@ static bool is_default_port(const struct request *r, uint16_t port)
 	return port == (r->client->tls ? 443 : 80);
 }
 
-static struct slice absolute(struct request *r, struct slice path)
+struct slice reply_absolute(struct request *r, struct slice path)
 {
 	struct slice host = r->head.host.n && !r->scope->server_name_in_redirect ? r->head.host
 										 : r->server->name;
@@ -161,7 +161,8 @@ void reply_redirect(struct request *r, unsigned status, struct slice location)
 		reply_error(r, 500, NULL);
 		return;
 	}
-	r->resp.location = location.n && location.p[0] == '/' ? absolute(r, location) : location;
+	r->resp.location =
+		location.n && location.p[0] == '/' ? reply_absolute(r, location) : location;
 	r->resp.content_type = SLICE("text/html");
 	send_reply(r, page(r, status));
 }

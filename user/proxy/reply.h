@@ -14,6 +14,8 @@ void reply_error(struct request *r, unsigned status, const char *why);
 void reply_text(struct request *r, unsigned status, struct slice content_type, struct slice body);
 /* 301, 302, 303, 307, 308 to LOCATION: absolute, or a path that becomes absolute as nginx does it. */
 void reply_redirect(struct request *r, unsigned status, struct slice location);
+/* PATH with scheme, host and port before it, by absolute_redirect and its kin; PATH itself where that is off. */
+struct slice reply_absolute(struct request *r, struct slice path);
 /* Evaluates add_header into r->resp. */
 void reply_add_headers(struct request *r);
 

@@ -189,6 +189,19 @@ void request_log(const struct request *r, enum log_level level, const char *fmt,
 	log_write(l, level, r->client->serial, "%s", text);
 }
 
+const struct addr *request_local_addr(const struct request *r)
+{
+	struct client *c = r->client;
+	socklen_t len = sizeof c->local.un;
+
+	if (c->local.len)
+		return &c->local;
+	if (!c->listener->wildcard || getsockname(c->conn->io.fd, &c->local.sa, &len) < 0)
+		return &c->listener->addr;
+	c->local.len = len;
+	return &c->local;
+}
+
 struct slice request_id(struct request *r)
 {
 	struct {

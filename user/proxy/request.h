@@ -147,6 +147,9 @@ void request_done(struct request *r);		      /* all is written: logs, frees */
 void request_log(const struct request *r, enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 const struct log *request_log_of(const struct request *r);
+/* The address that the client connected to; asked of the kernel once a connection, where one listener serves
+ * several. */
+const struct addr *request_local_addr(const struct request *r);
 /* 32 lower-case hexadecimal digits. */
 struct slice request_id(struct request *r);
 /* One offence of this request's client against the `ban` rules in force. STATUS for BAN_ON_STATUS. */

@@ -7,6 +7,7 @@
 
 #include "core/err.h"
 #include "core/num.h"
+#include "http/chars.h"
 #include "net/addr.h"
 #include "proxy/names.h"
 
@@ -98,10 +99,30 @@ static int dynamic_target(struct request *r)
 	return u->group ? 0 : 502;
 }
 
+/* proxy_method, or the client's. False: it is no method. */
+static bool choose_method(struct request *r)
+{
+	struct upstream *u = r->up;
+	struct slice m = r->head.method_text;
+
+	if (u->fields_conf->method)
+		m = tmpl_eval(u->fields_conf->method, r, &r->arena);
+	for (size_t i = 0; i < m.n; i++)
+		if (!chars_is(m.p[i], CHARS_TOKEN))
+			return false;
+	u->method = m;
+	u->is_head = slice_eq(m, SLICE("HEAD"));
+	u->sends_body = u->conf->pass_request_body && !u->fields_conf->body;
+	return m.n > 0;
+}
+
 int upreq_target(struct request *r)
 {
 	struct upstream *u = r->up;
 	const struct proxy_pass *pass = u->conf->pass;
+
+	if (!choose_method(r))
+		return 500;
 
 	if (pass->url)
 		return dynamic_target(r);
@@ -216,7 +237,8 @@ static void put_set_fields(struct out *o, struct request *r, const struct proxy_
 	}
 }
 
-static void put_own_fields(struct out *o, const struct request *r, const struct proxy_headers *set)
+static void put_own_fields(struct out *o, const struct request *r, const struct proxy_headers *set,
+			   struct slice body)
 {
 	const struct upstream *u = r->up;
 	bool has_length =
@@ -226,9 +248,12 @@ static void put_own_fields(struct out *o, const struct request *r, const struct 
 	if (!set->sets[HDR_HOST])
 		put_field(o, SLICE("Host"), u->host_text);
 	if (!set->sets[HDR_CONNECTION] &&
-	    (u->conf->http_version == 10 || !u->group_conf || u->group_conf->keepalive == 0))
+	    (u->conf->http_version == 10 || !u->group_conf || u->group_conf->keepalive == 0 ||
+	     u->fields_conf->proxy_protocol))
 		put_field(o, SLICE("Connection"), SLICE("close"));
-	if (has_length && u->conf->pass_request_body)
+	if (u->fields_conf->body)
+		put_field(o, SLICE("Content-Length"), slice_make(n, num_put_u64(n, body.n)));
+	else if (has_length && u->sends_body)
 		put_field(o, SLICE("Content-Length"), slice_make(n, num_put_u64(n, r->body.len)));
 }
 
@@ -285,20 +310,24 @@ void upreq_build(struct request *r)
 	struct upstream *u = r->up;
 	const struct proxy_headers *set = u->conf->set_headers ? u->conf->set_headers : &none;
 	struct out o = {.a = &r->sending, .room = r->head_bytes + 256};
+	struct slice body = {0};
 
 	if (u->https)
 		choose_tls_names(r, set);
 	if (u->head.n)
 		return;
 	o.p = arena_bytes(o.a, o.room);
-	put(&o, r->head.method_text);
+	if (u->fields_conf->body)
+		body = tmpl_eval(u->fields_conf->body, r, o.a);
+	put(&o, u->method);
 	put(&o, SLICE(" "));
 	put(&o, u->target);
 	put(&o, u->conf->http_version == 10 ? SLICE(" HTTP/1.0\r\n") : SLICE(" HTTP/1.1\r\n"));
 	put_set_fields(&o, r, set);
-	put_own_fields(&o, r, set);
+	put_own_fields(&o, r, set, body);
 	if (u->conf->pass_request_headers)
 		put_client_fields(&o, r, set);
 	put(&o, SLICE("\r\n"));
+	put(&o, body);
 	u->head = slice_make(o.p, o.n);
 }

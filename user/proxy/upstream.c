@@ -54,6 +54,7 @@ static struct upstream *make(struct request *r)
 
 	u->r = r;
 	u->conf = r->block->mod[MOD_PROXY];
+	u->fields_conf = r->block->mod[MOD_FIELDS];
 	u->https = u->conf->pass->https;
 	u->start_ms = now_ms(r);
 	r->up = u;

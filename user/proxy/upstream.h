@@ -5,6 +5,7 @@
 #define SL_PROXY_UPSTREAM_H
 
 #include "policy/balance.h"
+#include "proxy/fields.h"
 #include "proxy/pipeline.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/request.h"
@@ -16,6 +17,7 @@ struct upconn;
 struct upstream {
 	struct request *r;
 	const struct proxy_scope *conf;
+	const struct fields_scope *fields_conf;
 	struct balance_group *group;
 	struct upstream_conf *group_conf; /* NULL: a group made at run time from variables */
 	bool https;
@@ -23,7 +25,10 @@ struct upstream {
 	struct slice tls_name;	  /* for SNI and verification, without port */
 	struct slice tls_also[3]; /* other names that the certificate may have; n 0: none */
 	struct slice target;	  /* request target for the peer */
-	struct slice head;	  /* serialised request head */
+	struct slice method;
+	struct slice head; /* serialised request head; with proxy_set_body its body too */
+	bool sends_body;   /* the client's body goes behind it */
+	bool is_head;	   /* what is asked has an answer without a body */
 	struct balance_ask ask;
 	uint32_t peer;
 	bool picked; /* balance_done() is due */

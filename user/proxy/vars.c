@@ -242,23 +242,10 @@ VARS_GETTER(get_server_port)
 	return port_of(&r->client->listener->addr, a, out);
 }
 
-/* Asked of the kernel once a connection, and only where one listener serves several addresses. */
-static const struct addr *local_addr(struct client *c)
-{
-	socklen_t len = sizeof c->local.un;
-
-	if (c->local.len)
-		return &c->local;
-	if (!c->listener->wildcard || getsockname(c->conn->io.fd, &c->local.sa, &len) < 0)
-		return &c->listener->addr;
-	c->local.len = len;
-	return &c->local;
-}
-
 VARS_GETTER(get_server_addr)
 {
-	struct request *r = request;
-	const struct addr *local = local_addr(r->client);
+	const struct request *r = request;
+	const struct addr *local = request_local_addr(r);
 	char *at = arena_bytes(a, ADDR_TEXT_MAX);
 
 	*out = slice_make(at, local->sa.sa_family == AF_UNIX ? addr_text(local, at)
