@@ -11,18 +11,29 @@
 #include "policy/upstream_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/fields.h"
+#include "proxy/gzip_conf.h"
 #include "proxy/http_conf.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/vars.h"
 #include "tls/tls_conf.h"
 
+/* One a line, so that two who add one do not meet. */
+/* clang-format off */
 const struct conf_module *const modules_all[CONF_N_MODULES] = {
-	[MOD_CORE] = &core_module,	   [MOD_LOG] = &log_module,
-	[MOD_HTTP] = &http_module,	   [MOD_TLS] = &tls_module,
-	[MOD_UPSTREAM] = &upstream_module, [MOD_PROXY] = &proxy_module,
-	[MOD_FIELDS] = &fields_module,	   [MOD_LIMIT] = &limit_module,
-	[MOD_BAN] = &ban_module,	   [MOD_ACCESS_LOG] = &access_log_module,
-	[MOD_XDP] = &xdp_module,	   [MOD_ADMIN] = &admin_module,
+	[MOD_CORE] = &core_module,
+	[MOD_LOG] = &log_module,
+	[MOD_HTTP] = &http_module,
+	[MOD_TLS] = &tls_module,
+	[MOD_UPSTREAM] = &upstream_module,
+	[MOD_PROXY] = &proxy_module,
+	[MOD_FIELDS] = &fields_module,
+	[MOD_LIMIT] = &limit_module,
+	[MOD_BAN] = &ban_module,
+	[MOD_ACCESS_LOG] = &access_log_module,
+	[MOD_GZIP] = &gzip_module,
+	[MOD_XDP] = &xdp_module,
+	[MOD_ADMIN] = &admin_module,
 };
+/* clang-format on */
 
-const struct var_def *const modules_vars[] = {vars_request, vars_upstream, NULL};
+const struct var_def *const modules_vars[] = {vars_request, vars_upstream, vars_filter, NULL};

@@ -45,6 +45,7 @@ enum conf_module_id {
 	MOD_FIELDS,	/* proxy_redirect, proxy_cookie_*, proxy_bind ... */
 	MOD_LIMIT,	/* limit_req* */
 	MOD_BAN,	/* ban */
+	MOD_GZIP,	/* gzip*, gunzip* */
 	MOD_ACCESS_LOG, /* log_format, access_log */
 	MOD_XDP,	/* xdp { } */
 	MOD_ADMIN,	/* admin { } */

@@ -202,6 +202,25 @@ static struct hdr *find_id_from(const struct hdrs *h, uint32_t i, enum hdr_id id
 	return NULL;
 }
 
+struct hdr *hdrs_add_first(struct hdrs *h, struct arena *a, struct slice name, struct slice value)
+{
+	struct hdr f = *hdrs_add(h, a, name, value);
+
+	memmove(h->v + 1, h->v, (h->n - 1) * sizeof *h->v);
+	h->v[0] = f;
+	return h->v;
+}
+
+void hdrs_remove(struct hdrs *h, enum hdr_id id, const struct hdr *keep)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < h->n; i++)
+		if (h->v[i].id != id || h->v + i == keep)
+			h->v[n++] = h->v[i];
+	h->n = n;
+}
+
 static struct hdr *find_name_from(const struct hdrs *h, uint32_t i, struct slice name,
 				  uint32_t hash)
 {

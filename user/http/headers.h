@@ -93,6 +93,10 @@ void hdrs_reserve(struct hdrs *h, struct arena *a, uint32_t room);
 /* Appends; name and value are borrowed (they must live as long as the list). Pointers to earlier
  * fields are stale afterwards. */
 struct hdr *hdrs_add(struct hdrs *h, struct arena *a, struct slice name, struct slice value);
+/* The same before all others. */
+struct hdr *hdrs_add_first(struct hdrs *h, struct arena *a, struct slice name, struct slice value);
+/* Takes all fields of that name out but KEEP (may be NULL), which may have moved afterwards. */
+void hdrs_remove(struct hdrs *h, enum hdr_id id, const struct hdr *keep);
 /* The first field of that name, or NULL. hdrs_next goes on behind AFTER, a field of this list, to
  * the next of the same name. HDR_OTHER is not a name: hdrs_find finds any such field with it. */
 struct hdr *hdrs_find(const struct hdrs *h, enum hdr_id id);

@@ -129,8 +129,7 @@ static int open_admin_one(struct cycle *c, const struct admin_listen *l)
 	fd = open_patiently(&l->addr, &o, &what);
 	if (fd < 0)
 		return open_failed(c, l->node, &l->addr, what);
-	if (l->is_unix && geteuid() == 0 &&
-	    chown(l->addr.un.sun_path, c->core->uid, c->core->gid))
+	if (l->is_unix && geteuid() == 0 && chown(l->addr.un.sun_path, c->core->uid, c->core->gid))
 		conf_warn(&c->conf, l->node, "chown() of the admin socket failed: %s",
 			  strerror(errno));
 	return fd;

@@ -3,6 +3,7 @@
  * What a step does is its own file's business. */
 #include "proxy/out.h"
 
+#include "proxy/gzip.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
 
@@ -18,6 +19,8 @@ static const struct out_step {
 } steps[] = {
 	{"ban evidence", count_status},
 	{"add_header", reply_add_headers},
+	{"gunzip", gunzip_step},
+	{"gzip", gzip_step},
 };
 
 void out_head(struct request *r)
