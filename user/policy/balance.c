@@ -38,6 +38,33 @@ bool balance_is_up(const struct balance_server *s, const struct balance_peer *p,
 	       (s->max_conns == 0 || p->conns < s->max_conns);
 }
 
+uint32_t balance_total_weight(struct balance_group *g)
+{
+	const uint16_t *order = balance_order(g);
+	uint32_t total = 0;
+
+	for (uint32_t k = 0; k < g->n_order; k++)
+		if (!g->server[g->peer[order[k]].server].backup)
+			total += g->peer[order[k]].weight;
+	return total;
+}
+
+uint32_t balance_at_weight(struct balance_group *g, uint32_t w)
+{
+	const uint16_t *order = balance_order(g);
+	uint32_t i = order[0];
+
+	for (uint32_t k = 0; k < g->n_order; k++) {
+		if (g->server[g->peer[order[k]].server].backup)
+			continue;
+		i = order[k];
+		if (w < g->peer[i].weight)
+			break;
+		w -= g->peer[i].weight;
+	}
+	return i;
+}
+
 /* Of only one peer failures are no reason to ask nobody. */
 bool balance_may_take(const struct balance_turn *t, uint32_t i)
 {
@@ -52,9 +79,20 @@ bool balance_may_take(const struct balance_turn *t, uint32_t i)
 	return is_listed(p) && !s->down && (s->max_conns == 0 || p->conns < s->max_conns);
 }
 
+/* slow_start: a peer that came back counts for more and more of its weight. */
 int64_t balance_scaled(const struct balance_turn *t, const struct balance_peer *p, int32_t weight)
 {
-	return (int64_t)weight * BALANCE_SCALE;
+	uint64_t whole_ms = t->g->server[p->server].slow_start_ms, since_ms = 0;
+	int64_t scaled = (int64_t)weight * BALANCE_SCALE;
+
+	if (!p->slow_since_ms || t->g->single)
+		return scaled;
+	if (t->now_ms > p->slow_since_ms)
+		since_ms = t->now_ms - p->slow_since_ms;
+	if (since_ms >= whole_ms)
+		return scaled;
+	scaled = scaled * (int64_t)since_ms / (int64_t)whole_ms;
+	return scaled > 0 || weight == 0 ? scaled : 1;
 }
 
 static enum balance_why why_none(const struct balance_group *g)
@@ -106,6 +144,8 @@ enum balance_why balance_pick(struct balance_group *g, unsigned worker, uint64_t
 	p->probing = !g->single && balance_has_failed(s, p);
 	if (now_s > p->checked_s && now_s - p->checked_s > s->fail_timeout_s)
 		p->checked_s = now_s;
+	if (p->slow_since_ms && now_ms - p->slow_since_ms >= s->slow_start_ms)
+		p->slow_since_ms = 0;
 	balance_row(g, worker)[i]++;
 	p->conns++;
 	p->n_requests++;
@@ -120,10 +160,14 @@ out:
 
 /* A success counts only when the peer was picked, or probed, later than its last failure's time:
  * until then the failures stay counted. */
-static void mark_alive(struct balance_peer *p, uint64_t now_ms)
+static void mark_alive(const struct balance_group *g, struct balance_peer *p, uint64_t now_ms)
 {
+	const struct balance_server *s = &g->server[p->server];
+
 	if (p->accessed_s >= p->checked_s)
 		return;
+	if (balance_has_failed(s, p) && s->slow_start_ms)
+		p->slow_since_ms = now_ms;
 	p->fails = 0;
 	p->probing = false;
 	p->unavailable_since_ms = 0;
@@ -135,7 +179,7 @@ void balance_alive(struct balance_group *g, uint32_t peer, uint64_t now_ms)
 	if (!__atomic_load_n(&g->peer[peer].probing, __ATOMIC_RELAXED))
 		return;
 	balance_enter(g);
-	mark_alive(&g->peer[peer], now_ms);
+	mark_alive(g, &g->peer[peer], now_ms);
 	balance_leave(g);
 }
 
@@ -194,7 +238,7 @@ bool balance_done(struct balance_group *g, unsigned worker, uint32_t peer,
 	if (outcome == BALANCE_FAILURE)
 		disabled = mark_failed(g, p, now_ms / 1000, now_wall_ms);
 	else if (outcome == BALANCE_SUCCESS || status)
-		mark_alive(p, now_ms);
+		mark_alive(g, p, now_ms);
 	else
 		mark_unknown(p);
 	if (g->single) {

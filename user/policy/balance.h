@@ -39,7 +39,9 @@ struct balance_server_conf {
 	uint32_t weight, max_fails; /* max_fails 0: never counted */
 	uint32_t max_conns;	    /* 0: no limit */
 	uint32_t fail_timeout_s;
+	uint32_t slow_start_ms; /* 0: at once */
 	bool backup, down;
+	bool drain; /* as down: it has no requests of its own that could still come */
 };
 
 struct balance_peer {
@@ -60,13 +62,14 @@ struct balance_peer {
 	uint64_t n_status[6];		 /* by class; [0]: no answer */
 	uint64_t response_ms_total;
 	uint64_t unavailable_since_ms; /* wall clock; 0: available */
+	uint64_t slow_since_ms;	       /* monotonic: its weight grows from here; 0: it is whole */
 };
 
 struct balance_server {
 	char host[BALANCE_NAME_MAX + 1];
 	uint16_t port;
-	uint32_t weight, max_fails, max_conns, fail_timeout_s;
-	bool backup, down;
+	uint32_t weight, max_fails, max_conns, fail_timeout_s, slow_start_ms;
+	bool backup, down, drain;
 	uint32_t resolve; /* enum balance_resolve */
 	uint64_t resolved_wall_ms;
 	char resolve_error[64];
@@ -80,6 +83,7 @@ struct balance_group {
 	uint32_t peers_room;
 	uint32_t version; /* grows whenever addresses change */
 	bool single;	  /* one peer only: nginx then counts no failures for picking */
+	uint64_t random;  /* state of draws */
 	struct balance_server server[BALANCE_SERVERS_MAX];
 	struct balance_peer peer[]; /* behind them: requests by worker and peer; the order */
 };

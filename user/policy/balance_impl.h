@@ -14,11 +14,7 @@ struct balance_turn {
 	bool backup; /* among backups now, no primary could be taken */
 };
 
-struct balance_method {
-	const char *name;
-	/* The peer to take, which is one that balance_may_take(), or NULL: there is none. */
-	struct balance_peer *(*choose)(struct balance_turn *t);
-};
+enum { BALANCE_DRAWS_MAX = 20 }; /* then a method that maps or draws gives way to round robin */
 
 /* Takes the lock, and mends what a holder left who died inside. */
 void balance_enter(struct balance_group *g);
@@ -39,8 +35,14 @@ bool balance_may_take(const struct balance_turn *t, uint32_t i);
 /* A weight for this moment, in 1/BALANCE_SCALE: of WEIGHT the part that the peer counts for. */
 int64_t balance_scaled(const struct balance_turn *t, const struct balance_peer *p, int32_t weight);
 
-extern const struct balance_method balance_rr;
-/* The same among peers for which ALSO says yes. */
+/* The checksum of what CRC is of (0: nothing), followed by S. */
+uint32_t balance_crc(uint32_t crc, struct slice s);
+/* Of all servers that are no backup, those that are down too. */
+uint32_t balance_total_weight(struct balance_group *g);
+/* Whose share of that weight W (less than it) is: an index of g->peer. */
+uint32_t balance_at_weight(struct balance_group *g, uint32_t w);
+
+/* Round robin among peers for which ALSO (NULL: nobody is asked) says yes. */
 struct balance_peer *balance_rr_choose(struct balance_turn *t,
 				       bool (*also)(const struct balance_turn *t,
 						    const struct balance_peer *p, const void *data),

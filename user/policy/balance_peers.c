@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/err.h"
+#include "core/hash.h"
 #include "policy/balance_impl.h"
 
 static size_t peer_bytes(void)
@@ -189,8 +190,10 @@ static int init_server(struct balance_group *g, const struct balance_server_conf
 		.max_fails = conf->max_fails,
 		.max_conns = conf->max_conns,
 		.fail_timeout_s = conf->fail_timeout_s,
+		.slow_start_ms = conf->slow_start_ms,
 		.backup = conf->backup,
-		.down = conf->down,
+		.down = conf->down || conf->drain,
+		.drain = conf->drain,
 		.resolve = BALANCE_FIXED,
 	};
 	memcpy(s->host, conf->host.p, conf->host.n);
@@ -225,6 +228,7 @@ int balance_init(struct balance_group *g, size_t bytes, struct slice name,
 	if (name.n)
 		memcpy(g->name, name.p, name.n);
 	g->peers_room = (uint32_t)room;
+	g->random = hash_random_seed();
 	for (uint32_t i = 0; i < n_servers; i++) {
 		r = init_server(g, &servers[i]);
 		if (r < 0)
@@ -328,6 +332,7 @@ static void carry_state(struct balance_peer *p, const struct balance_peer *old)
 	memcpy(p->n_status, old->n_status, sizeof p->n_status);
 	p->response_ms_total = old->response_ms_total;
 	p->unavailable_since_ms = old->unavailable_since_ms;
+	p->slow_since_ms = old->slow_since_ms;
 }
 
 void balance_carry(struct balance_group *to, struct balance_group *from)

@@ -1,25 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the groups of a configuration: reading upstream blocks and resolver lines, and the
- * references to the groups' shared memory. Resolves no name and talks to no server. */
-#include "policy/upstream_conf.h"
+/* Owns the groups of a configuration: the list of them, upstream blocks, and the references to the groups'
+ * shared memory. Lines inside are read by upstream_server.c, upstream_method.c and upstream_resolver.c.
+ * Resolves no name and talks to no server. */
+#include "policy/upstream_conf_impl.h"
 
 #include <errno.h>
 
 #include "core/err.h"
-#include "core/num.h"
 
 enum {
-	WEIGHT_MAX = 1000000,
-	COUNT_MAX = 1000000000,
 	ROOM_OF_NAME = 2 * BALANCE_ADDRS_MAX, /* new addresses beside those still in use */
-};
-
-/* MOD_UPSTREAM's struct in all its contexts. */
-struct upstream_block {
-	struct upstream_scope scope; /* first: conf_get() gives a struct upstream_scope */
-	struct upstream_main main;   /* http */
-	struct upstream_conf *group; /* upstream */
-	int64_t keepalive, keepalive_requests, keepalive_timeout_ms, keepalive_time_ms;
 };
 
 static struct upstream_block *http_block(const struct conf *c)
@@ -35,11 +25,6 @@ struct upstream_main *upstream_conf_main(const struct conf *c)
 	struct upstream_block *http = http_block(c);
 
 	return http ? &http->main : NULL;
-}
-
-static int bad_param(struct conf *c, const struct conf_node *n, struct slice arg)
-{
-	return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(arg));
 }
 
 /* ---- groups ---- */
@@ -91,217 +76,6 @@ static int set_upstream(struct conf *c, struct conf_block *b, void *mod, const s
 	return 0;
 }
 
-static struct balance_server_conf *server_new(struct conf *c, struct upstream_conf *u)
-{
-	struct balance_server_conf *grown;
-
-	if (u->n_servers == u->servers_room) {
-		u->servers_room = u->servers_room ? 2 * u->servers_room : 4;
-		grown = arena_zalloc(&c->arena, u->servers_room * sizeof *grown);
-		if (u->n_servers)
-			memcpy(grown, u->servers, u->n_servers * sizeof *grown);
-		u->servers = grown;
-	}
-	u->servers[u->n_servers] = (struct balance_server_conf){
-		.weight = 1,
-		.max_fails = 1,
-		.fail_timeout_s = 10,
-	};
-	return &u->servers[u->n_servers++];
-}
-
-/* ---- server ---- */
-
-static const char *check_unix(struct slice path)
-{
-	struct addr a;
-
-	if (path.n == 0)
-		return "no path in the unix domain socket";
-	return addr_from_unix(path, &a) < 0 ? "too long path in the unix domain socket" : NULL;
-}
-
-/* Names as they can be in DNS or a hosts file; what else there is is a typing error. */
-static bool is_host(struct slice s)
-{
-	struct addr a;
-
-	if (s.n && s.p[0] == '[')
-		return s.p[s.n - 1] == ']' && addr_from_ip(s, 0, &a) == 0;
-	for (size_t i = 0; i < s.n; i++) {
-		char ch = s.p[i];
-
-		if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') ||
-		      (ch >= '0' && ch <= '9') || ch == '-' || ch == '.' || ch == '_'))
-			return false;
-	}
-	return s.n <= BALANCE_NAME_MAX;
-}
-
-/* "host", "host:port", "[v6]:port", "unix:/path" into S; NULL or what is wrong. */
-static const char *parse_address(struct slice a, struct balance_server_conf *s)
-{
-	struct slice host = a;
-	ptrdiff_t end, colon;
-	uint64_t port;
-
-	s->host = a;
-	if (slice_starts(a, SLICE("unix:")))
-		return check_unix(slice_skip(a, 5));
-	end = a.n && a.p[0] == '[' ? slice_find(a, ']') : 0;
-	if (end < 0)
-		return "invalid host";
-	colon = slice_find(slice_skip(a, (size_t)end), ':');
-	if (colon >= 0) {
-		host.n = (size_t)(end + colon);
-		if (num_u63(slice_skip(a, host.n + 1), &port) < 0 || port == 0 || port > 65535)
-			return "invalid port";
-		s->port = (uint16_t)port;
-		s->has_port = true;
-	}
-	if (host.n == 0)
-		return "no host";
-	s->host = host;
-	return is_host(host) ? NULL : "invalid host";
-}
-
-static int parse_count(struct slice v, uint64_t min, uint64_t max, uint32_t *out)
-{
-	uint64_t n;
-
-	if (num_u63(v, &n) < 0 || n < min || n > max)
-		return -SL_EINVAL;
-	*out = (uint32_t)n;
-	return 0;
-}
-
-/* `resolve` is what sluice does anyway. */
-static int parse_server_param(struct slice arg, struct balance_server_conf *s)
-{
-	struct slice v;
-	int64_t sec;
-
-	if (slice_eq(arg, SLICE("backup")))
-		s->backup = true;
-	else if (slice_eq(arg, SLICE("down")))
-		s->down = true;
-	else if (conf_param(arg, "weight", &v))
-		return parse_count(v, 1, WEIGHT_MAX, &s->weight);
-	else if (conf_param(arg, "max_fails", &v))
-		return parse_count(v, 0, COUNT_MAX, &s->max_fails);
-	else if (conf_param(arg, "max_conns", &v))
-		return parse_count(v, 0, COUNT_MAX, &s->max_conns);
-	else if (conf_param(arg, "fail_timeout", &v)) {
-		if (conf_parse_sec(v, &sec) < 0 || sec > COUNT_MAX)
-			return -SL_EINVAL;
-		s->fail_timeout_s = (uint32_t)sec;
-	} else if (!slice_eq(arg, SLICE("resolve")))
-		return -SL_EINVAL;
-	return 0;
-}
-
-static int set_server(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-		      const struct conf_row *row)
-{
-	struct upstream_conf *u = ((struct upstream_block *)mod)->group;
-	struct balance_server_conf *s;
-	const char *wrong;
-
-	if (u->n_servers == BALANCE_SERVERS_MAX)
-		return conf_error(c, n, "more than %d servers in upstream \"%.*s\"",
-				  BALANCE_SERVERS_MAX, SLICE_FMT(u->name));
-	s = server_new(c, u);
-	wrong = parse_address(n->args[0], s);
-	if (wrong)
-		return conf_error(c, n, "%s in upstream \"%.*s\"", wrong, SLICE_FMT(n->args[0]));
-	for (int i = 1; i < n->n_args; i++)
-		if (parse_server_param(n->args[i], s) < 0)
-			return bad_param(c, n, n->args[i]);
-	return 0;
-}
-
-/* ---- resolver ---- */
-
-static int parse_onoff(struct slice v, int64_t *out)
-{
-	*out = slice_eq(v, SLICE("on"));
-	return *out || slice_eq(v, SLICE("off")) ? 0 : -SL_EINVAL;
-}
-
-/* A name server is given by address: a name would need another resolver. */
-static const char *check_resolver_addr(struct slice text)
-{
-	struct balance_server_conf s = {0};
-	const char *wrong;
-	struct addr a;
-
-	if (slice_starts(text, SLICE("unix:")))
-		return "host not found";
-	wrong = parse_address(text, &s);
-	if (wrong && strcmp(wrong, "invalid port") == 0)
-		return wrong;
-	return wrong || addr_from_ip(s.host, 53, &a) < 0 ? "host not found" : NULL;
-}
-
-static int resolver_arg(struct conf *c, const struct conf_node *n, struct slice arg,
-			struct upstream_scope *s)
-{
-	const char *wrong;
-	struct slice v;
-	int r = 0;
-
-	if (conf_param(arg, "valid", &v))
-		r = conf_parse_msec(v, &s->resolver_valid_ms);
-	else if (conf_param(arg, "ipv4", &v))
-		r = parse_onoff(v, &s->resolver_ipv4);
-	else if (conf_param(arg, "ipv6", &v))
-		r = parse_onoff(v, &s->resolver_ipv6);
-	else if (conf_param(arg, "status_zone", &v))
-		return conf_error(c, n, "parameter \"status_zone\" is not supported");
-	else {
-		wrong = check_resolver_addr(arg);
-		if (wrong)
-			return conf_error(c, n, "%s in resolver \"%.*s\"", wrong, SLICE_FMT(arg));
-		s->resolver_addrs[s->n_resolver_addrs++] = arg;
-	}
-	return r < 0 ? conf_error(c, n, "invalid parameter: %.*s", SLICE_FMT(arg)) : 0;
-}
-
-static int set_resolver(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-			const struct conf_row *row)
-{
-	struct upstream_scope *s = mod;
-	int r = 0;
-
-	s->resolver_addrs = arena_zalloc(&c->arena, (size_t)n->n_args * sizeof *s->resolver_addrs);
-	s->resolver_ipv4 = s->resolver_ipv6 = 1;
-	for (int i = 0; r == 0 && i < n->n_args; i++)
-		r = resolver_arg(c, n, n->args[i], s);
-	if (r < 0)
-		return r;
-	if (!s->n_resolver_addrs)
-		return conf_error(c, n, "no name servers defined");
-	if (!s->resolver_ipv4 && !s->resolver_ipv6)
-		return conf_error(c, n, "\"ipv4\" and \"ipv6\" cannot both be \"off\"");
-	return 0;
-}
-
-/* A resolver line is taken over as a whole; resolver_timeout is typed and comes by itself. */
-static int inherit_resolver(struct conf *c, struct conf_block *b, void *mod, const void *parent)
-{
-	const struct upstream_scope *outer = parent;
-	struct upstream_scope *s = mod;
-
-	if (s->resolver_addrs)
-		return 0;
-	s->resolver_addrs = outer ? outer->resolver_addrs : NULL;
-	s->n_resolver_addrs = outer ? outer->n_resolver_addrs : 0;
-	s->resolver_valid_ms = outer ? outer->resolver_valid_ms : 0;
-	s->resolver_ipv4 = outer ? outer->resolver_ipv4 : 1;
-	s->resolver_ipv6 = outer ? outer->resolver_ipv6 : 1;
-	return 0;
-}
-
 static int finish_upstream(struct conf *c, struct conf_block *b, void *mod)
 {
 	const struct upstream_block *blk = mod;
@@ -317,6 +91,8 @@ static int finish_upstream(struct conf *c, struct conf_block *b, void *mod)
 	if (!primary)
 		return conf_error(c, b->node, "no servers in upstream \"%.*s\" but backup ones",
 				  SLICE_FMT(u->name));
+	if (upstream_method_finish(c, b->node, u) || upstream_zone_finish(c, u))
+		return -SL_EINVAL;
 	u->keepalive = blk->keepalive;
 	u->keepalive_requests = blk->keepalive_requests;
 	u->keepalive_timeout_ms = blk->keepalive_timeout_ms;
@@ -351,8 +127,8 @@ static struct upstream_conf *implicit_group(struct conf *c, const struct conf_no
 	u = group_new(c, n, name);
 	u->implicit = true;
 	u->default_port = is_unix ? 0 : port;
-	s = server_new(c, u);
-	wrong = parse_address(name, s);
+	s = upstream_server_new(c, u);
+	wrong = upstream_server_address(name, s);
 	if (!wrong && name.n > BALANCE_NAME_MAX)
 		wrong = "too long name";
 	if (!wrong)
@@ -411,9 +187,10 @@ static struct slice server_lines(struct conf *c, const struct upstream_conf *u,
 		const struct balance_server_conf *s = &u->servers[i];
 		struct addr a;
 
-		text = arena_printf(&c->arena, "%.*s%.*s:%u %u %u %u %u %d%d;", SLICE_FMT(text),
-				    SLICE_FMT(s->host), s->port, s->weight, s->max_fails,
-				    s->max_conns, s->fail_timeout_s, s->backup, s->down);
+		text = arena_printf(&c->arena, "%.*s%.*s:%u %u %u %u %u %u %d%d%d;",
+				    SLICE_FMT(text), SLICE_FMT(s->host), s->port, s->weight,
+				    s->max_fails, s->max_conns, s->fail_timeout_s, s->slow_start_ms,
+				    s->backup, s->down, s->drain);
 		room += slice_starts(s->host, SLICE("unix:")) || addr_from_ip(s->host, 0, &a) == 0
 				? 1
 				: ROOM_OF_NAME;
@@ -502,11 +279,58 @@ static const struct conf_row rows[] = {
 		.args_max = -1,
 		.type = CONF_CUSTOM,
 		.flags = CONF_MULTI,
-		.set = set_server,
+		.set = upstream_server_set,
 		.help = "ADDRESS[:PORT] | unix:PATH [weight=N] [max_fails=N] [fail_timeout=TIME] "
-			"[max_conns=N] [backup] [down] [resolve] -- a server of the group; without "
+			"[max_conns=N] [slow_start=TIME] [backup] [down] [drain] [resolve] -- a server of the group; without "
 			"a port: 443 when the group is used by https alone, else 80; names are resolved "
 			"again by TTL",
+	},
+	{
+		.name = "least_conn",
+		.contexts = CTX_UPSTREAM,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = upstream_method_set,
+		.help = "-- the server with the fewest requests for its weight is next",
+	},
+	{
+		.name = "ip_hash",
+		.contexts = CTX_UPSTREAM,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = upstream_method_set,
+		.help = "-- requests of one address (IPv4: its /24) go to the same server",
+	},
+	{
+		.name = "hash",
+		.contexts = CTX_UPSTREAM,
+		.args_min = 1,
+		.args_max = 2,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = upstream_method_set,
+		.help = "KEY [consistent] -- requests with the same KEY go to the same server; "
+			"consistent: another server moves only its share of the keys",
+	},
+	{
+		.name = "random",
+		.contexts = CTX_UPSTREAM,
+		.args_max = 2,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = upstream_method_set,
+		.help = "[two [least_conn]] -- a server by chance and weight; two: the one of two "
+			"with fewer requests",
+	},
+	{
+		.name = "zone",
+		.contexts = CTX_UPSTREAM,
+		.args_min = 1,
+		.args_max = 2,
+		.type = CONF_CUSTOM,
+		.set = upstream_zone_set,
+		.help = "NAME [SIZE] -- all workers share the state of the group's servers: they "
+			"do so without it, too, and in memory that is large enough",
 	},
 	{
 		.name = "keepalive",
@@ -555,7 +379,7 @@ static const struct conf_row rows[] = {
 		.args_min = 1,
 		.args_max = -1,
 		.type = CONF_CUSTOM,
-		.set = set_resolver,
+		.set = upstream_resolver_set,
 		.help = "ADDRESS[:PORT]... [valid=TIME] [ipv4=on|off] [ipv6=on|off] -- name "
 			"servers; by default those of resolv.conf, and answers are kept by their TTL",
 	},
@@ -577,6 +401,6 @@ const struct conf_module upstream_module = {
 	.n_rows = sizeof rows / sizeof rows[0],
 	.contexts = CTX_SCOPE | CTX_UPSTREAM,
 	.bytes = sizeof(struct upstream_block),
-	.inherit = inherit_resolver,
+	.inherit = upstream_resolver_inherit,
 	.finish = finish_upstream,
 };

@@ -6,7 +6,7 @@
 #define SL_POLICY_UPSTREAM_CONF_H
 
 #include "conf/conf.h"
-#include "policy/balance.h"
+#include "policy/balance_policy.h"
 
 extern const struct conf_module upstream_module;
 
@@ -29,6 +29,9 @@ struct upstream_conf {
 	const struct conf_node *node; /* the block, or the proxy_pass */
 	struct balance_server_conf *servers;
 	uint32_t n_servers, servers_room;
+	struct balance_policy *policy;	   /* NULL: round robin */
+	const struct conf_node *zone_node; /* NULL: no `zone` line */
+	int64_t zone_bytes;		   /* 0: the line has no size */
 	int64_t keepalive;	    /* idle connections kept by each worker; default 32; 0: none */
 	int64_t keepalive_requests; /* 1000 */
 	int64_t keepalive_timeout_ms;	    /* 60s */

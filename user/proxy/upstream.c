@@ -83,6 +83,29 @@ static enum step_result wait_for_name(struct request *r)
 	return STEP_WAIT;
 }
 
+static void add_try(struct request *r, struct slice addr)
+{
+	struct try *t = arena_zalloc(&r->arena, sizeof *t);
+
+	t->addr = arena_dup(&r->arena, addr);
+	t->connect_ms = t->header_ms = t->response_ms = -1;
+	*r->tries_tail = t;
+	r->tries_tail = &t->next;
+	r->up->try = t;
+}
+
+static void set_policy(struct request *r)
+{
+	struct upstream *u = r->up;
+	const struct balance_policy *p = u->group_conf ? u->group_conf->policy : NULL;
+
+	u->ask.policy = p;
+	if (p && p->key == BALANCE_KEY_ADDR)
+		u->ask.key = balance_ip_key(&r->remote->addr);
+	else if (p && p->key == BALANCE_KEY_TEXT)
+		u->ask.key = tmpl_eval(p->key_text, r, &r->arena);
+}
+
 enum step_result upstream_step_balance(struct request *r)
 {
 	struct upstream *u = r->up ? r->up : make(r);
@@ -94,6 +117,7 @@ enum step_result upstream_step_balance(struct request *r)
 		if (status)
 			return refuse(r, (unsigned)status, "proxy_pass has no usable address",
 				      "the upstream's address is not usable");
+		set_policy(r);
 	}
 	switch (balance_pick(u->group, r->env->slot, now_ms(r), &u->ask, &u->peer)) {
 	case BALANCE_OK:
@@ -108,6 +132,10 @@ enum step_result upstream_step_balance(struct request *r)
 	case BALANCE_NONE_LIVE:
 		break;
 	}
+	/* Nobody was asked, and the lists of $upstream_... say so with the group's name. */
+	add_try(r, slice_cstr(u->group->name));
+	u->try->status = 502;
+	u->try->response_ms = 0;
 	return refuse(r, 502, "no live upstreams while connecting to upstream",
 		      "no upstream is able to answer now");
 }
@@ -119,13 +147,7 @@ static void start_try(struct request *r, bool fresh)
 	struct addr addr = p->addr;
 
 	if (!fresh) {
-		struct try *t = arena_zalloc(&r->arena, sizeof *t);
-
-		t->addr = arena_dup(&r->arena, slice_cstr(p->text));
-		t->connect_ms = t->header_ms = t->response_ms = -1;
-		*r->tries_tail = t;
-		r->tries_tail = &t->next;
-		u->try = t;
+		add_try(r, slice_cstr(p->text));
 		u->n_tries++;
 		r->env->stats->upstream_tries++;
 		r->env->stats->upstream_retries += u->n_tries > 1;
