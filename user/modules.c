@@ -13,6 +13,7 @@
 #include "proxy/fields.h"
 #include "proxy/gzip_conf.h"
 #include "proxy/http_conf.h"
+#include "proxy/io_conf.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/vars.h"
 #include "tls/tls_conf.h"
@@ -33,7 +34,9 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_GZIP] = &gzip_module,
 	[MOD_XDP] = &xdp_module,
 	[MOD_ADMIN] = &admin_module,
+	[MOD_IO] = &io_module,
 };
 /* clang-format on */
 
-const struct var_def *const modules_vars[] = {vars_request, vars_upstream, vars_filter, NULL};
+const struct var_def *const modules_vars[] = {vars_request, vars_body, vars_upstream, vars_filter,
+					      NULL};

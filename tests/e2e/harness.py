@@ -302,6 +302,68 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
+class Peer:
+    """An upstream that does what a test says: SERVE(conn, first, fields) for each request that comes.
+
+    CONN is a Conn of the accepted socket whose head was read; when SERVE returns true the next head of the same
+    connection is read, else it is closed. What SERVE raises because the other side left is passed over; other
+    errors are kept in self.errors.
+    """
+
+    def __init__(self, serve, host="127.0.0.1", unix=None, tls=None, port=0):
+        self.serve, self.errors, self.n_conns, self.tls = serve, [], 0, tls
+        self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET, socket.SOCK_STREAM)
+        if not unix:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(str(unix) if unix else (host, port or free_port()))
+        self.sock.listen(256)
+        self.unix = unix
+        self.port = None if unix else self.sock.getsockname()[1]
+        self.addr = f"unix:{unix}" if unix else f"{host}:{self.port}"
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                sock = self.sock.accept()[0]
+            except OSError:
+                return
+            self.n_conns += 1
+            threading.Thread(target=self.one, args=(sock,), daemon=True).start()
+
+    def one(self, sock):
+        c = Conn.__new__(Conn)
+        c.buf = b""
+        try:
+            sock.settimeout(20 * SLOW)
+            if not self.unix:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            c.sock = self.tls.wrap_socket(sock, server_side=True) if self.tls else sock
+            while True:
+                first = c.line()
+                if not self.serve(c, first, c.fields()):
+                    break
+        except (Closed, OSError):
+            pass
+        except BaseException as e:  # noqa: BLE001 - for the test to see
+            self.errors.append(e)
+        finally:
+            with contextlib.suppress(OSError, AttributeError):
+                c.sock.close()
+            sock.close()
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
 # --- processes --------------------------------------------------------------------------------------
 
 class Mock:

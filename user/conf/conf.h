@@ -49,6 +49,7 @@ enum conf_module_id {
 	MOD_ACCESS_LOG, /* log_format, access_log */
 	MOD_XDP,	/* xdp { } */
 	MOD_ADMIN,	/* admin { } */
+	MOD_IO,		/* bodies: client_body_in_*, proxy_buffering ... */
 	CONF_N_MODULES,
 };
 

@@ -18,6 +18,7 @@
 #include "policy/limit_conf.h"
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
+#include "proxy/io_conf.h"
 #include "proxy/proxy_conf.h"
 #include "tls/tls_conf.h"
 
@@ -60,21 +61,29 @@ void cycle_own_logs(struct cycle *c)
 				  strerror(errno));
 }
 
-/* The folder for large request bodies: made and given to the workers when it is not there. */
-static int make_temp_dirs(struct cycle *c, const struct conf_block *b)
+static int make_temp_dir(struct cycle *c, const struct conf_block *b, const char *dir)
 {
-	const struct http_scope *s = b->mod[MOD_HTTP];
-	const struct conf_block *k;
 	struct stat st;
 
-	if (s && s->client_body_temp_path.n && stat(s->client_body_temp_path.p, &st)) {
-		if (mkdir(s->client_body_temp_path.p, 0700))
-			return conf_error(&c->conf, b->node, "mkdir() \"%s\" failed (%d: %s)",
-					  s->client_body_temp_path.p, errno, strerror(errno));
-		if (geteuid() == 0 && chown(s->client_body_temp_path.p, c->core->uid, c->core->gid))
-			return conf_error(&c->conf, b->node, "chown() \"%s\" failed (%d: %s)",
-					  s->client_body_temp_path.p, errno, strerror(errno));
-	}
+	if (stat(dir, &st) == 0)
+		return 0;
+	if (mkdir(dir, 0700))
+		return conf_error(&c->conf, b->node, "mkdir() \"%s\" failed (%d: %s)", dir, errno,
+				  strerror(errno));
+	if (geteuid() == 0 && chown(dir, c->core->uid, c->core->gid))
+		return conf_error(&c->conf, b->node, "chown() \"%s\" failed (%d: %s)", dir, errno,
+				  strerror(errno));
+	return 0;
+}
+
+/* The folders for large bodies: made and given to the workers when they are not there. */
+static int make_temp_dirs(struct cycle *c, const struct conf_block *b)
+{
+	const struct io_scope *s = b->mod[MOD_IO];
+	const struct conf_block *k;
+
+	if (s && make_temp_dir(c, b, s->client_temp->dir))
+		return -SL_EINVAL;
 	for (k = b->first_child; k; k = k->next)
 		if (make_temp_dirs(c, k))
 			return -SL_EINVAL;

@@ -47,6 +47,7 @@ void exchange_end(struct exchange *x, bool reuse)
 	inbuf_clear(&x->in);
 	buf_free(x->rbuf);
 	buf_free(x->file_buf);
+	bufq_clear(&x->framed);
 	x->rbuf = x->file_buf = NULL;
 	if (x->uc) {
 		x->uc->x = NULL;
@@ -217,6 +218,11 @@ void exchange_resume(struct exchange *x)
 	task_post(&x->r->env->loop, &x->task);
 }
 
+void exchange_body_came(struct exchange *x)
+{
+	task_post(&x->r->env->loop, &x->task);
+}
+
 /* A connection of our own, to ADDR; KEY is what another request must have in common with this one. */
 static bool open_new(struct exchange *x, const struct addr *addr, const struct addr *local,
 		     uint64_t key)
@@ -261,7 +267,8 @@ static bool attach(struct exchange *x, const struct addr *addr, bool fresh)
 		key ^= hash64(slice_make((const char *)&local.sa, local.len), 1);
 	x->uc = fresh || alone ? NULL : pool_get(x->r->env, u->group_conf, addr, tls, key);
 	/* What may not be sent twice is not sent into a connection that is closed already. */
-	while (x->uc && !upstream_may_resend(x->r) && !conn_is_alive(&x->uc->conn)) {
+	while (x->uc && (x->r->body.stream || !upstream_may_resend(x->r)) &&
+	       !conn_is_alive(&x->uc->conn)) {
 		pool_close(x->uc);
 		x->uc = pool_get(x->r->env, u->group_conf, addr, tls, key);
 	}
@@ -288,6 +295,7 @@ void exchange_start(struct request *r, const struct addr *addr, bool fresh)
 	x->u->x = x;
 	x->started_ms = r->env->loop.clock.mono_ms;
 	x->task.fn = on_task;
+	bufq_init(&x->framed);
 	timer_init(&x->timer, on_timer);
 	if (!attach(x, addr, fresh)) {
 		exchange_fail(x, NEXT_ERROR, 502);

@@ -14,6 +14,8 @@ void exchange_start(struct request *r, const struct addr *addr, bool fresh);
 void exchange_cancel(struct exchange *x);
 /* The client took some: read on. */
 void exchange_resume(struct exchange *x);
+/* More of the request's body is there to be sent. */
+void exchange_body_came(struct exchange *x);
 /* Did any byte of the request leave? */
 bool exchange_sent_any(const struct exchange *x);
 

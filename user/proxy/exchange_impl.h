@@ -26,6 +26,10 @@ struct exchange {
 	size_t sent_head;
 	uint64_t sent_body;
 	struct buf *file_buf; /* a piece of a body that lies in a file */
+	struct bufq
+		framed;	 /* of a body that streams: taken, and in chunks where it has no length */
+	bool framed_all; /* its end is in there too */
+	bool starved;	 /* all is out that came so far */
 	bool sent_all, reused, got_any;
 	/* the answer */
 	struct inbuf in; /* its head */

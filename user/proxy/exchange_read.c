@@ -68,7 +68,7 @@ static int pass_on(struct exchange *x)
 
 static uint64_t queue_max(const struct exchange *x)
 {
-	const struct proxy_scope *c = x->u->conf;
+	const struct io_scope *c = x->u->io;
 	uint64_t max = c->buffering && !x->r->resp.streaming ? (uint64_t)c->buffers_bytes
 							     : (uint64_t)c->buffer_bytes;
 
@@ -185,8 +185,8 @@ static void bad_head(struct exchange *x, const char *text)
 static bool parse_head(struct exchange *x)
 {
 	struct head_limits lim = {
-		.line_max_bytes = (uint32_t)x->u->conf->buffer_bytes,
-		.head_max_bytes = (uint32_t)x->u->conf->buffer_bytes,
+		.line_max_bytes = (uint32_t)x->u->io->buffer_bytes,
+		.head_max_bytes = (uint32_t)x->u->io->buffer_bytes,
 		.fields_max = 1000,
 	};
 	enum head_error why = HEAD_OK;
@@ -227,7 +227,7 @@ static bool parse_head(struct exchange *x)
 void exchange_read_head(struct exchange *x)
 {
 	while (conn_may_read(&x->uc->conn)) {
-		uint32_t room = inbuf_reserve(&x->in, (uint32_t)x->u->conf->buffer_bytes + 1);
+		uint32_t room = inbuf_reserve(&x->in, (uint32_t)x->u->io->buffer_bytes + 1);
 		ssize_t n = conn_read(&x->uc->conn, x->in.p + x->in.end, room);
 
 		if (n > 0) {

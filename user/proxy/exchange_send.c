@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the request's way to a peer: head, then body from memory or file. Reads no answer. */
-#include <errno.h>
-#include <unistd.h>
-
+/* Owns the request's way to a peer: head, then body from memory, file, or as it comes in. Reads no answer. */
 #include "core/err.h"
 #include "proxy/exchange_impl.h"
 
 enum {
 	FILE_PIECES_PER_TURN = 64, /* a long upload lets others have their turn */
+	FRAMED_BYTES = 64 * 1024,  /* of a stream, taken at once */
+	VECTORS = 8,
 };
 
-/* Sending. 1: all is out, 0: the socket is full, <0: failed. */
+/* 1: all is out, 0: the socket is full or the client has to send more, <0: failed. */
 
 static int send_file(struct exchange *x)
 {
@@ -26,14 +25,10 @@ static int send_file(struct exchange *x)
 		}
 		if (!x->file_buf) {
 			x->file_buf = buf_new();
-			n = pread(b->fd, buf_head(x->file_buf), buf_room(x->file_buf),
-				  (off_t)x->sent_body);
-			if (n <= 0) {
-				request_log(x->r, LOG_LVL_CRIT,
-					    "reading a kept request body failed: %s",
-					    n ? strerror(errno) : "it is shorter than it was");
-				return -SL_ESYS;
-			}
+			n = request_body_read(x->r, buf_head(x->file_buf), buf_room(x->file_buf),
+					      x->sent_body);
+			if (n < 0)
+				return (int)n;
 			x->file_buf->end += (uint32_t)n;
 		}
 		n = conn_write(&x->uc->conn, buf_head(x->file_buf), buf_len(x->file_buf));
@@ -47,6 +42,62 @@ static int send_file(struct exchange *x)
 		}
 	}
 	return 1;
+}
+
+/* Takes what came of the body, as far as it may wait here, and its end. */
+static void frame_stream(struct exchange *x)
+{
+	struct body_stream *s = x->r->body.stream;
+	bool chunked = x->r->head.body == BODY_CHUNKED;
+	struct buf *b;
+
+	while (x->framed.bytes < FRAMED_BYTES && (b = request_body_take(x->r))) {
+		if (chunked) {
+			b->start -= (uint32_t)chunk_put_size_before(buf_head(b), buf_len(b));
+			memcpy(b->data + b->end, "\r\n", 2);
+			b->end += 2;
+		}
+		bufq_push(&x->framed, b);
+	}
+	if (!s->whole || s->q.first || x->framed_all)
+		return;
+	x->framed_all = true;
+	if (chunked) {
+		b = buf_new();
+		memcpy(b->data + b->end, "0\r\n\r\n", 5);
+		b->end += 5;
+		bufq_push(&x->framed, b);
+	}
+}
+
+static int send_stream(struct exchange *x)
+{
+	for (;;) {
+		struct iovec iov[VECTORS];
+		size_t head_left = x->u->head.n - x->sent_head;
+		int n_iov = 0;
+		ssize_t n;
+
+		frame_stream(x);
+		if (head_left)
+			iov[n_iov++] =
+				(struct iovec){(char *)x->u->head.p + x->sent_head, head_left};
+		for (struct buf *b = x->framed.first; b && n_iov < VECTORS; b = b->next)
+			iov[n_iov++] = (struct iovec){buf_head(b), buf_len(b)};
+		x->starved = n_iov == 0 && !x->framed_all;
+		if (n_iov == 0)
+			return x->framed_all;
+		n = conn_writev(&x->uc->conn, iov, n_iov);
+		if (n < 0)
+			return n == -SL_EAGAIN ? 0 : (int)n;
+		if ((size_t)n <= head_left) {
+			x->sent_head += (size_t)n;
+			continue;
+		}
+		x->sent_head += head_left;
+		x->sent_body += (size_t)n - head_left;
+		bufq_consume(&x->framed, (size_t)n - head_left);
+	}
 }
 
 static int send_request(struct exchange *x)
@@ -89,7 +140,7 @@ static int send_request(struct exchange *x)
 bool exchange_send(struct exchange *x)
 {
 	uint64_t before = x->sent_head + x->sent_body;
-	int n = send_request(x);
+	int n = x->r->body.stream && x->u->sends_body ? send_stream(x) : send_request(x);
 
 	/* A peer that answered and left does not take the rest: its answer may still be read. */
 	if (n == -SL_ERESET && x->uc->conn.ops == &conn_plain_ops)
@@ -103,6 +154,8 @@ bool exchange_send(struct exchange *x)
 		return true; /* the client's time runs, not the peer's */
 	if (x->sent_all) {
 		exchange_wait(x, x->u->conf->read_timeout_ms);
+	} else if (x->starved) {
+		timer_pause(&x->timer); /* so does the client's here */
 	} else if (x->sent_head + x->sent_body != before || !timer_is_set(&x->timer)) {
 		exchange_wait(x, x->u->conf->send_timeout_ms);
 	}

@@ -76,7 +76,7 @@ static bool after_answer(struct h1 *h)
 	request_done(r);
 	h->r = NULL;
 	h->finished = false;
-	h->body_wanted = false;
+	h->body_wanted = h->body_paused = false;
 	if (close_now) {
 		if (clean)
 			client_destroy(&h->c);
@@ -121,7 +121,7 @@ static void serve(struct h1 *h)
 {
 	uint64_t before = h->c.out.bytes;
 
-	if (h->body_wanted)
+	if (h->body_wanted && !h->body_paused)
 		h1_pull_body(h, true);
 	if (h->c.dead)
 		return;

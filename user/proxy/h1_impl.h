@@ -23,6 +23,7 @@ struct h1 {
 	uint64_t body_left;
 	struct chunk_dec dec;
 	bool body_done, body_wanted, expects_100;
+	bool body_paused; /* wanted, but its taker is full */
 	/* the answer */
 	bool chunked;
 	bool close_after;   /* no further request */

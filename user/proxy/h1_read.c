@@ -36,7 +36,7 @@ struct request *h1_new_request(struct h1 *h)
 	h->c.client.n_requests++;
 	h->finished = h->abort_after = h->ends_by_close = false;
 	h->body_done = true;
-	h->body_wanted = h->expects_100 = false;
+	h->body_wanted = h->body_paused = h->expects_100 = false;
 	client_set_timer(&h->c, h1_scope(h)->client_header_timeout_ms);
 	return request_new(h->c.env, &h->c.client, &h1_front_ops, h);
 }
@@ -179,6 +179,12 @@ void h1_pull_body(struct h1 *h, bool keep)
 			status = take_body(h, keep);
 		if (status || h->body_done)
 			break;
+		if (keep && request_body_is_full(h->r)) {
+			h->body_paused = true;
+			if (!h->c.out.bytes)
+				timer_pause(&h->c.timer);
+			return;
+		}
 		if (reads++ == CLIENT_READS_PER_TURN) {
 			client_set_timer(&h->c, wait_ms);
 			client_wake(&h->c);
@@ -220,6 +226,11 @@ void h1_read_body(struct request *r)
 	struct h1 *h = r->front;
 	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
+	if (h->body_paused) {
+		h->body_paused = false;
+		client_wake(&h->c);
+		return;
+	}
 	if (h->body_done) {
 		request_body_end(r, 0);
 		return;

@@ -194,15 +194,6 @@ static int set_add_header(struct conf *c, struct conf_block *b, void *mod,
 	return conf_tmpl(c, n, n->args[1], &h->value);
 }
 
-static int set_temp_path(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-			 const struct conf_row *row)
-{
-	struct http_scope *s = mod;
-
-	s->client_body_temp_path = slice_cstr(conf_prefix_path(c, n->args[0]));
-	return 0;
-}
-
 static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
 {
 	const struct http_scope *outer = parent;
@@ -337,15 +328,6 @@ static const struct conf_row rows[] = {
 	      "larger request bodies get 413; 0: no limit"),
 	TYPED("client_body_buffer_size", CTX_SCOPE, CONF_SIZE, client_body_buffer_bytes, "16k",
 	      "request bodies up to this size stay in memory, larger ones go to a file"),
-	{.name = "client_body_temp_path",
-	 .contexts = CTX_SCOPE,
-	 .args_min = 1,
-	 .args_max = 1,
-	 .type = CONF_STR,
-	 .offset = AT(client_body_temp_path),
-	 .deflt = "/tmp",
-	 .set = set_temp_path,
-	 .help = "folder of the (nameless) files that hold large request bodies"},
 	{.name = "client_header_buffer_size",
 	 .contexts = CTX_HTTP | CTX_SERVER,
 	 .args_min = 1,

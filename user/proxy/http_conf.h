@@ -49,7 +49,6 @@ struct http_scope {
 	int64_t merge_slashes, underscores_in_headers, chunked;
 	int64_t absolute_redirect, port_in_redirect, server_name_in_redirect;
 	struct slice default_type;
-	struct slice client_body_temp_path;
 	struct http_large_buffers *large;
 	struct http_keepalive *keepalive;
 	struct http_return *ret;	/* not inherited */

@@ -6,6 +6,8 @@
 
 #include "core/err.h"
 #include "policy/limit_conf.h"
+#include "proxy/fields.h"
+#include "proxy/io_conf.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
@@ -157,7 +159,19 @@ static enum step_result step_limit_req(struct request *r)
 	return STEP_WAIT;
 }
 
-/* The whole body, in memory or on disk, so that a peer that fails costs the client nothing. */
+/* May the body go on while it comes in? HTTP/1.0 has no chunks: there it is collected, as in nginx. */
+static bool may_stream(const struct request *r)
+{
+	const struct proxy_scope *p = r->block->mod[MOD_PROXY];
+	const struct fields_scope *fields = r->block->mod[MOD_FIELDS];
+	const struct io_scope *io = r->block->mod[MOD_IO];
+
+	return p->pass && p->pass_request_body && !fields->body && !io->request_buffering &&
+	       (r->head.body == BODY_LENGTH || p->http_version == 11);
+}
+
+/* The whole body, in memory or on disk, so that a peer that fails costs the client nothing; unless it
+ * streams. */
 static enum step_result step_body(struct request *r)
 {
 	if (!r->body_started) {
@@ -165,14 +179,14 @@ static enum step_result step_body(struct request *r)
 		if (r->head.body == BODY_NONE)
 			r->body.whole = true;
 		else
-			r->ops->read_body(r);
+			request_body_start(r, may_stream(r));
 	}
 	if (r->body.status)
 		return answer(r, (unsigned)r->body.status,
 			      r->body.status == 413
 				      ? "the request body is larger than client_max_body_size"
 				      : NULL);
-	if (r->body.whole)
+	if (r->body.whole || r->body.stream)
 		return STEP_NEXT;
 	r->body.waiting = true;
 	return STEP_WAIT;

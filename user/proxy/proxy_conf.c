@@ -11,10 +11,6 @@
 #include "proxy/http_conf.h"
 #include "tls/tls_client.h"
 
-struct proxy_buffers {
-	int64_t n, bytes;
-};
-
 /* "host[:port]" of a proxy_pass. */
 static int parse_host(struct conf *c, const struct conf_node *n, struct proxy_pass *p)
 {
@@ -108,24 +104,6 @@ static int set_name(struct conf *c, struct conf_block *b, void *mod, const struc
 	return 0;
 }
 
-static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-		       const struct conf_row *row)
-{
-	struct proxy_scope *s = mod;
-	struct proxy_buffers *p = arena_zalloc(&c->arena, sizeof *p);
-	uint64_t count;
-
-	if (s->buffers)
-		return conf_error(c, n, "\"proxy_buffers\" directive is duplicate");
-	if (num_u63(n->args[0], &count) || count < 2 || count > 4096 ||
-	    conf_parse_size(n->args[1], &p->bytes) || p->bytes < 512 || p->bytes > 16 << 20)
-		return conf_error_hint(c, n, "a number from 2, a size from 512",
-				       "invalid value in \"proxy_buffers\" directive");
-	p->n = (int64_t)count;
-	s->buffers = p;
-	return 0;
-}
-
 static void hide(uint8_t table[HDR_N], struct slice name, uint8_t value)
 {
 	enum hdr_id id = hdr_id_of(name, hdr_hash(name));
@@ -151,11 +129,6 @@ static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *
 
 	if ((b->ctx & CTX_PART) && !s->pass)
 		s->pass = outer->pass;
-	if (!s->buffers) {
-		s->buffers = arena_alloc(&c->arena, sizeof *s->buffers);
-		*s->buffers = (struct proxy_buffers){8, 4096};
-	}
-	s->buffers_bytes = s->buffers->n * s->buffers->bytes;
 	for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++)
 		s->hide[hidden[i]] = 1;
 	for (int i = 0; s->hide_headers && i < s->hide_headers->n; i++)
@@ -329,27 +302,6 @@ static const struct conf_row rows[] = {
 	 .flags = CONF_MULTI | CONF_INHERIT,
 	 .set = set_name,
 	 .help = "NAME -- a field that clients get although it is hidden by default"},
-	TYPED("proxy_buffering", CONF_FLAG, buffering, "on",
-	      "take up to proxy_buffers ahead of a slow client; event streams are never held back"),
-	{.name = "proxy_buffer_size",
-	 .contexts = CTX_SCOPE,
-	 .args_min = 1,
-	 .args_max = 1,
-	 .type = CONF_SIZE,
-	 .offset = AT(buffer_bytes),
-	 .min = 512,
-	 .max = 16 << 20,
-	 .deflt = "4k",
-	 .help = "the head of an answer must fit; without buffering also what is taken ahead"},
-	{.name = "proxy_buffers",
-	 .contexts = CTX_SCOPE,
-	 .args_min = 2,
-	 .args_max = 2,
-	 .type = CONF_CUSTOM,
-	 .offset = AT(buffers),
-	 .flags = CONF_INHERIT,
-	 .set = set_buffers,
-	 .help = "NUMBER SIZE -- NUMBER * SIZE bytes of an answer may wait for its client"},
 	{.name = "proxy_next_upstream",
 	 .contexts = CTX_SCOPE,
 	 .args_min = 1,

@@ -64,10 +64,6 @@ struct proxy_scope {		 /* MOD_PROXY's struct in http, server, location */
 	int64_t connect_timeout_ms, send_timeout_ms, read_timeout_ms;
 	int64_t http_version; /* 10 or 11 */
 	int64_t pass_request_headers, pass_request_body;
-	int64_t buffering;
-	int64_t buffer_bytes; /* proxy_buffer_size: the answer's head must fit */
-	struct proxy_buffers *buffers;
-	int64_t buffers_bytes; /* all of proxy_buffers together */
 	int64_t next_upstream, next_tries, next_timeout_ms;
 	int64_t llm;
 	struct proxy_headers *set_headers;

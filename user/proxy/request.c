@@ -3,7 +3,6 @@
 #include "proxy/request.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #include "core/hash.h"
 #include "policy/ban_conf.h"
@@ -126,8 +125,7 @@ static void release(struct request *r)
 	env->stats->responses[r->head_sent && class < 6 ? class : 0]++;
 	access_log_write(r);
 	out_fini(r);
-	if (r->body.fd >= 0)
-		close(r->body.fd);
+	request_body_fini(r);
 	arena_fini(&r->sending);
 	a = r->arena;
 	arena_fini(&a);

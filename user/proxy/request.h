@@ -18,7 +18,9 @@ struct upstream;
 /* What a front does for a request's answer. None of these may free the request before they return;
  * errors on the connection come back through request_client_gone(). */
 struct front_ops {
-	/* Starts to pull the body in: request_body_put() for each piece, then request_body_end(). */
+	/* Starts to pull the body in: request_body_put() for each piece, then request_body_end(). While
+	 * request_body_is_full() no more is read from the client; then it is called once more, to go
+	 * on (and puts nothing before it returns). */
 	void (*read_body)(struct request *r);
 	/* Serialises r->resp. Once a request (1xx aside). */
 	void (*send_head)(struct request *r);
@@ -56,13 +58,25 @@ struct client {
 	const struct listener *listener;
 };
 
+/* A body that goes on while it comes in. In the request's arena. */
+struct body_stream {
+	struct bufq q; /* not taken by an upstream yet */
+	uint64_t room_bytes;
+	uint64_t n_taken; /* bytes that left for an upstream: they cannot be sent again */
+	bool whole;	  /* nothing follows what is in Q */
+	bool paused;	  /* the front reads no more until read_body is called again */
+};
+
 struct request_body {
 	char *mem; /* r->sending; NULL when there is none or it is in a file */
 	size_t len, room;
-	int fd;		     /* unlinked temporary file, or -1 */
-	bool whole, waiting; /* waiting: the pipeline stands at it */
-	int status;	     /* not 0: it failed, and this is the answer */
-	uint64_t max_bytes;  /* client_max_body_size, 0: none */
+	int fd;			    /* temporary file, or -1 */
+	struct slice file;	    /* its name, $request_body_file; empty: it has none */
+	struct body_stream *stream; /* NULL: the body is collected */
+	bool whole, waiting;	    /* waiting: the pipeline stands at it */
+	bool removes_file;	    /* client_body_in_file_only clean */
+	int status;		    /* not 0: it failed, and this is the answer */
+	uint64_t max_bytes;	    /* client_max_body_size, 0: none */
 };
 
 /* The answer's head, before serialisation. */
@@ -138,10 +152,27 @@ void request_refuse(struct request *r, unsigned status, const char *why);
 /* No try will follow: frees r->sending, unless the configuration uses $request_body. */
 void request_sent(struct request *r);
 int request_body_put(struct request *r, const char *p, size_t n); /* 0, or the status to answer */
+bool request_body_is_full(struct request *r);			  /* true: wait for read_body */
 void request_body_end(struct request *r, int status); /* 0: whole; else a 4xx/5xx, body is lost */
 void request_drained(struct request *r);	      /* the queue got shorter */
 void request_client_gone(struct request *r);	      /* connection lost: cancels everything */
 void request_done(struct request *r);		      /* all is written: logs, frees */
+
+/* For the pipeline and upstreams. */
+/* Starts to collect, or (STREAM) to pass on, the body. */
+void request_body_start(struct request *r, bool stream);
+/* How long it is: what was collected, or what was announced of a stream. */
+static inline uint64_t request_body_bytes(const struct request *r)
+{
+	return r->body.stream ? r->head.content_length : r->body.len;
+}
+/* The next piece of a stream, its ownership with it; NULL: none is there now. */
+struct buf *request_body_take(struct request *r);
+/* Nobody takes the rest. */
+void request_body_drop(struct request *r);
+/* A piece of the body that is kept in a file: as pread(), N bytes at AT. */
+int request_body_read(const struct request *r, void *to, size_t n, uint64_t at);
+void request_body_fini(struct request *r);
 
 /* Error log with nginx's suffix (client, server, request, upstream, host). */
 void request_log(const struct request *r, enum log_level level, const char *fmt, ...)

@@ -1,32 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns where a request's body is kept: in memory up to client_body_buffer_size, in an unlinked file
- * beyond. Reads no socket. */
+/* Owns where a request's body is: collected in memory up to client_body_buffer_size and in a file beyond,
+ * or on its way to the upstream while it comes in. Reads no socket. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/err.h"
+#include "proxy/io_conf.h"
+#include "proxy/out.h"
 #include "proxy/pipeline.h"
+#include "proxy/reply.h"
 #include "proxy/request.h"
+#include "proxy/upstream.h"
 
-/* The body's temporary file: no name, so that nothing stays when the process dies. */
-static int open_temp(struct request *r)
+enum { NAME_TRIES = 100 };
+
+static const struct io_scope *io_of(const struct request *r)
 {
-	const char *dir = r->scope->client_body_temp_path.p;
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	char path[4096];
-
-	if (fd >= 0 || errno != EOPNOTSUPP)
-		return fd;
-	if (snprintf(path, sizeof path, "%s/body.XXXXXX", dir) >= (int)sizeof path)
-		return -1;
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(path);
-	return fd;
+	return r->block->mod[MOD_IO];
 }
 
 static int write_all(int fd, const char *p, size_t n, size_t at)
@@ -45,12 +40,69 @@ static int write_all(int fd, const char *p, size_t n, size_t at)
 	return 0;
 }
 
+/* As nginx: the last digits of the number name the subfolders, the first level the very last ones. */
+static int put_name(const struct io_temp *t, unsigned long long number, char *to, size_t room)
+{
+	char digits[21];
+	int end = snprintf(digits, sizeof digits, "%010llu", number);
+	int n = snprintf(to, room, "%s", t->dir), at = end;
+
+	for (int i = 0; i < t->n_levels && n < (int)room; i++) {
+		at -= t->level[i];
+		n += snprintf(to + n, room - (size_t)n, "/%.*s", t->level[i], digits + at);
+		if (mkdir(to, 0700) && errno != EEXIST)
+			return -SL_ESYS;
+	}
+	if (n < (int)room)
+		n += snprintf(to + n, room - (size_t)n, "/%s", digits);
+	errno = ENAMETOOLONG;
+	return n < (int)room ? 0 : -SL_ESYS;
+}
+
+static int open_named(struct request *r, const struct io_temp *t)
+{
+	uint64_t seed = r->env->id_seed ^ (r->client->serial << 16) ^ r->start_ms;
+	char path[4096];
+	int fd = -1;
+
+	for (unsigned i = 0; fd < 0 && i < NAME_TRIES; i++) {
+		if (put_name(t, (seed + i * 7919) % 10000000000, path, sizeof path))
+			return -1;
+		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0660);
+		if (fd < 0 && errno != EEXIST)
+			return -1;
+	}
+	if (fd < 0)
+		return -1;
+	r->body.file = arena_dup(&r->arena, slice_cstr(path));
+	r->body.removes_file = io_of(r)->in_file_only == IN_FILE_CLEAN;
+	return fd;
+}
+
+/* No name, so that nothing stays when the process dies. */
+static int open_nameless(const struct io_temp *t)
+{
+	int fd = open(t->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char path[4096];
+
+	if (fd >= 0 || errno != EOPNOTSUPP)
+		return fd;
+	if (snprintf(path, sizeof path, "%s/body.XXXXXX", t->dir) >= (int)sizeof path)
+		return -1;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
 static int put_file(struct request *r, const char *p, size_t n)
 {
+	const struct io_scope *io = io_of(r);
 	struct request_body *b = &r->body;
 
 	if (b->fd < 0) {
-		b->fd = open_temp(r);
+		b->fd = io->in_file_only ? open_named(r, io->client_temp)
+					 : open_nameless(io->client_temp);
 		if (b->fd < 0 || write_all(b->fd, b->mem, b->len, 0))
 			goto fail;
 		b->mem = NULL;
@@ -62,23 +114,16 @@ static int put_file(struct request *r, const char *p, size_t n)
 	return 0;
 fail:
 	request_log(r, LOG_LVL_CRIT, "request body of %zu bytes cannot be kept in \"%s\": %s",
-		    b->len + n, r->scope->client_body_temp_path.p, strerror(errno));
+		    b->len + n, io->client_temp->dir, strerror(errno));
 	return 500;
 }
 
-int request_body_put(struct request *r, const char *p, size_t n)
+static void put_memory(struct request *r, const char *p, size_t n, size_t limit)
 {
 	struct request_body *b = &r->body;
-	size_t limit = (size_t)r->scope->client_body_buffer_bytes, room;
+	size_t room;
 	char *mem;
 
-	r->body_bytes += n;
-	if (b->max_bytes && b->len + n > b->max_bytes) {
-		request_log(r, LOG_LVL_ERROR, "client intended to send too large chunked body");
-		return 413;
-	}
-	if (b->fd >= 0 || b->len + n > limit)
-		return put_file(r, p, n);
 	if (b->len + n > b->room) {
 		room = r->head.body == BODY_LENGTH ? (size_t)r->head.content_length
 						   : 2 * (b->len + n);
@@ -90,15 +135,153 @@ int request_body_put(struct request *r, const char *p, size_t n)
 	}
 	memcpy(b->mem + b->len, p, n);
 	b->len += n;
+}
+
+/* Is there still somebody for whom a streamed body comes in? */
+static bool is_wanted(const struct request *r)
+{
+	return !r->finished && !r->aborted && (!r->head_sent || (r->up && r->up->x));
+}
+
+static void put_stream(struct request *r, const char *p, size_t n)
+{
+	struct body_stream *s = r->body.stream;
+
+	if (!is_wanted(r)) {
+		request_body_drop(r);
+		return;
+	}
+	bufq_put(&s->q, p, n);
+	upstream_body_came(r);
+}
+
+int request_body_put(struct request *r, const char *p, size_t n)
+{
+	struct request_body *b = &r->body;
+	size_t limit = (size_t)r->scope->client_body_buffer_bytes;
+
+	r->body_bytes += n;
+	if (b->max_bytes && r->body_bytes > b->max_bytes) {
+		request_log(r, LOG_LVL_ERROR, "client intended to send too large chunked body");
+		return 413;
+	}
+	if (b->stream) {
+		put_stream(r, p, n);
+		return 0;
+	}
+	if (b->fd >= 0 || b->len + n > limit || io_of(r)->in_file_only)
+		return put_file(r, p, n);
+	put_memory(r, p, n, limit);
 	return 0;
+}
+
+bool request_body_is_full(struct request *r)
+{
+	struct body_stream *s = r->body.stream;
+
+	if (!s || s->q.bytes < s->room_bytes)
+		return false;
+	s->paused = true;
+	return true;
+}
+
+void request_body_start(struct request *r, bool stream)
+{
+	struct body_stream *s;
+
+	if (stream) {
+		s = r->body.stream = arena_zalloc(&r->arena, sizeof *s);
+		bufq_init(&s->q);
+		s->room_bytes = (uint64_t)r->scope->client_body_buffer_bytes;
+	}
+	r->ops->read_body(r);
+}
+
+/* What the client sends is no body: the upstream must not take what it got for one. */
+static void fail_stream(struct request *r)
+{
+	if (!r->up || r->finished || r->aborted)
+		return; /* step_body sees to it, or it does not matter any more */
+	timer_cancel(&r->env->loop, &r->timer);
+	upstream_cancel(r);
+	if (r->head_sent) {
+		out_abort(r);
+		out_flush(r);
+	} else {
+		reply_error(r, (unsigned)r->body.status, NULL);
+	}
 }
 
 void request_body_end(struct request *r, int status)
 {
+	if (r->body.stream && status == 0) {
+		r->body.stream->whole = true;
+		upstream_body_came(r);
+		return;
+	}
 	r->body.whole = status == 0;
 	r->body.status = status;
-	if (r->body.waiting) {
+	if (r->body.stream) {
+		fail_stream(r);
+	} else if (r->body.waiting) {
 		r->body.waiting = false;
 		pipeline_resume(r);
 	}
+}
+
+static void go_on(struct request *r)
+{
+	struct body_stream *s = r->body.stream;
+
+	if (s->paused && s->q.bytes < s->room_bytes) {
+		s->paused = false;
+		r->ops->read_body(r);
+	}
+}
+
+struct buf *request_body_take(struct request *r)
+{
+	struct body_stream *s = r->body.stream;
+	struct buf *b = bufq_take(&s->q);
+
+	if (b) {
+		s->n_taken += buf_len(b);
+		go_on(r);
+	}
+	return b;
+}
+
+void request_body_drop(struct request *r)
+{
+	if (!r->body.stream)
+		return;
+	bufq_clear(&r->body.stream->q);
+	go_on(r);
+}
+
+int request_body_read(const struct request *r, void *to, size_t n, uint64_t at)
+{
+	ssize_t got;
+
+	do
+		got = pread(r->body.fd, to, n, (off_t)at);
+	while (got < 0 && errno == EINTR);
+	if (got > 0)
+		return (int)got;
+	request_log(r, LOG_LVL_CRIT, "reading a kept request body failed: %s",
+		    got ? strerror(errno) : "it is shorter than it was");
+	return -SL_ESYS;
+}
+
+void request_body_fini(struct request *r)
+{
+	struct request_body *b = &r->body;
+
+	if (b->stream)
+		bufq_clear(&b->stream->q);
+	if (b->fd < 0)
+		return;
+	close(b->fd);
+	if (b->removes_file)
+		unlink(arena_cstr(&r->arena, b->file));
 }

@@ -253,8 +253,11 @@ static void put_own_fields(struct out *o, const struct request *r, const struct 
 		put_field(o, SLICE("Connection"), SLICE("close"));
 	if (u->fields_conf->body)
 		put_field(o, SLICE("Content-Length"), slice_make(n, num_put_u64(n, body.n)));
+	else if (has_length && u->sends_body && r->body.stream && r->head.body == BODY_CHUNKED)
+		put_field(o, SLICE("Transfer-Encoding"), SLICE("chunked"));
 	else if (has_length && u->sends_body)
-		put_field(o, SLICE("Content-Length"), slice_make(n, num_put_u64(n, r->body.len)));
+		put_field(o, SLICE("Content-Length"),
+			  slice_make(n, num_put_u64(n, request_body_bytes(r))));
 }
 
 static struct slice without_port(struct slice s)

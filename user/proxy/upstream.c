@@ -41,6 +41,8 @@ bool upstream_may_resend(const struct request *r)
 {
 	const struct upstream *u = r->up;
 
+	if (r->body.stream && r->body.stream->n_taken)
+		return false;
 	if (is_idempotent(r->head.method) || (u->conf->next_upstream & NEXT_NON_IDEMPOTENT))
 		return true;
 	if (r->head.method != METHOD_POST || u->conf->llm == LLM_OFF)
@@ -55,6 +57,7 @@ static struct upstream *make(struct request *r)
 	u->r = r;
 	u->conf = r->block->mod[MOD_PROXY];
 	u->fields_conf = r->block->mod[MOD_FIELDS];
+	u->io = r->block->mod[MOD_IO];
 	u->https = u->conf->pass->https;
 	u->start_ms = now_ms(r);
 	r->up = u;
@@ -111,6 +114,10 @@ enum step_result upstream_step_balance(struct request *r)
 	struct upstream *u = r->up ? r->up : make(r);
 	char text[BALANCE_NAME_MAX + 160];
 
+	if (r->body.stream && (r->body.stream->n_taken || r->body.status))
+		return refuse(r, 502,
+			      "the request body was passed on already, it cannot be sent again",
+			      "the request body went to another upstream already");
 	if (!u->group) {
 		int status = upreq_target(r);
 
@@ -269,6 +276,7 @@ void upstream_finished(struct request *r, bool whole)
 	bool failed = !whole || ((u->conf->next_upstream & why) && status >= 429);
 
 	settle(r, failed ? BALANCE_FAILURE : BALANCE_SUCCESS, status);
+	request_body_drop(r);
 	if (whole) {
 		out_finish(r);
 	} else {
@@ -282,6 +290,12 @@ void upstream_resume(struct request *r)
 {
 	if (r->up->x)
 		exchange_resume(r->up->x);
+}
+
+void upstream_body_came(struct request *r)
+{
+	if (r->up && r->up->x)
+		exchange_body_came(r->up->x);
 }
 
 void upstream_cancel(struct request *r)

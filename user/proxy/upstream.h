@@ -6,6 +6,7 @@
 
 #include "policy/balance.h"
 #include "proxy/fields.h"
+#include "proxy/io_conf.h"
 #include "proxy/pipeline.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/request.h"
@@ -18,6 +19,7 @@ struct upstream {
 	struct request *r;
 	const struct proxy_scope *conf;
 	const struct fields_scope *fields_conf;
+	const struct io_scope *io;
 	struct balance_group *group;
 	struct upstream_conf *group_conf; /* NULL: a group made at run time from variables */
 	bool https;
@@ -46,6 +48,8 @@ enum step_result upstream_step_connect(struct request *r);
 
 /* The client took some of the answer: go on reading. */
 void upstream_resume(struct request *r);
+/* More of a body that streams is there, or its end. */
+void upstream_body_came(struct request *r);
 /* Ends the exchange, if any, closes its connection, lets go of the group; nothing is called back. */
 void upstream_cancel(struct request *r);
 /* ", upstream: \"http://1.2.3.4:80/path\"" into TO; the length, less than ROOM. */

@@ -131,15 +131,6 @@ VARS_GETTER(get_content_type)
 	return h && text(out, h->value);
 }
 
-/* As in nginx: a body that went to a file has no value. */
-VARS_GETTER(get_request_body)
-{
-	const struct request *r = request;
-
-	*out = slice_make(r->body.mem, r->body.len);
-	return r->body.mem && r->body.fd < 0;
-}
-
 static int base64_value(char c)
 {
 	if (c >= 'A' && c <= 'Z')
@@ -532,7 +523,6 @@ const struct var_def vars_request[] = {
 	ROW("request_uri", get_request_uri),
 	ROW("request", get_request),
 	SLICE_ROW("request_method", head.method_text),
-	ROW("request_body", get_request_body),
 	ROW("server_protocol", get_server_protocol),
 	ROW("content_length", get_content_length),
 	ROW("content_type", get_content_type),

@@ -5,6 +5,7 @@
 
 #include "conf/var.h"
 
+extern const struct var_def vars_body[];
 extern const struct var_def vars_request[]; /* a struct request * is their request */
 extern const struct var_def vars_upstream[];
 extern const struct var_def vars_filter[];

@@ -54,6 +54,26 @@ struct slice request_id(struct request *r)
 	return SLICE("00112233445566778899aabbccddeeff");
 }
 
+const struct addr *request_local_addr(const struct request *r)
+{
+	struct client *c = r->client;
+	socklen_t len = sizeof c->local.un;
+
+	if (c->local.len)
+		return &c->local;
+	if (!c->listener->wildcard || getsockname(c->conn->io.fd, &c->local.sa, &len) < 0)
+		return &c->listener->addr;
+	c->local.len = len;
+	return &c->local;
+}
+
+int request_body_read(const struct request *r, void *to, size_t n, uint64_t at)
+{
+	ssize_t got = pread(r->body.fd, to, n, (off_t)at);
+
+	return got > 0 ? (int)got : -SL_ESYS;
+}
+
 struct fx {
 	struct env env;
 	struct listener listener;
@@ -117,7 +137,7 @@ static inline void fx_free(struct fx *f)
 	free(f);
 }
 
-static const struct var_def *const fx_tables[] = {vars_request, vars_upstream, NULL};
+static const struct var_def *const fx_tables[] = {vars_request, vars_body, vars_upstream, NULL};
 
 /* The value of $NAME, NUL-terminated in the request's memory; NULL: it has none. */
 static inline const char *fx_var(struct fx *f, const char *name)

@@ -63,6 +63,7 @@ static void refused_head(void **state)
 
 static void fields(void **state)
 {
+	FILE *file;
 	struct fx *f = fx_new(GET("X-Two: a\r\nX-Empty:\r\nx-two: b\r\nCookie: s=1; T=2\r\n"
 				  "X-Forwarded-For: 10.0.0.1\r\nContent-Type: a/b\r\n"
 				  "Content-Length: 5\r\n"));
@@ -81,8 +82,20 @@ static void fields(void **state)
 	f->r.body.mem = (char *)"hello";
 	f->r.body.len = 5;
 	fx_is(f, "request_body", "hello");
-	f->r.body.fd = 0; /* in a file now */
+	file = tmpfile();
+	assert_non_null(file);
+	fx_none(f, "request_body_file");
+	f->r.body.mem = NULL;
+	f->r.body.fd = fileno(file); /* in a file now */
+	assert_int_equal(write(f->r.body.fd, "HELLO", 5), 5);
+	fx_is(f, "request_body", "HELLO");
+	f->r.body.len = 6; /* which is shorter than it was */
 	fx_none(f, "request_body");
+	f->r.body.len = (1 << 20) + 1;
+	fx_none(f, "request_body");
+	f->r.body.file = SLICE("/tmp/1");
+	fx_is(f, "request_body_file", "/tmp/1");
+	fclose(file);
 	f->r.body.fd = -1;
 	fx_free(f);
 

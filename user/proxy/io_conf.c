@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The rows of the io module; what sizes must be to each other is checked as nginx does. */
+#include "proxy/io_conf.h"
+
+#include "core/err.h"
+#include "core/num.h"
+
+/* client_body_temp_path and proxy_temp_path. */
+static int set_temp_path(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			 const struct conf_row *row)
+{
+	struct io_temp **at = (void *)((char *)mod + row->offset), *t;
+	uint64_t digits;
+
+	if (*at)
+		return conf_error(c, n, "\"%.*s\" directive is duplicate", SLICE_FMT(n->name));
+	t = *at = arena_zalloc(&c->arena, sizeof *t);
+	t->dir = conf_prefix_path(c, n->args[0]);
+	for (int i = 1; i < n->n_args; i++) {
+		if (num_u63(n->args[i], &digits) || digits == 0 || digits > 3)
+			return conf_error_hint(c, n, "1, 2 or 3 digits of a file's name",
+					       "invalid value \"%.*s\"", SLICE_FMT(n->args[i]));
+		t->level[t->n_levels++] = (uint8_t)digits;
+	}
+	return 0;
+}
+
+static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		       const struct conf_row *row)
+{
+	struct io_scope *s = mod;
+	struct io_buffers *p = arena_zalloc(&c->arena, sizeof *p);
+	uint64_t count;
+
+	if (s->buffers)
+		return conf_error(c, n, "\"proxy_buffers\" directive is duplicate");
+	if (num_u63(n->args[0], &count) || count == 0 || count > 4096 ||
+	    conf_parse_size(n->args[1], &p->bytes) || p->bytes < 512 || p->bytes > 16 << 20)
+		return conf_error_hint(c, n, "a number from 2, a size from 512",
+				       "invalid value in \"proxy_buffers\" directive");
+	if (count < 2)
+		return conf_error(c, n, "there must be at least 2 \"proxy_buffers\"");
+	p->n = (int64_t)count;
+	s->buffers = p;
+	return 0;
+}
+
+static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
+{
+	struct io_scope *s = mod;
+
+	s->buffers_bytes = s->buffers->n * s->buffers->bytes;
+	return 0;
+}
+
+static const struct conf_value in_file_values[] = {
+	{"off", IN_FILE_OFF}, {"on", IN_FILE_ON}, {"clean", IN_FILE_CLEAN}, {NULL, 0}};
+
+#define AT(field) offsetof(struct io_scope, field)
+#define TYPED(dname, t, field, dflt, text) \
+	{ \
+		.name = dname, .contexts = CTX_SCOPE, .args_min = 1, .args_max = 1, .type = t, \
+		.offset = AT(field), .deflt = dflt, .help = text \
+	}
+
+static const struct conf_row rows[] = {
+	{.name = "client_body_in_file_only",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_ENUM,
+	 .offset = AT(in_file_only),
+	 .values = in_file_values,
+	 .deflt = "off",
+	 .help = "each request body goes to a file with a name, $request_body_file; on: it stays there, "
+		 "clean: it is removed with its request"},
+	TYPED("client_body_in_single_buffer", CONF_FLAG, in_single_buffer, "off",
+	      "a body in memory is in one piece; with sluice it always is"),
+	{.name = "client_body_temp_path",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 4,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(client_temp),
+	 .deflt = "/tmp",
+	 .flags = CONF_INHERIT,
+	 .set = set_temp_path,
+	 .help = "PATH [DIGITS [DIGITS [DIGITS]]] -- folder of the files that hold large request bodies, "
+		 "without a name unless client_body_in_file_only"},
+	TYPED("proxy_request_buffering", CONF_FLAG, request_buffering, "on",
+	      "off: a request body goes to the upstream as it comes in, and cannot be sent twice"),
+	TYPED("proxy_buffering", CONF_FLAG, buffering, "on",
+	      "take up to proxy_buffers ahead of a slow client; event streams are never held back"),
+	{.name = "proxy_buffer_size",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_SIZE,
+	 .offset = AT(buffer_bytes),
+	 .min = 512,
+	 .max = 16 << 20,
+	 .deflt = "4k",
+	 .help = "the head of an answer must fit; without buffering also what is taken ahead"},
+	{.name = "proxy_buffers",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 2,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(buffers),
+	 .deflt = "8 4k",
+	 .flags = CONF_INHERIT,
+	 .set = set_buffers,
+	 .help = "NUMBER SIZE -- NUMBER * SIZE bytes of an answer may wait for its client"},
+};
+
+const struct conf_module io_module = {
+	.name = "io",
+	.rows = rows,
+	.n_rows = sizeof rows / sizeof rows[0],
+	.contexts = CTX_SCOPE,
+	.bytes = sizeof(struct io_scope),
+	.inherit = inherit,
+};
