@@ -90,9 +90,10 @@ $(BUILD)/tests/%: tests/%.c $(ARCHIVES)
 
 # The kept corpora, run without libFuzzer.
 FUZZ_REPLAYS = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(FUZZ_REPLAYS): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c tests/fuzz/fuzz.h $(ARCHIVES)
+$(FUZZ_REPLAYS): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c tests/fuzz/fuzz.h \
+		$(BUILD)/obj/user/modules.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.c,$^) -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.c %.o,$^) -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
 
 .PHONY: unit-tests
 unit-tests: $(UNIT_BINS) $(FUZZ_REPLAYS)
@@ -118,14 +119,23 @@ test-asan: ## unit and end-to-end tests under ASan and UBSan
 
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
+FUZZ_SAN = address,undefined
+
+# Everything is built a second time, with clang and its instrumentation.
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.h $(BUILD)/obj/user/modules.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer $< $(BUILD)/obj/user/modules.o -o $@ \
+		-Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
 
 .PHONY: fuzz
 fuzz: ## libFuzzer on all parsers, FUZZ_SECONDS each
+	$(MAKE) -j$(JOBS) BUILD=$(BUILD)-fuzz CC=$(CLANG) OPT=-O1 SAN=-fsanitize=$(FUZZ_SAN),fuzzer-no-link fuzzers
 	@for f in $(FUZZERS); do \
 		mkdir -p $(BUILD)/fuzz/new/$$f && \
-		$(CLANG) -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined -Iuser -I. tests/fuzz/$$f.c \
-			$(foreach d,core conf http,$(call srcs,$(d))) -lxxhash -o $(BUILD)/fuzz/$$f && \
-		$(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/new/$$f \
+		$(BUILD)-fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/new/$$f \
 			tests/fuzz/corpus/$${f#fuzz_} || exit 1; \
 	done
 

@@ -28,6 +28,12 @@ static struct slice one_line(struct arena *a, struct slice s)
 	return s;
 }
 
+/* What a request target has to have escaped: nobody may take it for the end of something. */
+static bool breaks_target(unsigned char c)
+{
+	return c <= ' ' || c == 0x7f || c == '#' || c == '\\';
+}
+
 /* The same for a request target: what may not stand there is percent-encoded. */
 static struct slice safe_target(struct arena *a, struct slice s)
 {
@@ -36,14 +42,14 @@ static struct slice safe_target(struct arena *a, struct slice s)
 	size_t bad = 0;
 
 	for (size_t i = 0; i < s.n; i++)
-		bad += (unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f;
+		bad += breaks_target((unsigned char)s.p[i]);
 	if (!bad)
 		return s;
 	out = o = arena_bytes(a, s.n + 2 * bad);
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
-		if (c > ' ' && c != 0x7f) {
+		if (!breaks_target(c)) {
 			*o++ = (char)c;
 			continue;
 		}
