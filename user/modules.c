@@ -15,6 +15,7 @@
 #include "proxy/http_conf.h"
 #include "proxy/io_conf.h"
 #include "proxy/proxy_conf.h"
+#include "proxy/proxy_tls.h"
 #include "proxy/vars.h"
 #include "tls/tls_conf.h"
 
@@ -28,6 +29,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_UPSTREAM] = &upstream_module,
 	[MOD_PROXY] = &proxy_module,
 	[MOD_FIELDS] = &fields_module,
+	[MOD_PROXY_TLS] = &proxy_tls_module,
 	[MOD_LIMIT] = &limit_module,
 	[MOD_BAN] = &ban_module,
 	[MOD_ACCESS_LOG] = &access_log_module,
@@ -38,5 +40,5 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 };
 /* clang-format on */
 
-const struct var_def *const modules_vars[] = {vars_request, vars_body, vars_upstream, vars_filter,
-					      NULL};
+const struct var_def *const modules_vars[] = {vars_request, vars_body, vars_upstream,
+					      vars_filter,  vars_tls,  NULL};

@@ -288,3 +288,103 @@ def test_many_handshakes_at_once(tls):
     for t in threads:
         t.join()
     assert not bad
+
+
+# --- early data -------------------------------------------------------------------------------------
+
+class Recorder:
+    """A TCP relay in front of PORT that keeps what the client sent, connection by connection."""
+
+    def __init__(self, port):
+        self.to, self.sent = port, []
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                a, _ = self.sock.accept()
+            except OSError:
+                return
+            b = socket.create_connection(("127.0.0.1", self.to))
+            self.sent.append(b"")
+            threading.Thread(target=self.copy, args=(a, b, len(self.sent) - 1), daemon=True).start()
+            threading.Thread(target=self.copy, args=(b, a, None), daemon=True).start()
+
+    def copy(self, a, b, kept):
+        try:
+            while data := a.recv(65536):
+                if kept is not None:
+                    self.sent[kept] += data
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def s_client(port, *args, request=b"", timeout=20):
+    p = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "localhost", "-ign_eof",
+                        *map(str, args)], input=request, capture_output=True, timeout=timeout * harness.SLOW)
+    return p.stdout.decode(errors="replace") + p.stderr.decode(errors="replace")
+
+
+@pytest.fixture
+def early(tls, mock):
+    def make(more="", **kw):
+        return tls(more + f"ssl_early_data on; location /up {{ proxy_pass http://{mock.addr}/echo; "
+                   "proxy_set_header Early-Data $ssl_early_data; }", text="early=$ssl_early_data|", **kw)
+    return make
+
+
+def early_request(path, folder, n=0):
+    data = folder / "early"
+    data.write_bytes(build("GET", path, {"Connection": "close", **({"X-Pad": "x" * n} if n else {})}))
+    return data
+
+
+@pytest.mark.parametrize("size", [0, 900, 6000])
+def test_early_data(early, mock, size):
+    s = early()
+    with temp_dir() as folder:
+        out = s_client(s.port, "-sess_out", folder / "s", request=build("GET", "/", {"Connection": "close"}))
+        assert "early=|" in out and "Max Early Data: 16384" in out
+        out = s_client(s.port, "-sess_in", folder / "s", "-early_data",
+                       early_request("/", folder, size))
+        assert "Early data was accepted" in out and "early=1|" in out
+        out = s_client(s.port, "-sess_in", folder / "s", "-early_data", early_request("/up", folder, size))
+        assert "Early data was accepted" in out and '["early-data", "1"]' in out.lower().replace('","', '", "')
+        # After the handshake the rest is as ever.
+        out = s_client(s.port, "-sess_in", folder / "s", request=build("GET", "/", {"Connection": "close"}))
+        assert "early=|" in out
+
+
+def test_early_data_is_taken_once(early, mock):
+    """Whoever replays what a client sent early gets nothing done a second time, by whichever worker."""
+    s = early(main="worker_processes 2;")
+    relay = Recorder(s.port)
+    with temp_dir() as folder:
+        s_client(s.port, "-sess_out", folder / "s", request=build("GET", "/", {"Connection": "close"}))
+        out = s_client(relay.port, "-sess_in", folder / "s", "-early_data", early_request("/up", folder))
+        assert "Early data was accepted" in out
+    assert mock.requests() == 1
+    for _ in range(6):
+        with Conn(s.port) as c:
+            c.send(relay.sent[0])
+            c.sock.shutdown(socket.SHUT_WR)
+            c.end()
+    s.reload()
+    with Conn(s.port) as c:
+        c.send(relay.sent[0])
+        c.sock.shutdown(socket.SHUT_WR)
+        c.end()
+    assert mock.requests() == 1
+    relay.sock.close()
+
+
+def test_early_data_is_off(tls):
+    s = tls()
+    with temp_dir() as folder:
+        out = s_client(s.port, "-sess_out", folder / "s", request=build("GET", "/", {"Connection": "close"}))
+        assert "Max Early Data: 0" in out
+        assert fetch(s.port, tls=client_tls()).status == 200

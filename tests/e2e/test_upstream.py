@@ -478,7 +478,7 @@ def test_https_wrong_name(secure, mocks, ca):
     mock = mocks(tls=other)
     s = secure(mock, ca.ca)
     assert fetch(s.port, "/echo").status == 502
-    s.wait_log(r'\[error\].*certificate of upstream does not match name "localhost"')
+    s.wait_log(r'\[error\].*upstream SSL certificate does not match "localhost"')
     assert mock.requests() == 0
     s = secure(mock, ca.ca, inside="proxy_ssl_name other.test; proxy_ssl_server_name on;")
     r = fetch(s.port, "/echo")

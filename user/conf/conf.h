@@ -43,6 +43,7 @@ enum conf_module_id {
 	MOD_UPSTREAM,	/* upstream blocks, resolver */
 	MOD_PROXY,	/* proxy_* */
 	MOD_FIELDS,	/* proxy_redirect, proxy_cookie_*, proxy_bind ... */
+	MOD_PROXY_TLS,	/* proxy_ssl_* */
 	MOD_LIMIT,	/* limit_req* */
 	MOD_BAN,	/* ban */
 	MOD_GZIP,	/* gzip*, gunzip* */

@@ -19,7 +19,7 @@
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
 #include "proxy/io_conf.h"
-#include "proxy/proxy_conf.h"
+#include "proxy/proxy_tls.h"
 #include "tls/tls_conf.h"
 
 /* Without any error_log: stderr in the foreground, a file of the system's in the background. */
@@ -141,7 +141,7 @@ void cycle_free(struct cycle *c)
 	limit_conf_release(&c->conf);
 	upstream_conf_release(&c->conf);
 	tls_conf_release(&c->conf);
-	proxy_conf_release(&c->conf);
+	proxy_tls_release(&c->conf);
 	admin_conf_wipe(&c->conf);
 	free(c->admin_fds);
 	conf_free(&c->conf);

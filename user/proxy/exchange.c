@@ -9,6 +9,7 @@
 #include "core/err.h"
 #include "core/hash.h"
 #include "net/proxy_line.h"
+#include "proxy/proxy_tls.h"
 #include "tls/tls_conn.h"
 
 static void on_event(struct conn *c);
@@ -228,7 +229,7 @@ static bool open_new(struct exchange *x, const struct addr *addr, const struct a
 		     uint64_t key)
 {
 	struct upstream *u = x->u;
-	struct tls_client *tls = u->https ? u->conf->tls : NULL;
+	struct tls_client *tls = u->https ? u->conf->tls->client : NULL;
 	int one = 1;
 
 	x->uc = pool_connect(x->r->env, u->group_conf, addr, local, on_event);
@@ -238,7 +239,7 @@ static bool open_new(struct exchange *x, const struct addr *addr, const struct a
 		return false;
 	}
 	if (tls &&
-	    tls_connect_start(&x->uc->conn, tls, u->tls_name, u->conf->ssl_server_name, addr)) {
+	    tls_connect_start(&x->uc->conn, tls, u->tls_name, u->conf->tls->server_name, addr)) {
 		request_log(x->r, LOG_LVL_ERROR, "\"%.*s\" is no name for a TLS upstream",
 			    SLICE_FMT(u->tls_name));
 		return false;
@@ -257,7 +258,7 @@ static bool open_new(struct exchange *x, const struct addr *addr, const struct a
 static bool attach(struct exchange *x, const struct addr *addr, bool fresh)
 {
 	struct upstream *u = x->u;
-	struct tls_client *tls = u->https ? u->conf->tls : NULL;
+	struct tls_client *tls = u->https ? u->conf->tls->client : NULL;
 	bool alone = u->fields_conf->proxy_protocol != FIELDS_PROXY_OFF, bound;
 	uint64_t key = u->https ? hash64_lower(u->tls_name, 0) : 0;
 	struct addr local;

@@ -109,6 +109,8 @@ static inline const struct http_scope *http_scope_of(const struct conf_block *b)
 
 /* The server that HOST (lower case, no port; may be empty) means on this listener. */
 struct server *http_conf_server(const struct listener *l, struct slice host);
+/* The same, but NULL when no server has that name. */
+struct server *http_conf_server_named(const struct listener *l, struct slice host);
 /* The listener for a connection that came in on L with this local address. */
 const struct listener *http_conf_listener(const struct http_conf *h, const struct listener *l,
 					  const struct addr *local);

@@ -346,13 +346,17 @@ int http_listen_build(struct conf *c)
 	return 0;
 }
 
-struct server *http_conf_server(const struct listener *l, struct slice host)
+struct server *http_conf_server_named(const struct listener *l, struct slice host)
 {
-	struct server *s;
-
 	if (host.n && host.p[host.n - 1] == '.')
 		host.n--;
-	s = route_names_find(&l->names, host);
+	return route_names_find(&l->names, host);
+}
+
+struct server *http_conf_server(const struct listener *l, struct slice host)
+{
+	struct server *s = http_conf_server_named(l, host);
+
 	return s ? s : l->default_server;
 }
 

@@ -11,6 +11,7 @@
 #include "proxy/proxy_conf.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
+#include "proxy/tls_gate.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -194,6 +195,7 @@ static enum step_result step_body(struct request *r)
 
 static const struct step steps[] = {
 	{"identify", step_identify},
+	{"tls", tls_gate_step},
 	{"server return", step_server_return},
 	{"route", step_route},
 	{"return", step_return},

@@ -9,7 +9,6 @@
 #include "net/addr.h"
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
-#include "tls/tls_client.h"
 
 /* "host[:port]" of a proxy_pass. */
 static int parse_host(struct conf *c, const struct conf_node *n, struct proxy_pass *p)
@@ -138,41 +137,6 @@ static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *
 	return 0;
 }
 
-static const char *cstr(struct conf *c, struct slice s)
-{
-	return s.n ? arena_cstr(&c->arena, s) : NULL;
-}
-
-static int build_tls(struct conf *c, struct proxy_scope *s)
-{
-	struct tls_pair pair = {0};
-	struct tls_client_params p = {
-		.protocols = (unsigned)s->ssl_protocols,
-		.ciphers_cstr = cstr(c, s->ssl_ciphers),
-		.verify = s->ssl_verify,
-		.verify_depth = (int)s->ssl_verify_depth,
-		.session_reuse = s->ssl_session_reuse,
-	};
-	char err[TLS_TEXT_MAX];
-
-	if (s->ssl_trusted_certificate.n)
-		p.ca_cstr = conf_path(c, s->ssl_trusted_certificate);
-	if (s->ssl_crl.n)
-		p.crl_cstr = conf_path(c, s->ssl_crl);
-	if (s->ssl_certificate.n) {
-		if (!s->ssl_certificate_key.n)
-			return conf_error(c, s->pass->node,
-					  "no \"proxy_ssl_certificate_key\" is defined for "
-					  "certificate \"%.*s\"",
-					  SLICE_FMT(s->ssl_certificate));
-		pair.cert_cstr = conf_path(c, s->ssl_certificate);
-		pair.key_cstr = conf_path(c, s->ssl_certificate_key);
-		p.pair = &pair;
-	}
-	s->tls = tls_client_new(&p, err);
-	return s->tls ? 0 : conf_error(c, s->pass->node, "%s", err);
-}
-
 static int finish(struct conf *c, struct conf_block *b, void *mod)
 {
 	struct proxy_scope *s = mod;
@@ -191,31 +155,11 @@ static int finish(struct conf *c, struct conf_block *b, void *mod)
 		if (upstream_conf_find(c, host))
 			upstream_conf_use(upstream_conf_find(c, host),
 					  slice_istarts(p->url->source, SLICE("https")) ? 443 : 80);
-		return build_tls(c, s);
+		return 0;
 	}
 	p->group =
 		upstream_conf_get(c, p->node, p->host, p->port, p->has_port, p->https ? 443 : 80);
-	if (!p->group)
-		return -SL_EINVAL;
-	return p->https ? build_tls(c, s) : 0;
-}
-
-static void release(struct conf_block *b)
-{
-	struct proxy_scope *s = b->mod[MOD_PROXY];
-
-	if (s) {
-		tls_client_free(s->tls);
-		s->tls = NULL;
-	}
-	for (struct conf_block *k = b->first_child; k; k = k->next)
-		release(k);
-}
-
-void proxy_conf_release(struct conf *c)
-{
-	if (c->main)
-		release(c->main);
+	return p->group ? 0 : -SL_EINVAL;
 }
 
 static const struct conf_value http_versions[] = {{"1.0", 10}, {"1.1", 11}, {NULL, 0}};
@@ -234,12 +178,6 @@ static const struct conf_value next_values[] = {{"error", NEXT_ERROR},
 						{"non_idempotent", NEXT_NON_IDEMPOTENT},
 						{"off", NEXT_OFF},
 						{NULL, 0}};
-static const struct conf_value protocols[] = {{"TLSv1", TLS_V1_0},
-					      {"TLSv1.1", TLS_V1_1},
-					      {"TLSv1.2", TLS_V1_2},
-					      {"TLSv1.3", TLS_V1_3},
-					      {NULL, 0}};
-
 #define AT(field) offsetof(struct proxy_scope, field)
 #define TYPED(dname, t, field, dflt, text) \
 	{ \
@@ -325,37 +263,6 @@ static const struct conf_row rows[] = {
 	 .deflt = "auto",
 	 .help = "a POST may be asked again of another server before its answer began; auto: when its "
 		 "path is that of an LLM API"},
-	TYPED("proxy_ssl_verify", CONF_FLAG, ssl_verify, "off",
-	      "check the upstream's certificate: chain, dates and name"),
-	{.name = "proxy_ssl_verify_depth",
-	 .contexts = CTX_SCOPE,
-	 .args_min = 1,
-	 .args_max = 1,
-	 .type = CONF_NUM,
-	 .offset = AT(ssl_verify_depth),
-	 .max = 100,
-	 .deflt = "1",
-	 .help = "intermediate certificates between the upstream's and a trusted one"},
-	TYPED("proxy_ssl_trusted_certificate", CONF_STR, ssl_trusted_certificate, NULL,
-	      "file of trusted certificates; without it the system's are trusted"),
-	TYPED("proxy_ssl_crl", CONF_STR, ssl_crl, NULL, "file of revoked certificates"),
-	TYPED("proxy_ssl_certificate", CONF_STR, ssl_certificate, NULL,
-	      "our certificate for upstreams"),
-	TYPED("proxy_ssl_certificate_key", CONF_STR, ssl_certificate_key, NULL, "its key"),
-	TYPED("proxy_ssl_server_name", CONF_FLAG, ssl_server_name, "on", "tell the name (SNI)"),
-	TYPED("proxy_ssl_name", CONF_TMPL, ssl_name, NULL,
-	      "the name for SNI and verification; without it the host of the server line"),
-	TYPED("proxy_ssl_session_reuse", CONF_FLAG, ssl_session_reuse, "on", "resume TLS sessions"),
-	{.name = "proxy_ssl_protocols",
-	 .contexts = CTX_SCOPE,
-	 .args_min = 1,
-	 .args_max = -1,
-	 .type = CONF_BITS,
-	 .offset = AT(ssl_protocols),
-	 .values = protocols,
-	 .deflt = "TLSv1.2 TLSv1.3",
-	 .help = "TLS versions for upstreams"},
-	TYPED("proxy_ssl_ciphers", CONF_STR, ssl_ciphers, "DEFAULT", "ciphers up to TLSv1.2"),
 };
 
 const struct conf_module proxy_module = {

@@ -9,7 +9,7 @@
 extern const struct conf_module proxy_module;
 
 struct upstream_conf;
-struct tls_client;
+struct proxy_tls;
 
 /* Conditions of proxy_next_upstream. */
 enum proxy_next {
@@ -68,16 +68,8 @@ struct proxy_scope {		 /* MOD_PROXY's struct in http, server, location */
 	int64_t llm;
 	struct proxy_headers *set_headers;
 	struct proxy_names *hide_headers, *pass_headers;
-	uint8_t hide[HDR_N]; /* known names; built by finish() */
-	int64_t ssl_verify, ssl_verify_depth, ssl_server_name, ssl_session_reuse, ssl_protocols;
-	struct tmpl *ssl_name;
-	struct slice ssl_trusted_certificate, ssl_ciphers, ssl_crl;
-	struct slice ssl_certificate, ssl_certificate_key;
-	struct tls_client *tls; /* built by finish() where an https proxy_pass stands */
+	uint8_t hide[HDR_N];	     /* known names; built by finish() */
+	const struct proxy_tls *tls; /* where an https proxy_pass stands; set by MOD_PROXY_TLS */
 };
-
-/* Frees the TLS settings of a configuration that is going away, loaded or refused. Connections must be
- * gone. */
-void proxy_conf_release(struct conf *c);
 
 #endif

@@ -105,6 +105,12 @@ static void send_reply(struct request *r, struct slice body)
 	out_flush(r);
 }
 
+/* nginx's own numbers are for error_page; clients see what they stand for. */
+static unsigned shown(unsigned status)
+{
+	return status >= 494 && status <= 497 ? 400 : status;
+}
+
 static void start(struct request *r, unsigned status)
 {
 	r->resp = (struct response){.status = (uint16_t)status, .content_length = -1};
@@ -112,6 +118,7 @@ static void start(struct request *r, unsigned status)
 
 void reply_error(struct request *r, unsigned status, const char *why)
 {
+	status = shown(status);
 	start(r, status);
 	/* As nginx: after these nobody can be sure where the next request begins, or should ask. */
 	if (status == 400 || status == 413 || status == 414 || status == 500 || status == 501)

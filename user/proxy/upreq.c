@@ -10,6 +10,7 @@
 #include "http/chars.h"
 #include "net/addr.h"
 #include "proxy/names.h"
+#include "proxy/proxy_tls.h"
 
 /* nginx's $proxy_add_... and friends come in by variables; a decoded %0d%0a must not become a new field. */
 static struct slice one_line(struct arena *a, struct slice s)
@@ -298,8 +299,8 @@ static void choose_tls_names(struct request *r, const struct proxy_headers *set)
 	struct slice own = u->host_text;
 
 	memset(u->tls_also, 0, sizeof u->tls_also);
-	if (u->conf->ssl_name) {
-		u->tls_name = without_port(tmpl_eval(u->conf->ssl_name, r, &r->arena));
+	if (u->conf->tls->name) {
+		u->tls_name = without_port(tmpl_eval(u->conf->tls->name, r, &r->arena));
 		return;
 	}
 	if (u->group_conf && !u->group_conf->implicit)

@@ -8,7 +8,6 @@
 
 #include "http/chars.h"
 #include "proxy/vars_impl.h"
-#include "tls/tls_conn.h"
 
 static bool text(struct slice *out, struct slice s)
 {
@@ -305,60 +304,6 @@ VARS_GETTER(get_forwarded_for)
 	return true;
 }
 
-/* TLS: nothing of it has a value on a plain connection. */
-
-static const struct conn *tls_of(const struct request *r)
-{
-	return r->client->tls ? r->client->conn : NULL;
-}
-
-static bool tls_text(const char *cstr, struct slice *out)
-{
-	return cstr && text_if_any(out, slice_cstr(cstr));
-}
-
-VARS_GETTER(get_ssl_protocol)
-{
-	const struct conn *c = tls_of(request);
-
-	return c && tls_text(tls_protocol_cstr(c), out);
-}
-
-VARS_GETTER(get_ssl_cipher)
-{
-	const struct conn *c = tls_of(request);
-
-	return c && tls_text(tls_cipher_cstr(c), out);
-}
-
-VARS_GETTER(get_ssl_curve)
-{
-	const struct conn *c = tls_of(request);
-
-	return c && tls_text(tls_curve_cstr(c), out);
-}
-
-VARS_GETTER(get_ssl_server_name)
-{
-	const struct conn *c = tls_of(request);
-
-	return c && text_if_any(out, tls_sni(c));
-}
-
-VARS_GETTER(get_ssl_alpn)
-{
-	const struct conn *c = tls_of(request);
-
-	return c && text_if_any(out, tls_alpn(c));
-}
-
-VARS_GETTER(get_ssl_reused)
-{
-	const struct conn *c = tls_of(request);
-
-	return c && text(out, tls_session_reused(c) ? SLICE("r") : SLICE("."));
-}
-
 /* The answer. */
 
 VARS_GETTER(get_status)
@@ -541,14 +486,6 @@ const struct var_def vars_request[] = {
 	ROW("connection_requests", get_connection_requests),
 	ROW("pipe", get_pipe),
 	ROW("proxy_add_x_forwarded_for", get_forwarded_for),
-
-	ROW("ssl_protocol", get_ssl_protocol),
-	ROW("ssl_cipher", get_ssl_cipher),
-	ROW("ssl_curve", get_ssl_curve),
-	ROW("ssl_server_name", get_ssl_server_name),
-	ROW("ssl_alpn_protocol", get_ssl_alpn),
-	ROW("ssl_session_reused", get_ssl_reused),
-
 	ROW("status", get_status),
 	ROW("request_length", get_request_length),
 	ROW("bytes_sent", get_bytes_sent),

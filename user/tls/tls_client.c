@@ -282,7 +282,7 @@ static int set_up(struct tls_client *c, const struct tls_client_params *p, char 
 		snprintf(err, TLS_TEXT_MAX, "out of memory");
 		return -SL_ENOMEM;
 	}
-	return 0;
+	return tls_ctx_command(c->ctx, false, p->commands, err);
 }
 
 struct tls_client *tls_client_new(const struct tls_client_params *p, char err[TLS_TEXT_MAX])

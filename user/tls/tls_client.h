@@ -21,6 +21,7 @@ struct tls_client_params {
 	const char *ca_cstr;	     /* PEM file; NULL: the system's, or $SSL_CERT_FILE */
 	const char *crl_cstr;	     /* PEM file; NULL: none */
 	bool session_reuse;
+	const struct tls_command *commands;
 };
 
 /* NULL with ERR filled. Certificates of authorities are read once for all contexts that name the

@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the ssl_* directives and the contexts and zones made of them. Opens no sockets. */
+/* Owns the ssl_* directives. What is made of them is tls_build.c's. */
 #include "tls/tls_conf.h"
-
-#include <errno.h>
 
 #include "core/err.h"
 #include "core/num.h"
-
-enum {
-	PAIRS_MAX = 16,
-	TICKETS_ZONE_BYTES = 4096,
-};
-
-_Static_assert(sizeof(struct tls_tickets) <= TICKETS_ZONE_BYTES, "the keys fit");
+#include "tls/tls_build.h"
 
 static struct conf_block *http_block(const struct conf *c)
 {
@@ -23,7 +15,7 @@ static struct conf_block *http_block(const struct conf *c)
 	return b;
 }
 
-static struct tls_conf *http_conf(const struct conf *c)
+struct tls_conf *tls_conf_http(const struct conf *c)
 {
 	struct conf_block *b = http_block(c);
 
@@ -32,18 +24,55 @@ static struct tls_conf *http_conf(const struct conf *c)
 
 /* Directives. */
 
+int tls_conf_check_path(struct conf *c, const struct conf_node *n)
+{
+	struct slice path = n->args[0];
+
+	if (slice_find(path, '$') >= 0)
+		return conf_error(c, n, "variables in \"%.*s\" are not supported",
+				  SLICE_FMT(n->name));
+	if (slice_starts(path, SLICE("data:")) || slice_starts(path, SLICE("engine:")))
+		return conf_error_hint(c, n, "a file in PEM format",
+				       "\"%.*s\" cannot take \"%.*s\"", SLICE_FMT(n->name),
+				       (int)(slice_find(path, ':') + 1), path.p);
+	return 0;
+}
+
+int tls_conf_add_command(struct conf *c, struct tls_command **list, bool is_server,
+			 const struct conf_node *n)
+{
+	struct tls_command *k = arena_zalloc(&c->arena, sizeof *k);
+
+	k->name_cstr = arena_cstr(&c->arena, n->args[0]);
+	k->value_cstr = tls_ctx_command_is_path(is_server, k->name_cstr)
+				? conf_path(c, n->args[1])
+				: arena_cstr(&c->arena, n->args[1]);
+	while (*list)
+		list = &(*list)->next;
+	*list = k;
+	return 0;
+}
+
+static int set_command(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		       const struct conf_row *row)
+{
+	return tls_conf_add_command(c, &((struct tls_conf *)mod)->commands, true, n);
+}
+
+static int check_path(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		      const struct conf_row *row)
+{
+	return tls_conf_check_path(c, n);
+}
+
 static int set_file(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		    const struct conf_row *row)
 {
 	struct tls_file *f = arena_zalloc(&c->arena, sizeof *f);
 	struct tls_file **at = (struct tls_file **)((char *)mod + row->offset);
 
-	if (slice_find(n->args[0], '$') >= 0)
-		return conf_error(c, n, "variables in \"%s\" are not supported", row->name);
-	if (slice_starts(n->args[0], SLICE("data:")) || slice_starts(n->args[0], SLICE("engine:")))
-		return conf_error_hint(c, n, "a file in PEM format", "\"%s\" cannot take \"%.*s\"",
-				       row->name, (int)(slice_find(n->args[0], ':') + 1),
-				       n->args[0].p);
+	if (tls_conf_check_path(c, n))
+		return -SL_EINVAL;
 	f->path_cstr = conf_path(c, n->args[0]);
 	f->node = n;
 	while (*at)
@@ -69,7 +98,7 @@ static int check_text(struct conf *c, struct conf_block *b, void *mod, const str
 static int set_zone(struct conf *c, const struct conf_node *n, struct slice arg, struct slice text,
 		    struct tls_cache_conf *cache)
 {
-	struct tls_conf *http = http_conf(c);
+	struct tls_conf *http = tls_conf_http(c);
 	ptrdiff_t colon = slice_find(text, ':');
 	struct slice name = colon < 0 ? text : slice_make(text.p, (size_t)colon);
 	struct tls_zone_conf *z = http->zones;
@@ -135,113 +164,11 @@ static int set_cache(struct conf *c, struct conf_block *b, void *mod, const stru
 	return r;
 }
 
-/* Contexts. */
-
-static struct shm_registry *registry(struct conf *c)
-{
-	return c->shm ? c->shm : &http_conf(c)->own;
-}
-
-static struct shm_zone *zone_open(struct conf *c, const struct conf_node *n, const char *kind,
-				  struct slice name, size_t bytes)
-{
-	struct shm_zone *z = shm_zone_ref(registry(c), kind, name, SLICE(""), bytes);
-
-	if (!z)
-		conf_error(c, n, "cannot map %zu bytes for \"%s\" (%d: %s)", bytes, kind, errno,
-			   strerror(errno));
-	return z;
-}
-
-static struct tls_cache *cache_of(struct conf *c, const struct conf_node *n,
-				  struct tls_zone_conf *z)
-{
-	if (!z->shm) {
-		z->shm = zone_open(c, n, "tls_cache", z->name, z->bytes);
-		if (!z->shm)
-			return NULL;
-		z->cache = tls_cache_at(z->shm->mem, z->bytes, z->shm->fresh);
-		z->shm->fresh = false;
-	}
-	return z->cache;
-}
-
-static struct tls_tickets *tickets_of(struct conf *c, const struct conf_node *n)
-{
-	struct tls_conf *http = http_conf(c);
-
-	if (!http->tickets) {
-		http->tickets = zone_open(c, n, "tls_tickets", SLICE(""), TICKETS_ZONE_BYTES);
-		if (!http->tickets)
-			return NULL;
-		if (http->tickets->fresh)
-			tls_tickets_init(http->tickets->mem);
-		http->tickets->fresh = false;
-	}
-	return http->tickets->mem;
-}
-
-static int pair_files(struct conf *c, const struct tls_conf *t, struct tls_pair *pairs)
-{
-	const struct tls_file *cert = t->certificates, *key = t->keys;
-	int n = 0;
-
-	for (; cert; cert = cert->next, key = key->next) {
-		if (!key)
-			return conf_error(
-				c, cert->node,
-				"no \"ssl_certificate_key\" is defined for certificate \"%s\"",
-				cert->path_cstr);
-		if (n == PAIRS_MAX)
-			return conf_error(c, cert->node, "more than %d certificates", PAIRS_MAX);
-		pairs[n++] = (struct tls_pair){cert->path_cstr, key->path_cstr};
-	}
-	if (key)
-		return conf_error(c, key->node,
-				  "no \"ssl_certificate\" is defined for certificate key \"%s\"",
-				  key->path_cstr);
-	return n;
-}
-
-static int build(struct conf *c, const struct conf_node *n, struct tls_conf *t)
-{
-	struct tls_pair pairs[PAIRS_MAX];
-	char err[TLS_TEXT_MAX];
-	struct tls_server_params p = {
-		.pairs = pairs,
-		.n_pairs = pair_files(c, t, pairs),
-		.protocols = (unsigned)t->protocols,
-		.ciphers_cstr = arena_cstr(&c->arena, t->ciphers),
-		.prefer_server_ciphers = t->prefer_server_ciphers,
-		.ecdh_curve_cstr = arena_cstr(&c->arena, t->ecdh_curve),
-		.session_timeout_s = t->session_timeout_s,
-	};
-
-	if (p.n_pairs < 0)
-		return -SL_EINVAL;
-	if (t->cache) {
-		p.cache_mode = t->cache->mode;
-		p.builtin_n = t->cache->builtin_n;
-		if (t->cache->zone) {
-			p.cache = cache_of(c, n, t->cache->zone);
-			if (!p.cache)
-				return -SL_EINVAL;
-		}
-	}
-	if (t->session_tickets) {
-		p.tickets = tickets_of(c, n);
-		if (!p.tickets)
-			return -SL_EINVAL;
-	}
-	t->server = tls_server_new(&p, err);
-	return t->server ? 0 : conf_error(c, t->certificates->node, "%s", err);
-}
-
 bool tls_conf_has_certificate(const struct conf_block *server)
 {
 	const struct tls_conf *t = conf_get(server, MOD_TLS);
 
-	return t && t->certificates;
+	return t && (t->certificates || t->reject_handshake);
 }
 
 struct tls_server *tls_conf_build(struct conf *c, struct conf_block *server)
@@ -250,20 +177,20 @@ struct tls_server *tls_conf_build(struct conf *c, struct conf_block *server)
 
 	if (t->server)
 		return t->server;
-	if (!t->certificates) {
+	if (!t->certificates && !t->reject_handshake) {
 		conf_error(
 			c, server->node,
 			"no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive");
 		return NULL;
 	}
-	return build(c, server->node, t) ? NULL : t->server;
+	return tls_build_server(c, server->node, t) ? NULL : t->server;
 }
 
 static int finish(struct conf *c, struct conf_block *b, void *mod)
 {
 	struct tls_conf *t = mod;
 
-	if (b->ctx != CTX_SERVER || !t->certificates)
+	if (b->ctx != CTX_SERVER || !(t->certificates || t->reject_handshake))
 		return 0;
 	return tls_conf_build(c, b) ? 0 : -SL_EINVAL;
 }
@@ -282,12 +209,7 @@ void tls_conf_release(struct conf *c)
 			t->server = NULL;
 		}
 	}
-	for (struct tls_zone_conf *z = h->zones; z; z = z->next) {
-		shm_zone_unref(registry(c), z->shm);
-		z->shm = NULL;
-	}
-	shm_zone_unref(registry(c), h->tickets);
-	h->tickets = NULL;
+	tls_build_release(c);
 }
 
 static const struct conf_value protocols[] = {
@@ -295,8 +217,21 @@ static const struct conf_value protocols[] = {
 	{NULL, 0},
 };
 
+static const struct conf_value verify_values[] = {
+	{"off", TLS_VERIFY_OFF},
+	{"on", TLS_VERIFY_ON},
+	{"optional", TLS_VERIFY_OPTIONAL},
+	{"optional_no_ca", TLS_VERIFY_OPTIONAL_NO_CA},
+	{NULL, 0},
+};
+
 #define WHERE (CTX_HTTP | CTX_SERVER)
 #define AT(member) offsetof(struct tls_conf, member)
+#define TYPED(dname, t, field, dflt, check, text) \
+	{ \
+		.name = dname, .contexts = WHERE, .args_min = 1, .args_max = 1, .type = t, \
+		.offset = AT(field), .deflt = dflt, .set = check, .help = text \
+	}
 
 static const struct conf_row rows[] = {
 	{.name = "ssl_certificate",
@@ -382,6 +317,67 @@ static const struct conf_row rows[] = {
 	 .offset = AT(session_tickets),
 	 .deflt = "on",
 	 .help = "sessions resume by tickets, whose keys all workers share and a reload keeps"},
+	{.name = "ssl_session_ticket_key",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(ticket_keys),
+	 .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_file,
+	 .help = "FILE -- keys of tickets, 48 or 80 random bytes, instead of own ones that are "
+		 "renewed by themselves; the first one seals, all open"},
+	{.name = "ssl_verify_client",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_ENUM,
+	 .offset = AT(verify),
+	 .values = verify_values,
+	 .deflt = "off",
+	 .help = "clients must (optional: may) show a certificate that verifies; optional_no_ca: its "
+		 "authority may be unknown"},
+	{.name = "ssl_verify_depth",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_NUM,
+	 .offset = AT(verify_depth),
+	 .max = 100,
+	 .deflt = "1",
+	 .help = "intermediate certificates between a client's and a trusted one"},
+	TYPED("ssl_client_certificate", CONF_STR, client_certificate, NULL, check_path,
+	      "PEM file of the authorities of clients' certificates; clients are told their names"),
+	TYPED("ssl_trusted_certificate", CONF_STR, trusted_certificate, NULL, check_path,
+	      "the same, for OCSP answers too; clients are not told"),
+	TYPED("ssl_crl", CONF_STR, crl, NULL, check_path, "PEM file of revoked certificates"),
+	TYPED("ssl_password_file", CONF_STR, password_file, NULL, check_path,
+	      "pass phrases of keys, one a line, tried in order"),
+	TYPED("ssl_dhparam", CONF_STR, dhparam, NULL, check_path,
+	      "PEM file of parameters for DHE ciphers; without it there are none"),
+	{.name = "ssl_buffer_size",
+	 .contexts = WHERE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_SIZE,
+	 .offset = AT(buffer_bytes),
+	 .min = 64,
+	 .max = 1 << 20,
+	 .deflt = "16k",
+	 .help = "a TLS record that is sent holds this much, and 16k at most"},
+	TYPED("ssl_early_data", CONF_FLAG, early_data, "off", NULL,
+	      "take TLS 1.3 early data; a replay is refused while this process tree lives"),
+	TYPED("ssl_reject_handshake", CONF_FLAG, reject_handshake, "off", NULL,
+	      "end the handshakes of this server with unrecognized_name"),
+	{.name = "ssl_conf_command",
+	 .contexts = WHERE,
+	 .args_min = 2,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(commands),
+	 .flags = CONF_MULTI | CONF_INHERIT,
+	 .set = set_command,
+	 .help = "NAME VALUE -- a command of OpenSSL's own, see SSL_CONF_cmd(3)"},
 };
 
 const struct conf_module tls_module = {

@@ -40,9 +40,17 @@ struct tls_conf {			      /* MOD_TLS's struct in http and server */
 	struct tls_cache_conf *cache; /* NULL: none */
 	int64_t session_timeout_s;
 	int64_t session_tickets;
+	struct tls_file *ticket_keys;
+	int64_t verify; /* enum tls_verify */
+	int64_t verify_depth;
+	struct slice client_certificate, trusted_certificate, crl;
+	struct slice password_file, dhparam;
+	int64_t buffer_bytes, early_data, reject_handshake;
+	struct tls_command *commands;
 	struct tls_server *server;   /* NULL until built */
 	struct tls_zone_conf *zones; /* http only: all zones of the configuration */
 	struct shm_zone *tickets;    /* http only: the keys of all servers */
+	struct shm_zone *replays;    /* http only: the early data of all servers */
 	struct shm_registry own;     /* http only: where a program without a master keeps zones */
 };
 
@@ -51,7 +59,15 @@ struct tls_conf {			      /* MOD_TLS's struct in http and server */
  * finish() of any module. A server with certificates gets its context from this module's finish()
  * also when no listener asks for it, so that wrong files never pass -t. */
 struct tls_server *tls_conf_build(struct conf *c, struct conf_block *server);
-/* Has this block an ssl_certificate, of its own or inherited? A server that is no listener's
+/* MOD_TLS's struct of the http block; NULL without one. */
+struct tls_conf *tls_conf_http(const struct conf *c);
+/* For directives of other modules, too. The argument must be the path of a file: no variables, no
+ * "data:". 0, or -SL_EINVAL after conf_error(). */
+int tls_conf_check_path(struct conf *c, const struct conf_node *n);
+/* A ..._conf_command directive, put at the end of LIST. */
+int tls_conf_add_command(struct conf *c, struct tls_command **list, bool is_server,
+			 const struct conf_node *n);
+/* Has this block an ssl_certificate (or needs none, since it rejects handshakes), of its own or inherited? A server that is no listener's
  * default may go without: its clients get the default server's. */
 bool tls_conf_has_certificate(const struct conf_block *server);
 /* Frees the contexts and unrefs the zones of a configuration that is going away, loaded or refused;

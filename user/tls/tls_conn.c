@@ -12,14 +12,13 @@
 #include <stdlib.h>
 
 #include "core/err.h"
+#include "tls/tls_early.h"
 #include "tls/tls_state.h"
-
-enum { RECORD_MAX = 16384 }; /* payload of one TLS record */
 
 /* The one context of the process: nothing of it lives longer than a call. */
 static struct {
 	BIO_METHOD *method;
-	char staging[RECORD_MAX]; /* where small pieces become one record */
+	char staging[TLS_RECORD_MAX]; /* where small pieces become one record */
 } process;
 
 static const struct conn_ops tls_ops;
@@ -124,6 +123,7 @@ static struct tls_conn *state_new(struct conn *c, SSL_CTX *ctx)
 	if (!t)
 		return NULL;
 	t->conn = c;
+	t->record_bytes = TLS_RECORD_MAX;
 	t->ssl = SSL_new(ctx);
 	b = t->ssl ? bio_new(t) : NULL;
 	if (!b) {
@@ -139,6 +139,7 @@ static struct tls_conn *state_new(struct conn *c, SSL_CTX *ctx)
 static void state_free(struct tls_conn *t)
 {
 	SSL_free(t->ssl);
+	tls_early_free(t->early);
 	free(t->text);
 	free(t->plain);
 	free(t);
@@ -152,6 +153,11 @@ int tls_accept_start(struct conn *c, const struct tls_listener *l)
 	if (!t)
 		return -SL_ENOMEM;
 	t->listener = l;
+	t->record_bytes = (uint16_t)tls_server_record_bytes(l->server);
+	if (tls_server_takes_early(l->server) && !(t->early = tls_early_new())) {
+		state_free(t);
+		return -SL_ENOMEM;
+	}
 	SSL_set_accept_state(t->ssl);
 	c->tls = t;
 	c->ops = &tls_ops;
@@ -284,6 +290,11 @@ static void forget_old_errors(void)
 		ERR_clear_error();
 }
 
+static bool has_pending(const struct tls_conn *t)
+{
+	return SSL_has_pending(t->ssl) || (t->early && tls_early_pending(t->early));
+}
+
 /* When a TLS 1.3 session is used, OpenSSL marks it "not resumable", and the mark is copied to each
  * session that the server gives for it: every second handshake would be a full one. It does so only
  * where a context caches, so during handshakes ours does not; TLS 1.3 hands sessions out later,
@@ -304,6 +315,23 @@ static int client_handshake(struct tls_conn *t)
 	return r;
 }
 
+/* Once nothing early is left, the handshake (if that is still open) goes on by itself. */
+static void end_early(struct tls_conn *t)
+{
+	if (t->early && !tls_early_is_on(t->early)) {
+		tls_early_free(t->early);
+		t->early = NULL;
+	}
+}
+
+static int server_handshake(struct tls_conn *t)
+{
+	int r = t->early ? tls_early_handshake(t->early, t->ssl) : SSL_do_handshake(t->ssl);
+
+	end_early(t);
+	return r;
+}
+
 int tls_handshake(struct conn *c)
 {
 	struct tls_conn *t = c->tls;
@@ -314,11 +342,11 @@ int tls_handshake(struct conn *c)
 	if (t->broken)
 		return -SL_ETLS;
 	forget_old_errors();
-	r = t->client ? client_handshake(t) : SSL_do_handshake(t->ssl);
+	r = t->client ? client_handshake(t) : server_handshake(t);
 	if (r == 1) {
 		t->done = true;
 		/* What came in the same segment as the last message is OpenSSL's already. */
-		t->pending = SSL_has_pending(t->ssl);
+		t->pending = has_pending(t);
 		return 0;
 	}
 	rc = classify(t, r, "SSL_do_handshake");
@@ -353,11 +381,13 @@ static ssize_t tls_read(struct conn *c, void *to, size_t n)
 	while (got < n) {
 		size_t want = n - got < INT32_MAX ? n - got : INT32_MAX;
 
-		r = SSL_read(t->ssl, (char *)to + got, (int)want);
+		r = t->early ? tls_early_read(t->early, t->ssl, (char *)to + got, (int)want)
+			     : SSL_read(t->ssl, (char *)to + got, (int)want);
+		end_early(t);
 		if (r <= 0)
 			break;
 		got += (size_t)r;
-		t->pending = SSL_has_pending(t->ssl);
+		t->pending = has_pending(t);
 		if (!t->pending)
 			break;
 	}
@@ -377,7 +407,8 @@ static ssize_t tls_read(struct conn *c, void *to, size_t n)
 /* Up to one record from IOV, beginning with byte *OFF of iov[*I]: direct where that is large or the
  * last, gathered else. The same bytes cut otherwise give at least as many as before, which OpenSSL
  * asks of whoever repeats a write. */
-static size_t next_record(const struct iovec *iov, int n_iov, int *i, size_t *off, const char **p)
+static size_t next_record(size_t max, const struct iovec *iov, int n_iov, int *i, size_t *off,
+			  const char **p)
 {
 	size_t n = 0, left;
 	int j;
@@ -390,12 +421,12 @@ static size_t next_record(const struct iovec *iov, int n_iov, int *i, size_t *of
 		return 0;
 	left = iov[*i].iov_len - *off;
 	*p = (const char *)iov[*i].iov_base + *off;
-	if (left >= RECORD_MAX || *i + 1 == n_iov)
-		return left < RECORD_MAX ? left : RECORD_MAX;
+	if (left >= max || *i + 1 == n_iov)
+		return left < max ? left : max;
 	memcpy(process.staging, *p, left);
 	n = left;
-	for (j = *i + 1; j < n_iov && n < RECORD_MAX; j++) {
-		size_t m = iov[j].iov_len < RECORD_MAX - n ? iov[j].iov_len : RECORD_MAX - n;
+	for (j = *i + 1; j < n_iov && n < max; j++) {
+		size_t m = iov[j].iov_len < max - n ? iov[j].iov_len : max - n;
 
 		memcpy(process.staging + n, iov[j].iov_base, m);
 		n += m;
@@ -431,8 +462,9 @@ static ssize_t tls_writev(struct conn *c, const struct iovec *iov, int n_iov)
 	if (!c->writable)
 		return -SL_EAGAIN;
 	forget_old_errors();
-	while (c->writable && (n = next_record(iov, n_iov, &i, &off, &p))) {
-		r = SSL_write(t->ssl, p, (int)n);
+	while (c->writable && (n = next_record(t->record_bytes, iov, n_iov, &i, &off, &p))) {
+		r = t->early ? tls_early_write(t->early, t->ssl, p, (int)n)
+			     : SSL_write(t->ssl, p, (int)n);
 		if (r <= 0)
 			break;
 		put += (size_t)r;

@@ -57,6 +57,9 @@ const char *tls_curve_cstr(const struct conn *c);    /* "X25519" */
 struct slice tls_sni(const struct conn *c);	     /* as the client sent it */
 struct slice tls_alpn(const struct conn *c);
 bool tls_session_reused(const struct conn *c);
+bool tls_is_early(const struct conn *c); /* the handshake is not complete yet: early data */
+/* The session's id in hexadecimal; the length, at most 64. */
+size_t tls_session_id_text(const struct conn *c, char to[65]);
 /* The client's offers, separated by ':' (unknown ones as 0x1234), like nginx's $ssl_ciphers and
  * $ssl_curves; the length, cut at ROOM, without NUL. */
 size_t tls_client_ciphers_text(const struct conn *c, char *to, size_t room);

@@ -3,10 +3,12 @@
  * nothing about verification, sessions or names. */
 #include "tls/tls_ctx.h"
 
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/err.h"
 
@@ -122,7 +124,7 @@ int tls_ctx_check_curves(const char *curves_cstr, char err[TLS_TEXT_MAX])
 	return rc;
 }
 
-/* Keys with a pass phrase are refused: a prompt would hang the start. */
+/* Without a pass phrase such keys are refused: a prompt would hang the start. */
 static int no_password(char *buf, int size, int rwflag, void *u)
 {
 	return -1;
@@ -174,6 +176,37 @@ static int load_cert(SSL_CTX *ctx, const char *file, X509 **leaf, char *err)
 	return rc;
 }
 
+/* Tries one pass phrase after the other. */
+static int give_password(char *buf, int size, int rwflag, void *u)
+{
+	const char *text = u;
+	size_t n = strlen(text);
+
+	if (n > (size_t)size)
+		return -1;
+	memcpy(buf, text, n);
+	return (int)n;
+}
+
+static EVP_PKEY *read_key(BIO *bio, const struct tls_passwords *p)
+{
+	EVP_PKEY *key;
+
+	if (!p || !p->n)
+		return PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+	for (int i = 0; i < p->n; i++) {
+		key = PEM_read_bio_PrivateKey(bio, NULL, give_password, p->cstr[i]);
+		if (key) {
+			ERR_clear_error();
+			return key;
+		}
+		if (i + 1 < p->n)
+			ERR_clear_error();
+		(void)BIO_reset(bio);
+	}
+	return NULL;
+}
+
 int tls_ctx_use_pair(SSL_CTX *ctx, const struct tls_pair *pair, char err[TLS_TEXT_MAX])
 {
 	EVP_PKEY *key = NULL;
@@ -190,7 +223,7 @@ int tls_ctx_use_pair(SSL_CTX *ctx, const struct tls_pair *pair, char err[TLS_TEX
 				  ": BIO_new_file() failed");
 		goto out;
 	}
-	key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+	key = read_key(bio, pair->passwords);
 	if (!key) {
 		rc = tls_ctx_fail(err, "cannot load certificate key", pair->key_cstr,
 				  ": PEM_read_bio_PrivateKey() failed");
@@ -209,5 +242,129 @@ out:
 	EVP_PKEY_free(key);
 	X509_free(leaf);
 	BIO_free(bio);
+	return rc;
+}
+
+/* Pass phrases. */
+
+enum { PASSWORDS_MAX = 64, PASSWORD_BYTES_MAX = 512 };
+
+static int read_passwords(struct tls_passwords *p, FILE *f)
+{
+	char line[PASSWORD_BYTES_MAX + 3];
+	int rc = 0;
+	size_t n;
+
+	while (rc == 0 && fgets(line, sizeof line, f)) {
+		n = strlen(line);
+		if (n && line[n - 1] != '\n' && !feof(f))
+			rc = -SL_ELIMIT;
+		while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+			line[--n] = 0;
+		if (rc || !n)
+			continue;
+		if (p->n == PASSWORDS_MAX)
+			rc = -SL_ELIMIT;
+		else if ((p->cstr[p->n] = strdup(line)))
+			p->n++;
+		else
+			rc = -SL_ENOMEM;
+	}
+	OPENSSL_cleanse(line, sizeof line);
+	return rc ? rc : ferror(f) ? -SL_ESYS : 0;
+}
+
+struct tls_passwords *tls_passwords_load(const char *path_cstr, char err[TLS_TEXT_MAX])
+{
+	struct tls_passwords *p = calloc(1, sizeof *p);
+	FILE *f = fopen(path_cstr, "re");
+	char room[BUFSIZ];
+
+	if (!f || !p || !(p->cstr = calloc(PASSWORDS_MAX, sizeof *p->cstr))) {
+		snprintf(err, TLS_TEXT_MAX, "cannot open password file \"%.300s\": %s", path_cstr,
+			 strerror(errno));
+		goto fail;
+	}
+	setvbuf(f, room, _IOFBF, sizeof room); /* ours, so that it can be wiped */
+	switch (read_passwords(p, f)) {
+	case 0:
+		fclose(f);
+		OPENSSL_cleanse(room, sizeof room);
+		return p;
+	case -SL_ELIMIT:
+		snprintf(err, TLS_TEXT_MAX,
+			 "password file \"%.300s\" has a line of more than %d bytes, or more than "
+			 "%d lines",
+			 path_cstr, PASSWORD_BYTES_MAX, PASSWORDS_MAX);
+		break;
+	default:
+		snprintf(err, TLS_TEXT_MAX, "cannot read password file \"%.300s\": %s", path_cstr,
+			 strerror(errno));
+		break;
+	}
+fail:
+	if (f)
+		fclose(f);
+	OPENSSL_cleanse(room, sizeof room);
+	tls_passwords_free(p);
+	return NULL;
+}
+
+void tls_passwords_free(struct tls_passwords *p)
+{
+	for (int i = 0; p && i < p->n; i++) {
+		OPENSSL_cleanse(p->cstr[i], strlen(p->cstr[i]));
+		free(p->cstr[i]);
+	}
+	if (p)
+		free(p->cstr);
+	free(p);
+}
+
+/* OpenSSL's own commands. */
+
+static SSL_CONF_CTX *command_ctx(bool is_server, SSL_CTX *ctx)
+{
+	SSL_CONF_CTX *cc = SSL_CONF_CTX_new();
+
+	if (!cc)
+		return NULL;
+	SSL_CONF_CTX_set_flags(
+		cc, SSL_CONF_FLAG_FILE | SSL_CONF_FLAG_CERTIFICATE | SSL_CONF_FLAG_SHOW_ERRORS |
+			    (is_server ? SSL_CONF_FLAG_SERVER : SSL_CONF_FLAG_CLIENT));
+	if (ctx)
+		SSL_CONF_CTX_set_ssl_ctx(cc, ctx);
+	return cc;
+}
+
+bool tls_ctx_command_is_path(bool is_server, const char *name_cstr)
+{
+	SSL_CONF_CTX *cc = command_ctx(is_server, NULL);
+	int type = cc ? SSL_CONF_cmd_value_type(cc, name_cstr) : 0;
+
+	SSL_CONF_CTX_free(cc);
+	return type == SSL_CONF_TYPE_FILE || type == SSL_CONF_TYPE_DIR;
+}
+
+int tls_ctx_command(SSL_CTX *ctx, bool is_server, const struct tls_command *commands,
+		    char err[TLS_TEXT_MAX])
+{
+	SSL_CONF_CTX *cc = commands ? command_ctx(is_server, ctx) : NULL;
+	char what[128];
+	int rc = 0;
+
+	if (!commands)
+		return 0;
+	if (!cc)
+		return tls_ctx_fail(err, "out of memory", NULL, "");
+	for (; commands && rc == 0; commands = commands->next) {
+		snprintf(what, sizeof what, "SSL_CONF_cmd(\"%.80s\") failed for",
+			 commands->name_cstr);
+		if (SSL_CONF_cmd(cc, commands->name_cstr, commands->value_cstr) <= 0)
+			rc = tls_ctx_fail(err, what, commands->value_cstr, "");
+	}
+	if (rc == 0 && SSL_CONF_CTX_finish(cc) != 1)
+		rc = tls_ctx_fail(err, "SSL_CONF_CTX_finish() failed", NULL, "");
+	SSL_CONF_CTX_free(cc);
 	return rc;
 }

@@ -61,6 +61,29 @@ bool tls_session_reused(const struct conn *c)
 	return ssl && SSL_session_reused(ssl);
 }
 
+bool tls_is_early(const struct conn *c)
+{
+	const SSL *ssl = tls_conn_ssl(c);
+
+	return ssl && tls_handshake_done(c) && !SSL_is_init_finished(ssl);
+}
+
+size_t tls_session_id_text(const struct conn *c, char to[65])
+{
+	const SSL *ssl = tls_conn_ssl(c);
+	const SSL_SESSION *sess = ssl ? SSL_get_session(ssl) : NULL;
+	const unsigned char *id;
+	unsigned n = 0;
+
+	if (!sess)
+		return 0;
+	id = SSL_SESSION_get_id(sess, &n);
+	n = n < 32 ? n : 32;
+	for (unsigned i = 0; i < n; i++)
+		snprintf(to + 2 * (size_t)i, 3, "%02x", id[i]);
+	return 2 * (size_t)n;
+}
+
 struct list {
 	char *to;
 	size_t n, room;
@@ -85,10 +108,19 @@ size_t tls_client_ciphers_text(const struct conn *c, char *to, size_t room)
 {
 	SSL *ssl = tls_conn_ssl(c);
 	struct list l = {to, 0, room};
-	STACK_OF(SSL_CIPHER) *ciphers = ssl ? SSL_get_client_ciphers(ssl) : NULL;
+	const unsigned char *raw = NULL;
+	const SSL_CIPHER *cipher;
+	size_t each, n;
 
-	for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++)
-		add(&l, SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i)), 0);
+	if (!ssl || !SSL_is_server(ssl))
+		return 0;
+	each = SSL_get0_raw_cipherlist(ssl, NULL);
+	n = SSL_get0_raw_cipherlist(ssl, (unsigned char **)&raw);
+	for (size_t i = 0; raw && each && i < n / each; i++, raw += each) {
+		cipher = SSL_CIPHER_find(ssl, raw);
+		add(&l, cipher ? SSL_CIPHER_get_name(cipher) : NULL,
+		    (unsigned)raw[0] << 8 | (each > 1 ? raw[1] : 0));
+	}
 	return l.n;
 }
 

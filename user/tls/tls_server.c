@@ -6,6 +6,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -14,6 +15,8 @@
 
 #include "core/clock.h"
 #include "core/err.h"
+#include "tls/tls_early.h"
+#include "tls/tls_peer.h"
 #include "tls/tls_state.h"
 
 enum {
@@ -26,8 +29,15 @@ struct tls_server {
 	SSL_CTX *ctx;
 	struct tls_cache *cache;
 	struct tls_tickets *tickets;
+	struct tls_ticket_files *files; /* instead; NULL: none */
+	struct tls_replays *replays;
 	uint64_t rotate_s;
-	EVP_CIPHER *cipher; /* fetched once: a fetch for each ticket costs a microsecond */
+	EVP_CIPHER *cipher,
+		*cipher_128; /* fetched once: a fetch for each ticket costs a microsecond */
+	enum tls_verify verify;
+	bool reject;
+	uint32_t record_bytes;
+	X509 *leaf[TLS_PAIRS_MAX]; /* certificates in the order of the file */
 };
 
 static struct tls_server *of(SSL_CTX *ctx)
@@ -38,6 +48,26 @@ static struct tls_server *of(SSL_CTX *ctx)
 SSL_CTX *tls_server_ctx(const struct tls_server *s)
 {
 	return s->ctx;
+}
+
+enum tls_verify tls_server_verify(const struct tls_server *s)
+{
+	return s->verify;
+}
+
+bool tls_server_rejects(const struct tls_server *s)
+{
+	return s->reject;
+}
+
+bool tls_server_takes_early(const struct tls_server *s)
+{
+	return s->replays != NULL;
+}
+
+uint32_t tls_server_record_bytes(const struct tls_server *s)
+{
+	return s->record_bytes;
 }
 
 /* Sessions: OpenSSL asks with its own clock, time(2). They belong to the listener's default server,
@@ -105,12 +135,28 @@ static int set_mac(EVP_MAC_CTX *mac, struct tls_ticket_key *k)
 {
 	char digest[] = "SHA256";
 	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->hmac, sizeof k->hmac),
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->hmac,
+						  k->is_128 ? 16 : sizeof k->hmac),
 		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
 		OSSL_PARAM_construct_end(),
 	};
 
 	return EVP_MAC_CTX_set_params(mac, params);
+}
+
+static int seal_key(struct tls_server *s, uint64_t now_s, struct tls_ticket_key *k)
+{
+	if (!s->files)
+		return tls_tickets_seal(s->tickets, now_s, s->rotate_s, k);
+	*k = s->files->key[0];
+	return 0;
+}
+
+static int open_key(struct tls_server *s, const uint8_t *name, uint64_t now_s,
+		    struct tls_ticket_key *k)
+{
+	return s->files ? tls_tickets_open_file(s->files, name, k)
+			: tls_tickets_open(s->tickets, name, now_s, s->rotate_s, k);
 }
 
 /* OpenSSL's contract: 1 fine, 2 fine but send a new ticket, 0 unknown key, -1 error. */
@@ -119,24 +165,27 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 {
 	struct tls_server *s = tls_state_session_server(ssl);
 	uint64_t now_s = clock_mono_ms() / 1000;
+	const EVP_CIPHER *with;
 	struct tls_ticket_key k;
 	int rc = -1, found;
 
 	if (!s->tickets)
 		return 0;
 	if (seal) {
-		if (tls_tickets_seal(s->tickets, now_s, s->rotate_s, &k))
+		if (seal_key(s, now_s, &k))
 			return -1;
+		with = k.is_128 ? s->cipher_128 : s->cipher;
 		memcpy(name, k.name, sizeof k.name);
-		if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(s->cipher)) == 1 &&
-		    EVP_EncryptInit_ex2(cipher, s->cipher, k.aes, iv, NULL) == 1 &&
+		if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(with)) == 1 &&
+		    EVP_EncryptInit_ex2(cipher, with, k.aes, iv, NULL) == 1 &&
 		    set_mac(mac, &k) == 1)
 			rc = 1;
 	} else {
-		found = tls_tickets_open(s->tickets, name, now_s, s->rotate_s, &k);
+		found = open_key(s, name, now_s, &k);
 		if (found < 0)
 			return 0;
-		if (EVP_DecryptInit_ex2(cipher, s->cipher, k.aes, iv, NULL) == 1 &&
+		with = k.is_128 ? s->cipher_128 : s->cipher;
+		if (EVP_DecryptInit_ex2(cipher, with, k.aes, iv, NULL) == 1 &&
 		    set_mac(mac, &k) == 1)
 			/* TLS 1.3 renews by itself. */
 			rc = found && SSL_version(ssl) != TLS1_3_VERSION ? 2 : 1;
@@ -147,25 +196,26 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 
 /* Making one. */
 
-/* Sessions of servers with other certificates are not taken, as in nginx. */
-static int set_id_context(SSL_CTX *ctx, EVP_MD_CTX *md)
+/* Sessions of servers with other certificates, or that trust others' clients, are not taken: made of
+ * the same as nginx's, so that tickets of shared keys open in both. */
+static int set_id_context(struct tls_server *s, const struct tls_server_params *p, EVP_MD_CTX *md)
 {
+	const STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(s->ctx);
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned n;
-	X509 *x;
-	int more;
 
-	if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
+	if (EVP_DigestInit_ex(md, EVP_sha1(), NULL) != 1 || EVP_DigestUpdate(md, "HTTP", 4) != 1)
 		return 0;
-	for (more = SSL_CTX_set_current_cert(ctx, SSL_CERT_SET_FIRST); more == 1;
-	     more = SSL_CTX_set_current_cert(ctx, SSL_CERT_SET_NEXT)) {
-		x = SSL_CTX_get0_certificate(ctx);
-		if (!x || X509_digest(x, EVP_sha256(), digest, &n) != 1 ||
+	for (int i = p->n_pairs - 1; i >= 0; i--)
+		if (X509_digest(s->leaf[i], EVP_sha1(), digest, &n) != 1 ||
 		    EVP_DigestUpdate(md, digest, n) != 1)
 			return 0;
-	}
+	for (int i = 0; i < sk_X509_NAME_num(names); i++)
+		if (X509_NAME_digest(sk_X509_NAME_value(names, i), EVP_sha1(), digest, &n) != 1 ||
+		    EVP_DigestUpdate(md, digest, n) != 1)
+			return 0;
 	return EVP_DigestFinal_ex(md, digest, &n) == 1 &&
-	       SSL_CTX_set_session_id_context(ctx, digest, 16) == 1;
+	       SSL_CTX_set_session_id_context(s->ctx, digest, n) == 1;
 }
 
 static void set_sessions(struct tls_server *s, const struct tls_server_params *p)
@@ -207,6 +257,58 @@ static void set_tickets(struct tls_server *s, const struct tls_server_params *p)
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(s->ctx, on_ticket);
 }
 
+static int load_ticket_files(struct tls_server *s, const struct tls_server_params *p, char *err)
+{
+	int rc = 0;
+
+	if (!p->n_ticket_key_files)
+		return 0;
+	s->files = calloc(1, sizeof *s->files);
+	if (!s->files)
+		return tls_ctx_fail(err, "out of memory", NULL, "");
+	for (int i = 0; rc == 0 && i < p->n_ticket_key_files; i++)
+		rc = tls_tickets_load(s->files, p->ticket_key_files[i], err);
+	return rc;
+}
+
+/* Early data may be a replay: each is taken once (RFC 8446 8.2), by a memory that all workers share.
+ * OpenSSL's own protection would turn tickets into entries of a cache that every worker needs. */
+static int on_early_data(SSL *ssl, void *arg)
+{
+	struct tls_server *s = arg;
+	unsigned char random[SSL3_RANDOM_SIZE];
+	size_t n = SSL_get_client_random(ssl, random, sizeof random);
+
+	return tls_replays_first(s->replays, slice_make((const char *)random, n),
+				 clock_mono_ms() / 1000, s->files != NULL);
+}
+
+static void set_early_data(struct tls_server *s, const struct tls_server_params *p)
+{
+	s->replays = p->replays;
+	if (!p->replays)
+		return;
+	SSL_CTX_set_max_early_data(s->ctx, TLS_EARLY_MAX);
+	SSL_CTX_set_recv_max_early_data(s->ctx, TLS_EARLY_MAX);
+	SSL_CTX_set_options(s->ctx, SSL_OP_NO_ANTI_REPLAY);
+	SSL_CTX_set_allow_early_data_cb(s->ctx, on_early_data, s);
+}
+
+static int set_dhparam(SSL_CTX *ctx, const char *path, char *err)
+{
+	BIO *bio = BIO_new_file(path, "r");
+	EVP_PKEY *dh = bio ? PEM_read_bio_Parameters(bio, NULL) : NULL;
+
+	BIO_free(bio);
+	if (!dh)
+		return tls_ctx_fail(err, "cannot load DH parameters", path, "");
+	if (SSL_CTX_set0_tmp_dh_pkey(ctx, dh) != 1) {
+		EVP_PKEY_free(dh);
+		return tls_ctx_fail(err, "cannot use DH parameters", path, "");
+	}
+	return 0;
+}
+
 static int set_up(struct tls_server *s, const struct tls_server_params *p, char *err)
 {
 	EVP_MD_CTX *md;
@@ -216,10 +318,15 @@ static int set_up(struct tls_server *s, const struct tls_server_params *p, char 
 	if (!s->ctx)
 		return -SL_ETLS;
 	SSL_CTX_set_app_data(s->ctx, s);
+	s->reject = p->reject;
+	s->record_bytes = p->record_bytes ? p->record_bytes : TLS_RECORD_MAX;
+	s->verify = p->verify;
 	for (int i = 0; i < p->n_pairs; i++) {
 		rc = tls_ctx_use_pair(s->ctx, &p->pairs[i], err);
 		if (rc)
 			return rc;
+		s->leaf[i] = SSL_CTX_get0_certificate(s->ctx);
+		X509_up_ref(s->leaf[i]);
 	}
 	if (p->prefer_server_ciphers)
 		SSL_CTX_set_options(s->ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -227,17 +334,26 @@ static int set_up(struct tls_server *s, const struct tls_server_params *p, char 
 		return tls_ctx_fail(err, "invalid TLS curves", p->ecdh_curve_cstr, "");
 	SSL_CTX_set_tlsext_servername_callback(s->ctx, tls_state_on_sni);
 	SSL_CTX_set_alpn_select_cb(s->ctx, tls_state_on_alpn, NULL);
+	rc = tls_peer_setup(s->ctx, p, err);
+	if (rc == 0 && p->dhparam_cstr)
+		rc = set_dhparam(s->ctx, p->dhparam_cstr, err);
+	if (rc == 0)
+		rc = load_ticket_files(s, p, err);
+	if (rc)
+		return rc;
 	s->cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
-	if (!s->cipher)
-		return tls_ctx_fail(err, "no AES-256-CBC for session tickets", NULL, "");
+	s->cipher_128 = EVP_CIPHER_fetch(NULL, "AES-128-CBC", NULL);
+	if (!s->cipher || !s->cipher_128)
+		return tls_ctx_fail(err, "no AES-CBC for session tickets", NULL, "");
 	set_sessions(s, p);
 	set_tickets(s, p);
+	set_early_data(s, p);
 	md = EVP_MD_CTX_new();
 	rc = 0;
-	if (!md || !set_id_context(s->ctx, md))
+	if (!md || !set_id_context(s, p, md))
 		rc = tls_ctx_fail(err, "cannot set the session id context", NULL, "");
 	EVP_MD_CTX_free(md);
-	return rc;
+	return rc ? rc : tls_ctx_command(s->ctx, true, p->commands, err);
 }
 
 struct tls_server *tls_server_new(const struct tls_server_params *p, char err[TLS_TEXT_MAX])
@@ -261,6 +377,12 @@ void tls_server_free(struct tls_server *s)
 	if (!s)
 		return;
 	SSL_CTX_free(s->ctx);
+	for (int i = 0; i < TLS_PAIRS_MAX; i++)
+		X509_free(s->leaf[i]);
 	EVP_CIPHER_free(s->cipher);
+	EVP_CIPHER_free(s->cipher_128);
+	if (s->files)
+		OPENSSL_cleanse(s->files, sizeof *s->files);
+	free(s->files);
 	free(s);
 }

@@ -6,6 +6,7 @@
 #include <openssl/x509v3.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <strings.h>
 
 struct tls_conn *tls_state_of(const SSL *ssl)
 {
@@ -30,24 +31,58 @@ struct tls_server *tls_state_session_server(const SSL *ssl)
 	return tls_state_of(ssl)->listener->server;
 }
 
+/* The server that the name means takes over: its certificates and ciphers by SSL_set_SSL_CTX, the rest
+ * here. */
+static bool use_server(struct tls_conn *t, struct tls_server *s)
+{
+	SSL_CTX *ctx = tls_server_ctx(s);
+
+	if (!SSL_set_SSL_CTX(t->ssl, ctx))
+		return false;
+	SSL_set_verify(t->ssl, SSL_CTX_get_verify_mode(ctx), SSL_CTX_get_verify_callback(ctx));
+	SSL_set_verify_depth(t->ssl, SSL_CTX_get_verify_depth(ctx));
+	SSL_clear_options(t->ssl, SSL_get_options(t->ssl) & ~SSL_CTX_get_options(ctx));
+	SSL_set_options(t->ssl, SSL_CTX_get_options(ctx));
+	t->record_bytes = (uint16_t)tls_server_record_bytes(s);
+	return true;
+}
+
+/* A certificate that was shown to one server is none for another: TLS 1.3 lets a client resume under
+ * another name (as nginx since 1.27.4). */
+static bool is_others_session(const SSL *ssl, const struct tls_server *s, const char *name)
+{
+	const char *was;
+
+	if (tls_server_verify(s) == TLS_VERIFY_OFF || !SSL_session_reused(ssl))
+		return false;
+	was = SSL_SESSION_get0_hostname(SSL_get0_session(ssl));
+	return (was || name) && (!was || !name || strcasecmp(was, name) != 0);
+}
+
+/* Called for every client, also those that ask for no name. */
 int tls_state_on_sni(SSL *ssl, int *alert, void *arg)
 {
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	struct tls_conn *t = tls_state_of(ssl);
 	struct tls_server *s = NULL;
-	SSL_CTX *ctx;
 
-	if (!name || !t->listener->pick)
-		return SSL_TLSEXT_ERR_OK;
-	s = t->listener->pick(t->conn, slice_cstr(name), t->listener->data);
-	if (!s || s == t->listener->server)
-		return SSL_TLSEXT_ERR_OK;
-	ctx = tls_server_ctx(s);
-	if (!SSL_set_SSL_CTX(ssl, ctx))
+	if (name && t->listener->pick)
+		s = t->listener->pick(t->conn, slice_cstr(name), t->listener->data);
+	if (s && s != t->listener->server && !use_server(t, s)) {
+		*alert = SSL_AD_INTERNAL_ERROR;
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
-	/* It changes certificates and ciphers only. */
-	SSL_clear_options(ssl, SSL_get_options(ssl) & ~SSL_CTX_get_options(ctx));
-	SSL_set_options(ssl, SSL_CTX_get_options(ctx));
+	}
+	s = s ? s : t->listener->server;
+	if (tls_server_rejects(s)) {
+		tls_state_text(t, "the handshake was rejected by ssl_reject_handshake");
+		*alert = SSL_AD_UNRECOGNIZED_NAME;
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	}
+	if (is_others_session(ssl, s, name)) {
+		tls_state_text(t, "client resumed a session of another server name");
+		*alert = SSL_AD_INTERNAL_ERROR;
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	}
 	return SSL_TLSEXT_ERR_OK;
 }
 
@@ -76,7 +111,7 @@ static void describe_mismatch(struct tls_conn *t, X509_VERIFY_PARAM *param)
 	const char *name = X509_VERIFY_PARAM_get0_host(param, 0);
 	char *ip = name ? NULL : X509_VERIFY_PARAM_get1_ip_asc(param);
 
-	tls_state_text(t, "certificate of upstream does not match name \"%s\"",
+	tls_state_text(t, "upstream SSL certificate does not match \"%s\"",
 		       name ? name
 		       : ip ? ip
 			    : "");

@@ -14,12 +14,14 @@ struct tls_conn {
 	const struct tls_listener *listener; /* of an accepted connection */
 	struct tls_client *client;	     /* of one that we opened */
 	struct hash128 key;		     /* of its sessions */
+	struct tls_early *early;	     /* NULL: none, or no more */
 	char *text;			     /* what failed; heap */
 	char *plain;			     /* read before TLS was given up; heap */
 	uint16_t plain_n;
-	char also_ip[46]; /* the certificate may be for this address as well; or empty */
-	int8_t raw_rc;	  /* what ended the socket: -SL_ERESET, -SL_ETRUNCATED (read 0) */
-	int8_t end_rc;	  /* what every later read returns, once `ended` */
+	uint16_t record_bytes; /* payload of one record, at most */
+	char also_ip[46];      /* the certificate may be for this address as well; or empty */
+	int8_t raw_rc;	       /* what ended the socket: -SL_ERESET, -SL_ETRUNCATED (read 0) */
+	int8_t end_rc;	       /* what every later read returns, once `ended` */
 	bool ended;
 	bool done;   /* the handshake is */
 	bool broken; /* OpenSSL failed: nothing more can be sent */

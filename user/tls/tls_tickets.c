@@ -2,8 +2,12 @@
 /* Owns the life of ticket keys: made, rotated, forgotten. Encrypts nothing itself. */
 #include "tls/tls_tickets.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "core/err.h"
 
@@ -79,4 +83,65 @@ int tls_tickets_open(struct tls_tickets *t, const uint8_t name[16], uint64_t now
 	}
 	shm_lock_put(&t->lock);
 	return rc;
+}
+
+/* Keys of files. */
+
+static ssize_t read_file(const char *path, uint8_t *to, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, to, room);
+	close(fd);
+	return n;
+}
+
+int tls_tickets_load(struct tls_ticket_files *f, const char *path_cstr, char err[TLS_TEXT_MAX])
+{
+	struct tls_ticket_key *k = &f->key[f->n];
+	uint8_t raw[81]; /* one more than there may be */
+	ssize_t n = read_file(path_cstr, raw, sizeof raw);
+	int rc = 0;
+
+	if (f->n == (int)(sizeof f->key / sizeof f->key[0])) {
+		snprintf(err, TLS_TEXT_MAX, "more than %d session ticket keys", f->n);
+		rc = -SL_ETLS;
+	} else if (n < 0) {
+		snprintf(err, TLS_TEXT_MAX, "cannot read session ticket key \"%.300s\": %s",
+			 path_cstr, strerror(errno));
+		rc = -SL_ETLS;
+	} else if (n == 48) {
+		*k = (struct tls_ticket_key){.is_128 = true};
+		memcpy(k->aes, raw + 16, 16);
+		memcpy(k->hmac, raw + 32, 16);
+	} else if (n == 80) {
+		*k = (struct tls_ticket_key){0};
+		memcpy(k->hmac, raw + 16, 32);
+		memcpy(k->aes, raw + 48, 32);
+	} else {
+		snprintf(err, TLS_TEXT_MAX, "session ticket key \"%.300s\" must be 48 or 80 bytes",
+			 path_cstr);
+		rc = -SL_ETLS;
+	}
+	if (rc == 0) {
+		memcpy(k->name, raw, sizeof k->name);
+		f->n++;
+	}
+	OPENSSL_cleanse(raw, sizeof raw);
+	return rc;
+}
+
+int tls_tickets_open_file(const struct tls_ticket_files *f, const uint8_t name[16],
+			  struct tls_ticket_key *out)
+{
+	for (int i = 0; i < f->n; i++) {
+		if (memcmp(f->key[i].name, name, sizeof f->key[i].name) == 0) {
+			*out = f->key[i];
+			return i == 0 ? 0 : 1;
+		}
+	}
+	return -SL_ENOTFOUND;
 }

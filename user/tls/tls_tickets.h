@@ -8,11 +8,13 @@
 #include <stdint.h>
 
 #include "core/shm.h"
+#include "tls/tls_ctx.h"
 
 struct tls_ticket_key {
 	uint8_t name[16];
-	uint8_t aes[32];  /* AES-256-CBC */
+	uint8_t aes[32];  /* AES-256-CBC; AES-128-CBC: the first half */
 	uint8_t hmac[32]; /* HMAC-SHA-256 */
+	bool is_128;	  /* half as many bytes of both keys count */
 	uint64_t made_s;  /* 0: not made yet */
 };
 
@@ -22,6 +24,18 @@ struct tls_tickets {
 	struct tls_ticket_key now, before;
 };
 
+/* Keys of ssl_session_ticket_key: the first one seals, all open. They change with the files only. */
+struct tls_ticket_files {
+	int n;
+	struct tls_ticket_key key[16];
+};
+
+/* Adds the key of a file (48 bytes: name, AES-128, HMAC; 80 bytes: name, HMAC, AES-256). 0, or -SL_ETLS
+ * with ERR filled. */
+int tls_tickets_load(struct tls_ticket_files *f, const char *path_cstr, char err[TLS_TEXT_MAX]);
+/* As tls_tickets_open(), from files. */
+int tls_tickets_open_file(const struct tls_ticket_files *f, const uint8_t name[16],
+			  struct tls_ticket_key *out);
 /* Once, on fresh (zeroed) memory. */
 void tls_tickets_init(struct tls_tickets *t);
 /* The key to seal with at NOW_S (any clock that all processes share); the caller wipes *OUT. 0, or

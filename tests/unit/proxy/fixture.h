@@ -18,6 +18,7 @@
 #include "proxy/request.h"
 #include "proxy/upstream.h"
 #include "proxy/vars.h"
+#include "tls/tls_peer.h"
 
 const char *tls_protocol_cstr(const struct conn *c)
 {
@@ -47,6 +48,39 @@ struct slice tls_alpn(const struct conn *c)
 bool tls_session_reused(const struct conn *c)
 {
 	return true;
+}
+
+bool tls_is_early(const struct conn *c)
+{
+	return true;
+}
+
+size_t tls_session_id_text(const struct conn *c, char to[65])
+{
+	memcpy(to, "0a1b", 5);
+	return 4;
+}
+
+size_t tls_client_ciphers_text(const struct conn *c, char *to, size_t room)
+{
+	return (size_t)snprintf(to, room, "A:B");
+}
+
+size_t tls_client_curves_text(const struct conn *c, char *to, size_t room)
+{
+	return 0;
+}
+
+struct slice tls_peer_verify_text(const struct conn *c, struct arena *a)
+{
+	return SLICE("SUCCESS");
+}
+
+bool tls_peer_text(const struct conn *c, enum tls_peer_field field, struct arena *a,
+		   struct slice *out)
+{
+	*out = arena_printf(a, "field %d", (int)field);
+	return field != TLS_PEER_CERT;
 }
 
 struct slice request_id(struct request *r)
@@ -137,7 +171,7 @@ static inline void fx_free(struct fx *f)
 	free(f);
 }
 
-static const struct var_def *const fx_tables[] = {vars_request, vars_body, vars_upstream, NULL};
+static const struct var_def *const fx_tables[] = {vars_request, vars_body, vars_upstream, vars_tls, NULL};
 
 /* The value of $NAME, NUL-terminated in the request's memory; NULL: it has none. */
 static inline const char *fx_var(struct fx *f, const char *name)

@@ -195,8 +195,10 @@ static void wildcard_listener(void **state)
 
 static void tls(void **state)
 {
-	static const char *const all[] = {"protocol",	 "cipher",	  "curve",
-					  "server_name", "alpn_protocol", "session_reused"};
+	static const char *const all[] = {"protocol",	   "cipher",	    "curve",
+					  "server_name",   "alpn_protocol", "session_reused",
+					  "ciphers",	   "session_id",    "early_data",
+					  "client_verify", "client_s_dn",   "client_raw_cert"};
 	struct fx *f = fx_new(GET(""));
 	char name[64];
 
@@ -213,6 +215,14 @@ static void tls(void **state)
 	fx_is(f, "ssl_server_name", "api.example.com");
 	fx_none(f, "ssl_alpn_protocol");
 	fx_is(f, "ssl_session_reused", "r");
+	fx_is(f, "ssl_session_id", "0a1b");
+	fx_is(f, "ssl_early_data", "1");
+	fx_is(f, "ssl_ciphers", "A:B");
+	fx_none(f, "ssl_curves");
+	fx_is(f, "ssl_client_verify", "SUCCESS");
+	fx_is(f, "ssl_client_raw_cert", "field 0");
+	fx_none(f, "ssl_client_cert");
+	fx_is(f, "ssl_client_v_remain", "field 11");
 	fx_free(f);
 }
 

@@ -161,7 +161,7 @@ static inline struct tls_pair rig_pair(const struct rig *r, const char *name)
 
 	snprintf(crt, sizeof crt, "%s.crt", name);
 	snprintf(key, sizeof key, "%s.key", name);
-	return (struct tls_pair){rig_path(r, crt), rig_path(r, key)};
+	return (struct tls_pair){rig_path(r, crt), rig_path(r, key), NULL};
 }
 
 /* A server with one certificate and what else is in P. */
