@@ -17,6 +17,7 @@ BEGIN {
 	only["openssl/ssl.h"] = "tls"
 	only["microhttpd.h"] = "admin"
 	only["ares.h"] = "net"
+	only["pcre2.h"] = "conf"
 }
 function wrong(why) {
 	printf "%s:%d: %s: %s\n", FILENAME, FNR, $0, why

@@ -14,9 +14,11 @@
 #include "proxy/gzip_conf.h"
 #include "proxy/http_conf.h"
 #include "proxy/io_conf.h"
+#include "proxy/map_conf.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/proxy_tls.h"
 #include "proxy/vars.h"
+#include "proxy/vars_user.h"
 #include "tls/tls_conf.h"
 
 /* One a line, so that two who add one do not meet. */
@@ -26,6 +28,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_LOG] = &log_module,
 	[MOD_HTTP] = &http_module,
 	[MOD_TLS] = &tls_module,
+	[MOD_MAP] = &map_module,
 	[MOD_UPSTREAM] = &upstream_module,
 	[MOD_PROXY] = &proxy_module,
 	[MOD_FIELDS] = &fields_module,
@@ -40,5 +43,6 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 };
 /* clang-format on */
 
-const struct var_def *const modules_vars[] = {vars_request, vars_body, vars_upstream,
-					      vars_filter,  vars_tls,  NULL};
+const struct var_def *const modules_vars[] = {
+	vars_request, vars_body, vars_upstream, vars_filter, vars_tls, vars_user_captures, NULL,
+};

@@ -9,6 +9,7 @@
 #include "core/err.h"
 #include "modules.h"
 #include "policy/upstream_conf.h"
+#include "proxy/location.h"
 #include "proxy/request.h"
 #include "proxy/upreq.h"
 #include "tests/fuzz/fuzz.h"
@@ -69,7 +70,8 @@ static bool begin(struct request *r, struct slice in)
 	struct head_scan scan = {0};
 	struct req_head head = {0};
 	enum head_error why = HEAD_OK;
-	bool slash;
+	struct conf_block *block;
+	enum location_found found;
 	int n = head_parse_request(&scan, in, &lim, &r->arena, &head, &why);
 
 	if (n <= 0 || head.method == METHOD_CONNECT)
@@ -78,9 +80,10 @@ static bool begin(struct request *r, struct slice in)
 	r->server = conf.http->servers;
 	if (uri_parse(r->head.path, false, &r->arena, &r->uri))
 		return false;
-	r->block = http_conf_location(r->server, r->uri.path, &slash);
+	found = location_find(r, &block);
+	r->block = block;
 	r->scope = http_scope_of(r->block);
-	return !slash && r->block->mod[MOD_PROXY];
+	return found == LOCATION_FOUND && r->block->mod[MOD_PROXY];
 }
 
 /* The head as an upstream of our own strictness reads it. */

@@ -26,8 +26,9 @@ enum conf_ctx {
 	CTX_XDP = 1 << 6,
 	CTX_ADMIN = 1 << 7,
 	CTX_LIMIT_EXCEPT = 1 << 8,
-	CTX_IF = 1 << 9,
+	CTX_IF = 1 << 9,   /* in a location; a row has it where nginx says "if in location" */
 	CTX_MAP = 1 << 10, /* free-form lines: map, types, geo */
+	CTX_SERVER_IF = 1 << 11,
 };
 #define CTX_SCOPE (CTX_HTTP | CTX_SERVER | CTX_LOCATION)
 /* Blocks that take the place of the location around them for some requests: they have every struct that
@@ -40,6 +41,7 @@ enum conf_module_id {
 	MOD_LOG,	/* error_log */
 	MOD_HTTP,	/* server, location, client_*, keepalive_*, return, add_header ... */
 	MOD_TLS,	/* ssl_* */
+	MOD_MAP,	/* map */
 	MOD_UPSTREAM,	/* upstream blocks, resolver */
 	MOD_PROXY,	/* proxy_* */
 	MOD_FIELDS,	/* proxy_redirect, proxy_cookie_*, proxy_bind ... */
@@ -151,6 +153,7 @@ struct conf_module {
 struct http_conf;
 struct shm_registry;
 struct log_sink;
+struct regexes;
 
 struct conf {
 	struct arena arena;
@@ -170,6 +173,7 @@ struct conf {
 	struct conf_source *sources;  /* files as read, for -T */
 	struct conf_loading *loading; /* the engine's own, while conf_load() runs */
 	struct log_sink *sinks;	      /* all opened log files, one a path */
+	struct regexes *regexes;      /* see regex.h; NULL: none */
 	struct http_conf *http;	      /* NULL when the file has no http block */
 	struct shm_registry *shm;     /* the master's zones; finish() of modules refs them here */
 };

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "conf/lex.h"
+#include "conf/regex.h"
 #include "core/err.h"
 
 /* A block that is being read. */
@@ -466,6 +467,7 @@ void conf_free(struct conf *c)
 {
 	for (struct log_sink *s = c->sinks; s; s = s->next)
 		log_sink_close(s);
+	regex_free_all(c);
 	c->sinks = NULL;
 	c->main = NULL;
 	c->sources = NULL;

@@ -116,9 +116,9 @@ struct slice conf_clip(struct slice s)
 
 void conf_ctx_names(unsigned contexts, char *out, size_t room)
 {
-	static const char *const names[] = {"main",	    "events",	"http", "server",
-					    "location",	    "upstream", "xdp",	"admin",
-					    "limit_except", "if",	"map"};
+	static const char *const names[] = {
+		"main", "events", "http",	  "server",	    "location", "upstream",
+		"xdp",	"admin",  "limit_except", "if in location", "map",	"if in server"};
 	size_t n = 0;
 
 	out[0] = 0;

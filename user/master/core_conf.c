@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "conf/regex.h"
 #include "core/err.h"
 
 static int set_user(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
@@ -91,6 +92,17 @@ static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *
 		m->pid = arena_printf(&c->arena, "%s/sluice.pid", dir);
 	else
 		m->pid = arena_printf(&c->arena, "/tmp/sluice-%u.pid", (unsigned)geteuid());
+	return 0;
+}
+
+static int finish(struct conf *c, struct conf_block *b, void *mod)
+{
+	const struct core_conf *m = mod;
+
+	if (b->ctx != CTX_MAIN)
+		return 0;
+	if (regex_ready(c, (uint32_t)m->regex_match_limit, m->pcre_jit))
+		return conf_error(c, NULL, "no memory for regular expressions");
 	return 0;
 }
 
@@ -188,6 +200,25 @@ static const struct conf_row rows[] = {
 	 .flags = CONF_MULTI,
 	 .set = set_env,
 	 .help = "NAME[=VALUE] -- an environment variable that workers keep, or get"},
+	{.name = "pcre_jit",
+	 .contexts = CTX_MAIN,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_FLAG,
+	 .offset = AT(pcre_jit),
+	 .deflt = "on",
+	 .help = "regular expressions become machine code"},
+	{.name = "regex_match_limit",
+	 .contexts = CTX_MAIN,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_NUM,
+	 .offset = AT(regex_match_limit),
+	 .min = 1000,
+	 .max = 100000000,
+	 .deflt = "200000",
+	 .help = "a regular expression that takes more steps on one text fails, with 500 (about 20 ns a step "
+		 "at most)"},
 	{.name = "events",
 	 .contexts = CTX_MAIN,
 	 .type = CONF_BLOCK,
@@ -229,4 +260,5 @@ const struct conf_module core_module = {
 	.contexts = CTX_MAIN | CTX_EVENTS,
 	.bytes = sizeof(struct core_conf),
 	.inherit = inherit,
+	.finish = finish,
 };

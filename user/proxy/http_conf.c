@@ -4,12 +4,15 @@
 #include "proxy/http_conf.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "conf/log_conf.h"
 #include "core/err.h"
 #include "core/num.h"
 #include "http/headers.h"
 #include "proxy/http_listen.h"
+#include "proxy/location.h"
+#include "proxy/vars_user.h"
 
 struct http_large_buffers {
 	int64_t n, bytes;
@@ -42,39 +45,32 @@ static int set_server(struct conf *c, struct conf_block *b, void *mod, const str
 	return 0;
 }
 
-static int set_location(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-			const struct conf_row *row)
+/* "~PATTERN"; without regard to case where it has capitals, since names are lower case. */
+static int name_regex(struct conf *c, const struct conf_node *n, struct server_name *name)
 {
-	struct http_scope *s = mod, *outer = b->parent->mod[MOD_HTTP];
-	struct slice kind = n->args[0], path = n->args[n->n_args - 1];
+	struct slice pattern = slice_skip(name->text, 1);
+	bool caseless = false;
 
-	s->loc_kind = ROUTE_PREFIX;
-	if (n->n_args == 2) {
-		if (slice_eq(kind, SLICE("=")))
-			s->loc_kind = ROUTE_EXACT;
-		else if (slice_eq(kind, SLICE("^~")))
-			s->loc_kind = ROUTE_PREFIX_STOP;
-		else if (slice_eq(kind, SLICE("~")) || slice_eq(kind, SLICE("~*")))
-			return conf_error(c, n,
-					  "regular expressions in \"location\" are not supported "
-					  "by this version of sluice");
-		else
-			return conf_error(c, n, "invalid location modifier \"%.*s\"",
-					  SLICE_FMT(kind));
-	} else if (path.n > 1 && path.p[0] == '=') {
-		s->loc_kind = ROUTE_EXACT;
-		path = slice_skip(path, 1);
-	} else if (path.n > 2 && slice_starts(path, SLICE("^~"))) {
-		s->loc_kind = ROUTE_PREFIX_STOP;
-		path = slice_skip(path, 2);
-	} else if (path.n && (path.p[0] == '~' || path.p[0] == '@')) {
-		return conf_error(c, n, "%s locations are not supported by this version of sluice",
-				  path.p[0] == '@' ? "named" : "regular expression");
-	}
-	if (b->parent->ctx == CTX_LOCATION && !slice_starts(path, outer->loc_path))
-		return conf_error(c, n, "location \"%.*s\" is outside location \"%.*s\"",
-				  SLICE_FMT(path), SLICE_FMT(outer->loc_path));
-	s->loc_path = path;
+	if (!pattern.n)
+		return conf_error(c, n, "empty regex in server name \"%.*s\"",
+				  SLICE_FMT(name->text));
+	for (size_t i = 0; i < pattern.n; i++)
+		caseless |= pattern.p[i] >= 'A' && pattern.p[i] <= 'Z';
+	name->re = vars_user_regex(c, n, pattern, caseless);
+	return name->re ? 0 : -SL_EINVAL;
+}
+
+static int add_name(struct conf *c, const struct conf_node *n, struct server_name *name)
+{
+	char host[256] = "";
+
+	if (slice_starts(name->text, SLICE("~")))
+		return name_regex(c, n, name);
+	if (slice_find(name->text, '/') >= 0)
+		conf_warn(c, n, "server name \"%.*s\" has suspicious symbols",
+			  SLICE_FMT(name->text));
+	if (slice_ieq(name->text, SLICE("$hostname")) && gethostname(host, sizeof host - 1) == 0)
+		name->text = arena_dup(&c->arena, slice_cstr(host));
 	return 0;
 }
 
@@ -82,20 +78,17 @@ static int set_server_name(struct conf *c, struct conf_block *b, void *mod,
 			   const struct conf_node *n, const struct conf_row *row)
 {
 	struct http_scope *s = mod;
-	struct slice *names =
-		arena_alloc(&c->arena, (size_t)(s->n_names + n->n_args) * sizeof *names);
+	struct server_name *names =
+		arena_zalloc(&c->arena, (size_t)(s->n_names + n->n_args) * sizeof *names);
 
 	if (s->n_names)
 		memcpy(names, s->names, (size_t)s->n_names * sizeof *names);
-	for (int i = 0; i < n->n_args; i++) {
-		if (n->args[i].n && n->args[i].p[0] == '~')
-			return conf_error(c, n,
-					  "regular expressions in \"server_name\" are not "
-					  "supported by this version of sluice");
-		names[s->n_names + i] = n->args[i];
-	}
 	s->names = names;
-	s->n_names += n->n_args;
+	for (int i = 0; i < n->n_args; i++) {
+		names[s->n_names].text = n->args[i];
+		if (add_name(c, n, &names[s->n_names++]))
+			return -SL_EINVAL;
+	}
 	return 0;
 }
 
@@ -220,61 +213,16 @@ static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *
 	return 0;
 }
 
-/* The location blocks right inside B as a table. */
-static int build_locations(struct conf *c, struct conf_block *b)
-{
-	struct http_scope *s = b->mod[MOD_HTTP];
-	struct route_loc *locs;
-	uint32_t n = 0, dup = 0;
-
-	for (struct conf_block *k = b->first_child; k; k = k->next)
-		n += k->ctx == CTX_LOCATION;
-	locs = arena_zalloc(&c->arena, (n + 1) * sizeof *locs);
-	n = 0;
-	for (struct conf_block *k = b->first_child; k; k = k->next) {
-		struct http_scope *in = k->mod[MOD_HTTP];
-
-		if (k->ctx != CTX_LOCATION)
-			continue;
-		locs[n++] = (struct route_loc){
-			.path = in->loc_path,
-			.kind = in->loc_kind,
-			.redirect_slash =
-				http_listen_is_proxied(k) && slice_ends(in->loc_path, SLICE("/")),
-			.target = k,
-		};
-	}
-	s->has_locs = n > 0;
-	if (route_locs_build(&c->arena, locs, n, &s->locs, &dup) == 0)
-		return 0;
-	return conf_error(c, ((struct conf_block *)locs[dup].target)->node,
-			  "duplicate location \"%.*s\"", SLICE_FMT(locs[dup].path));
-}
-
 static int finish(struct conf *c, struct conf_block *b, void *mod)
 {
 	if (b->ctx == CTX_HTTP)
 		return http_listen_build(c);
-	return build_locations(c, b);
+	return location_build(c, b);
 }
 
-struct conf_block *http_conf_location(const struct server *srv, struct slice path, bool *slash)
+struct conf_block *http_conf_named(const struct server *srv, struct slice name)
 {
-	struct conf_block *b = srv->block;
-	const struct http_scope *s = srv->scope;
-
-	*slash = false;
-	while (s->has_locs) {
-		const struct route_loc *l = route_locs_find(&s->locs, path, slash);
-
-		if (!l)
-			break;
-		b = l->target;
-		s = b->mod[MOD_HTTP];
-		if (*slash || l->kind == ROUTE_EXACT)
-			break;
-	}
-	return b;
+	return location_named(srv, name);
 }
 
 #define AT(field) offsetof(struct http_scope, field)
@@ -305,8 +253,9 @@ static const struct conf_row rows[] = {
 	 .type = CONF_BLOCK,
 	 .block_ctx = CTX_LOCATION,
 	 .flags = CONF_MULTI,
-	 .set = set_location,
-	 .help = "[= | ^~] PATH -- what holds for paths that begin with (=: are) PATH"},
+	 .set = location_set,
+	 .help = "[= | ^~] PATH | ~ PATTERN | ~* PATTERN | @NAME -- what holds for paths that begin with (=: are) "
+		 "PATH, or match (~*: in any case); an @NAME is entered by error_page, try_files and the like"},
 	{.name = "listen",
 	 .contexts = CTX_SERVER,
 	 .args_min = 1,
@@ -323,7 +272,7 @@ static const struct conf_row rows[] = {
 	 .type = CONF_CUSTOM,
 	 .flags = CONF_MULTI,
 	 .set = set_server_name,
-	 .help = "NAME ... -- exact names, *.wildcards, .both, wild.cards.*"},
+	 .help = "NAME ... -- exact names, *.wildcards, .both, wild.cards.*, ~regular expressions"},
 	TYPED("client_max_body_size", CTX_SCOPE, CONF_SIZE, client_max_body_bytes, "1m",
 	      "larger request bodies get 413; 0: no limit"),
 	TYPED("client_body_buffer_size", CTX_SCOPE, CONF_SIZE, client_body_buffer_bytes, "16k",

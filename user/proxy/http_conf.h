@@ -7,6 +7,7 @@
 #include "conf/conf.h"
 #include "net/listen.h"
 #include "policy/route.h"
+#include "policy/route_names.h"
 #include "tls/tls_conn.h"
 
 extern const struct conf_module http_module;
@@ -24,6 +25,15 @@ struct add_header {
 	struct slice name;
 	struct tmpl *value;
 	bool always;
+};
+
+struct request;
+struct vars_regex;
+
+/* One name of `server_name`. */
+struct server_name {
+	struct slice text; /* as written */
+	const struct vars_regex *re;
 };
 
 /* One `listen`. */
@@ -56,13 +66,15 @@ struct http_scope {
 	struct log *error_log;		/* filled from MOD_LOG */
 	/* server only */
 	struct listen_conf *listens, **listens_tail;
-	struct slice *names; /* as written */
+	struct server_name *names;
 	int n_names;
 	/* location only */
 	struct slice loc_path;
 	enum route_loc_kind loc_kind;
+	struct vars_regex *loc_regex; /* ROUTE_REGEX */
 	/* server and location: the locations inside */
 	struct route_locs locs;
+	struct location_regex *regexes, *named; /* named: server only */
 	bool has_locs;
 };
 
@@ -72,6 +84,13 @@ struct server {
 	struct http_scope *scope;
 	struct slice name;	/* the first server_name, for $server_name and redirects */
 	struct tls_server *tls; /* NULL when no listener of it is ssl */
+};
+
+/* A server_name that is a regular expression, in the order of the file. */
+struct listener_regex {
+	struct listener_regex *next;
+	const struct vars_regex *re;
+	struct server *server;
 };
 
 /* One address that is listened on, with the servers behind it. */
@@ -87,7 +106,7 @@ struct listener {
 	struct server *default_server;
 	struct tls_listener tls;  /* when ssl: for tls_accept_start() */
 	struct route_names names; /* target: struct server */
-	struct route_names_builder builder;
+	struct listener_regex *regexes, **regexes_tail;
 	int fd;	  /* what this process accepts from; -1: none */
 	int *fds; /* the master's: one, or with reuseport one a worker */
 	uint32_t n_fds;
@@ -107,15 +126,16 @@ static inline const struct http_scope *http_scope_of(const struct conf_block *b)
 	return b->mod[MOD_HTTP];
 }
 
-/* The server that HOST (lower case, no port; may be empty) means on this listener. */
-struct server *http_conf_server(const struct listener *l, struct slice host);
+/* The server that HOST (lower case, no port; may be empty) means on this listener. Captures of a name that
+ * is a regular expression are kept in R, when it is not NULL. */
+struct server *http_conf_server(const struct listener *l, struct slice host, struct request *r);
 /* The same, but NULL when no server has that name. */
-struct server *http_conf_server_named(const struct listener *l, struct slice host);
+struct server *http_conf_server_named(const struct listener *l, struct slice host,
+				      struct request *r);
 /* The listener for a connection that came in on L with this local address. */
 const struct listener *http_conf_listener(const struct http_conf *h, const struct listener *l,
 					  const struct addr *local);
-/* The block that serves PATH in SRV (nested locations followed); the server's own block when none
- * matches. *slash as in route_locs_find. */
-struct conf_block *http_conf_location(const struct server *srv, struct slice path, bool *slash);
+/* The block of `location @NAME` (NAME with its '@') of SRV, or NULL. */
+struct conf_block *http_conf_named(const struct server *srv, struct slice name);
 
 #endif

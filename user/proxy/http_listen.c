@@ -11,6 +11,7 @@
 #include "core/err.h"
 #include "core/num.h"
 #include "proxy/proxy_conf.h"
+#include "proxy/vars_user.h"
 #include "tls/tls_conf.h"
 
 bool http_listen_is_proxied(const struct conf_block *location)
@@ -180,6 +181,17 @@ static bool is_wildcard(const struct addr *a)
 	       (a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr));
 }
 
+static void add_regex(struct conf *c, struct listener *l, struct server *srv,
+		      const struct vars_regex *re)
+{
+	struct listener_regex *lr = arena_zalloc(&c->arena, sizeof *lr);
+
+	lr->re = re;
+	lr->server = srv;
+	*l->regexes_tail = lr;
+	l->regexes_tail = &lr->next;
+}
+
 static int add_names(struct conf *c, struct listener *l, struct server *srv,
 		     const struct listen_conf *lc)
 {
@@ -188,14 +200,20 @@ static int add_names(struct conf *c, struct listener *l, struct server *srv,
 
 	addr_text(&l->addr, text);
 	for (int i = 0; i < srv->scope->n_names; i++) {
-		r = route_names_add(&l->builder, srv->scope->names[i], srv);
+		struct server_name *name = &srv->scope->names[i];
+
+		if (name->re) {
+			add_regex(c, l, srv, name->re);
+			continue;
+		}
+		r = route_names_add(&l->names, name->text, true, srv);
 		if (r == -SL_EEXIST)
 			conf_warn(c, lc->node, "conflicting server name \"%.*s\" on %s, ignored",
-				  SLICE_FMT(srv->scope->names[i]), text);
+				  SLICE_FMT(name->text), text);
 		else if (r)
 			return conf_error(c, lc->node,
 					  "invalid server name or wildcard \"%.*s\" on %s",
-					  SLICE_FMT(srv->scope->names[i]), text);
+					  SLICE_FMT(name->text), text);
 	}
 	return 0;
 }
@@ -214,8 +232,9 @@ static int add_listen(struct conf *c, struct server *srv, struct listen_conf *lc
 				       .ssl = lc->ssl,
 				       .wildcard = is_wildcard(&lc->addr),
 				       .fd = -1,
-				       .node = lc->node,
-				       .builder.arena = &c->arena};
+				       .node = lc->node};
+		l->regexes_tail = &l->regexes;
+		route_names_init(&l->names, &c->arena);
 	} else if (lc->has_opts) {
 		if (l->has_opts)
 			return conf_error(c, lc->node, "duplicate listen options for %s", text);
@@ -270,7 +289,7 @@ static struct tls_server *pick_tls(struct conn *c, struct slice name, void *data
 	for (size_t i = 0; i < name.n; i++)
 		low[i] =
 			(char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
-	return http_conf_server(l, slice_make(low, name.n))->tls;
+	return http_conf_server(l, slice_make(low, name.n), NULL)->tls;
 }
 
 static int build_tls(struct conf *c, struct listener *l, struct server *srv)
@@ -302,15 +321,16 @@ static int finish_server(struct conf *c, struct server *srv)
 }
 
 /* What $server_name says: the first name, in nginx's form of it. */
-static struct slice own_name(struct conf *c, struct slice first)
+static struct slice own_name(struct conf *c, const struct server_name *name)
 {
+	struct slice first = name->text;
 	char *p;
 
-	if (first.n && first.p[0] == '.')
-		first = slice_skip(first, 1);
-	if (!first.n)
+	if (name->re || !first.n)
 		return first;
-	p = arena_bytes(&c->arena, first.n);
+	if (first.p[0] == '.')
+		first = slice_skip(first, 1);
+	p = arena_bytes(&c->arena, first.n + 1);
 	for (size_t i = 0; i < first.n; i++)
 		p[i] = (char)slice_lower(first.p[i]);
 	return slice_make(p, first.n);
@@ -325,7 +345,7 @@ int http_listen_build(struct conf *c)
 		if (!s->scope->listens)
 			s->scope->listens = implied_listen(c, s);
 		if (s->scope->n_names)
-			s->name = own_name(c, s->scope->names[0]);
+			s->name = own_name(c, &s->scope->names[0]);
 		for (struct listen_conf *l = s->scope->listens; l; l = l->next)
 			n++;
 	}
@@ -334,8 +354,6 @@ int http_listen_build(struct conf *c)
 		for (struct listen_conf *l = s->scope->listens; l; l = l->next)
 			if (add_listen(c, s, l))
 				return -SL_EINVAL;
-	for (uint32_t i = 0; i < h->n_listeners; i++)
-		route_names_build(&h->listeners[i].builder, &h->listeners[i].names);
 	share_sockets(h);
 	for (struct server *s = h->servers; s; s = s->next)
 		if (finish_server(c, s))
@@ -346,16 +364,23 @@ int http_listen_build(struct conf *c)
 	return 0;
 }
 
-struct server *http_conf_server_named(const struct listener *l, struct slice host)
+struct server *http_conf_server_named(const struct listener *l, struct slice host,
+				      struct request *r)
 {
+	struct server *s;
+
 	if (host.n && host.p[host.n - 1] == '.')
 		host.n--;
-	return route_names_find(&l->names, host);
+	s = route_names_find(&l->names, host);
+	for (const struct listener_regex *x = l->regexes; x && !s && host.n; x = x->next)
+		if (r ? vars_user_match(r, x->re, host) > 0 : vars_user_test(x->re, host))
+			s = x->server;
+	return s;
 }
 
-struct server *http_conf_server(const struct listener *l, struct slice host)
+struct server *http_conf_server(const struct listener *l, struct slice host, struct request *r)
 {
-	struct server *s = http_conf_server_named(l, host);
+	struct server *s = http_conf_server_named(l, host, r);
 
 	return s ? s : l->default_server;
 }

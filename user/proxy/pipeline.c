@@ -8,6 +8,7 @@
 #include "policy/limit_conf.h"
 #include "proxy/fields.h"
 #include "proxy/io_conf.h"
+#include "proxy/location.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
@@ -29,7 +30,7 @@ static enum step_result step_identify(struct request *r)
 {
 	const struct listener *l = r->client->listener;
 
-	r->server = http_conf_server(l, r->head.host);
+	r->server = http_conf_server(l, r->head.host, r);
 	r->block = r->server->block;
 	r->scope = r->server->scope;
 	if (r->head.method == METHOD_CONNECT)
@@ -50,12 +51,15 @@ static enum step_result step_route(struct request *r)
 {
 	const struct proxy_scope *p;
 	struct slice to;
-	bool slash;
+	struct conf_block *b;
+	enum location_found found = location_find(r, &b);
 
-	r->block = http_conf_location(r->server, r->uri.path, &slash);
+	r->block = b;
 	r->scope = http_scope_of(r->block);
 	p = r->block->mod[MOD_PROXY];
-	if (slash) {
+	if (found == LOCATION_FAILED)
+		return answer(r, 500, NULL);
+	if (found == LOCATION_SLASH) {
 		to = uri_escape_path(r->scope->loc_path, &r->arena);
 		if (r->uri.args.n)
 			to = arena_printf(&r->arena, "%.*s?%.*s", SLICE_FMT(to),

@@ -32,6 +32,7 @@ static int set_pass(struct conf *c, struct conf_block *b, void *mod, const struc
 {
 	struct proxy_scope *s = mod;
 	struct proxy_pass *p = arena_zalloc(&c->arena, sizeof *p);
+	const struct http_scope *http = b->mod[MOD_HTTP];
 	struct slice url = n->args[0], rest;
 	size_t end;
 
@@ -59,6 +60,12 @@ static int set_pass(struct conf *c, struct conf_block *b, void *mod, const struc
 		p->uri = slice_skip(rest, end);
 	}
 	p->has_uri = p->uri.n > 0;
+	if (p->has_uri && (b->ctx & CTX_PART || http->loc_kind >= ROUTE_REGEX))
+		return conf_error(
+			c, n,
+			"\"proxy_pass\" cannot have URI part in location given by regular "
+			"expression, or inside named location, or inside \"if\" statement, or "
+			"inside \"limit_except\" block");
 	if (p->has_uri && p->uri.p[0] == '?')
 		p->uri = arena_printf(&c->arena, "/%.*s", SLICE_FMT(p->uri));
 	return parse_host(c, n, p);

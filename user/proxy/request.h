@@ -14,6 +14,7 @@
 
 struct request;
 struct upstream;
+struct vars_user;
 
 /* What a front does for a request's answer. None of these may free the request before they return;
  * errors on the connection come back through request_client_gone(). */
@@ -128,6 +129,7 @@ struct request {
 	struct request_body body;
 	struct response resp;
 	struct upstream *up;	/* NULL until the pipeline needs one */
+	struct vars_user *user; /* values of the configuration's own variables; NULL: none yet */
 	struct filter *filters; /* what the answer goes through, see out.h */
 	struct try *tries, **tries_tail;
 	char id[33];		  /* $request_id, made when asked for */

@@ -25,7 +25,7 @@ static struct server *asked_for(const struct request *r)
 		return NULL;
 	for (size_t i = 0; i < name.n; i++)
 		low[i] = (char)slice_lower(name.p[i]);
-	return http_conf_server_named(r->client->listener, slice_make(low, name.n));
+	return http_conf_server_named(r->client->listener, slice_make(low, name.n), NULL);
 }
 
 /* As nginx; and a certificate that was checked by another server's rules is none here, also where the

@@ -171,7 +171,8 @@ static inline void fx_free(struct fx *f)
 	free(f);
 }
 
-static const struct var_def *const fx_tables[] = {vars_request, vars_body, vars_upstream, vars_tls, NULL};
+static const struct var_def *const fx_tables[] = {vars_request, vars_body, vars_upstream, vars_tls,
+						  NULL};
 
 /* The value of $NAME, NUL-terminated in the request's memory; NULL: it has none. */
 static inline const char *fx_var(struct fx *f, const char *name)
