@@ -97,8 +97,8 @@ class Scripted:
             return self.act(i, sock, method, "200")
         if what == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        elif what == "garbage":
-            sock.sendall(b"what is this\r\n\r\n")
+        elif what == "bad":
+            sock.sendall(b"HTTP/1.1 200 OK\r\nno colon\r\nX: \x01\r\n\r\n")
         elif what == "half":
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
         elif what == "cut":

@@ -21,7 +21,7 @@ static uint64_t now_ms(const struct request *r)
 static bool is_idempotent(enum http_method m)
 {
 	/* As nginx: POST, LOCK and PATCH are not. */
-	return m != METHOD_POST && m != METHOD_LOCK && m != METHOD_PATCH && m != METHOD_OTHER;
+	return m != METHOD_POST && m != METHOD_LOCK && m != METHOD_PATCH;
 }
 
 /* The paths of LLM APIs whose POST only computes: sending it again is what the user means. */
@@ -180,8 +180,9 @@ static void settle(struct request *r, enum balance_outcome outcome, unsigned sta
 	u->picked = false;
 	if (outcome == BALANCE_FAILURE)
 		r->env->stats->upstream_failures++;
-	balance_done(u->group, r->env->slot, u->peer, outcome, status, took, now_ms(r),
-		     r->env->loop.clock.wall_ms);
+	if (balance_done(u->group, r->env->slot, u->peer, outcome, status, took, now_ms(r),
+			 r->env->loop.clock.wall_ms))
+		request_log(r, LOG_LVL_WARN, "upstream server temporarily disabled");
 }
 
 /* May another peer be asked, after a failure of this kind? */
@@ -271,11 +272,8 @@ void upstream_stale(struct request *r)
 
 void upstream_finished(struct request *r, bool whole)
 {
-	const struct upstream *u = r->up;
-	unsigned status = r->resp.status, why = condition_of(status);
-	bool failed = !whole || ((u->conf->next_upstream & why) && status >= 429);
-
-	settle(r, failed ? BALANCE_FAILURE : BALANCE_SUCCESS, status);
+	/* As in nginx: what was passed on counts for the peer, a 503 and an answer that was cut too. */
+	settle(r, BALANCE_SUCCESS, r->resp.status);
 	request_body_drop(r);
 	if (whole) {
 		out_finish(r);
