@@ -34,6 +34,8 @@ static bool is_hidden(const struct request *r, const struct hdr *f, bool has_con
 {
 	const struct proxy_scope *p = r->up->conf;
 
+	if (f->id == HDR_UPGRADE && r->resp.status == 101)
+		return false;
 	if (is_hop_by_hop(f->id) || p->hide[f->id])
 		return true;
 	if (f->id == HDR_OTHER && p->hide_headers && is_listed(p->hide_headers, f->name))

@@ -25,7 +25,7 @@ static const char *phase_text(const struct exchange *x)
 		return x->sent_all ? "reading response header from upstream"
 				   : "sending request to upstream";
 	default:
-		return "reading upstream";
+		return x->tunnel ? "proxying upgraded connection" : "reading upstream";
 	}
 }
 
@@ -115,7 +115,10 @@ static void on_timer(struct timer *t)
 
 	request_log(x->r, LOG_LVL_ERROR, "upstream timed out (110: Connection timed out) while %s",
 		    phase_text(x));
-	exchange_fail(x, NEXT_TIMEOUT, 504);
+	if (x->tunnel)
+		exchange_read_finish(x, false); /* nobody takes its end for more than it is */
+	else
+		exchange_fail(x, NEXT_TIMEOUT, 504);
 }
 
 void exchange_wait(struct exchange *x, int64_t ms)
@@ -194,7 +197,7 @@ static void step(struct exchange *x)
 		return;
 	if (x->state == X_HEAD)
 		exchange_read_head(x);
-	else if (x->state == X_BODY && !x->blocked)
+	else if (x->state == X_BODY && !x->blocked && !x->half_ended)
 		exchange_read_body(x);
 }
 

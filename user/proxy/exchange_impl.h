@@ -41,6 +41,8 @@ struct exchange {
 	struct chunk_dec dec;
 	struct buf *rbuf; /* body bytes not passed on yet */
 	bool blocked;	  /* waits for the client */
+	bool tunnel;	  /* behind a 101: bytes go both ways as they are */
+	bool half_ended;  /* of a tunnel: the peer sends no more */
 };
 
 /* exchange.c */
@@ -58,7 +60,19 @@ void exchange_wait(struct exchange *x, int64_t ms);
 bool exchange_send(struct exchange *x);
 
 /* exchange_read.c: each may end the try. */
+/* Hands on what came behind the head, then reads. */
+void exchange_read_rest(struct exchange *x);
+/* The answer is whole; LEFTOVER: and the connection has bytes that are nobody's. */
+void exchange_read_finish(struct exchange *x, bool leftover);
 void exchange_read_head(struct exchange *x);
 void exchange_read_body(struct exchange *x);
+
+/* exchange_tunnel.c */
+/* Takes X over when a 101 came, whose head X->in begins with (N bytes). */
+void exchange_tunnel_begin(struct exchange *x, struct resp_head *head, uint32_t n);
+/* The client's side has ended, and all of it is sent. False: the exchange is over. */
+bool exchange_tunnel_sent(struct exchange *x);
+/* The peer's side has ended. */
+void exchange_tunnel_received(struct exchange *x);
 
 #endif

@@ -21,7 +21,7 @@ static bool body_is_whole(const struct exchange *x)
 	return x->body == BODY_NONE || (x->body == BODY_LENGTH && x->left == 0);
 }
 
-static void finish_body(struct exchange *x, bool leftover)
+void exchange_read_finish(struct exchange *x, bool leftover)
 {
 	struct request *r = x->r;
 
@@ -62,15 +62,16 @@ static int pass_on(struct exchange *x)
 		return 0;
 	if (leftover)
 		request_log(x->r, LOG_LVL_WARN, "upstream sent more data than its response has");
-	finish_body(x, leftover);
+	exchange_read_finish(x, leftover);
 	return 1;
 }
 
 static uint64_t queue_max(const struct exchange *x)
 {
 	const struct io_scope *c = x->u->io;
-	uint64_t max = c->buffering && !x->r->resp.streaming ? (uint64_t)c->buffers_bytes
-							     : (uint64_t)c->buffer_bytes;
+	uint64_t max = c->buffering && !x->r->resp.streaming && !x->tunnel
+			       ? (uint64_t)c->buffers_bytes
+			       : (uint64_t)c->buffer_bytes;
 
 	return max < BUF_PAYLOAD ? BUF_PAYLOAD : max;
 }
@@ -78,8 +79,10 @@ static uint64_t queue_max(const struct exchange *x)
 /* How the end of the stream is to be taken. */
 static void end_of_stream(struct exchange *x, ssize_t how)
 {
-	if (how == 0 && x->body == BODY_UNTIL_CLOSE)
-		finish_body(x, false);
+	if (how == 0 && x->tunnel)
+		exchange_tunnel_received(x);
+	else if (how == 0 && x->body == BODY_UNTIL_CLOSE)
+		exchange_read_finish(x, false);
 	else
 		exchange_fail_io(x, how);
 }
@@ -120,7 +123,9 @@ void exchange_read_body(struct exchange *x)
 		x->rbuf = NULL;
 		if (n == -SL_EAGAIN) {
 			out_flush(r);
-			exchange_wait(x, x->u->conf->read_timeout_ms);
+			/* A peer that takes nothing has its own time. */
+			if (!x->tunnel || !x->framed.bytes)
+				exchange_wait(x, x->u->conf->read_timeout_ms);
 			return;
 		}
 		end_of_stream(x, n);
@@ -134,10 +139,13 @@ void exchange_read_body(struct exchange *x)
 static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 {
 	struct request *r = x->r;
-	uint32_t rest;
 
 	x->u->try->status = head->status;
 	x->u->try->header_ms = (int64_t)(r->env->loop.clock.mono_ms - x->started_ms);
+	if (head->status == 101) {
+		exchange_tunnel_begin(x, head, n);
+		return;
+	}
 	if (upstream_retries_status(r, head->status))
 		return;
 	balance_alive(x->u->group, x->u->peer, r->env->loop.clock.mono_ms);
@@ -158,9 +166,16 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	out_head(r);
 	inbuf_consume(&x->in, n);
 	if (body_is_whole(x)) {
-		finish_body(x, inbuf_len(&x->in) > 0);
+		exchange_read_finish(x, inbuf_len(&x->in) > 0);
 		return;
 	}
+	exchange_read_rest(x);
+}
+
+void exchange_read_rest(struct exchange *x)
+{
+	uint32_t rest;
+
 	while ((rest = inbuf_len(&x->in)) > 0) {
 		x->rbuf = buf_new();
 		if (rest > buf_room(x->rbuf))
@@ -179,6 +194,13 @@ static void bad_head(struct exchange *x, const char *text)
 	request_log(x->r, LOG_LVL_ERROR,
 		    "upstream sent %s while reading response header from upstream", text);
 	exchange_fail(x, NEXT_INVALID_HEADER, 502);
+}
+
+static bool may_upgrade(const struct exchange *x, const struct resp_head *head)
+{
+	const struct hdr *to = hdrs_find(&head->fields, HDR_UPGRADE);
+
+	return x->u->asks_upgrade && x->sent_all && to && !hdr_has_token(to->value, SLICE("h2c"));
 }
 
 /* True: the head is complete or the try is over. */
@@ -209,12 +231,15 @@ static bool parse_head(struct exchange *x)
 			bad_head(x, text);
 			return true;
 		}
-		if (head.status == 101 || (head.status < 200 && ++x->n_interim > INTERIM_MAX)) {
-			bad_head(x, head.status == 101 ? "101 that nobody asked for"
-						       : "too many 1xx responses");
+		if (head.status == 101 && !may_upgrade(x, &head)) {
+			bad_head(x, "101 that nobody asked for");
 			return true;
 		}
-		if (head.status >= 200) {
+		if (head.status < 200 && ++x->n_interim > INTERIM_MAX) {
+			bad_head(x, "too many 1xx responses");
+			return true;
+		}
+		if (head.status >= 200 || head.status == 101) {
 			begin_answer(x, &head, (uint32_t)n);
 			return true;
 		}

@@ -48,7 +48,7 @@ static int send_file(struct exchange *x)
 static void frame_stream(struct exchange *x)
 {
 	struct body_stream *s = x->r->body.stream;
-	bool chunked = x->r->head.body == BODY_CHUNKED;
+	bool chunked = x->r->head.body == BODY_CHUNKED && !x->tunnel;
 	struct buf *b;
 
 	while (x->framed.bytes < FRAMED_BYTES && (b = request_body_take(x->r))) {
@@ -74,7 +74,7 @@ static int send_stream(struct exchange *x)
 {
 	for (;;) {
 		struct iovec iov[VECTORS];
-		size_t head_left = x->u->head.n - x->sent_head;
+		size_t head_left = x->tunnel ? 0 : x->u->head.n - x->sent_head;
 		int n_iov = 0;
 		ssize_t n;
 
@@ -140,7 +140,8 @@ static int send_request(struct exchange *x)
 bool exchange_send(struct exchange *x)
 {
 	uint64_t before = x->sent_head + x->sent_body;
-	int n = x->r->body.stream && x->u->sends_body ? send_stream(x) : send_request(x);
+	int n = x->r->body.stream && (x->u->sends_body || x->tunnel) ? send_stream(x)
+								     : send_request(x);
 
 	/* A peer that answered and left does not take the rest: its answer may still be read. */
 	if (n == -SL_ERESET && x->uc->conn.ops == &conn_plain_ops)
@@ -150,9 +151,11 @@ bool exchange_send(struct exchange *x)
 		return false;
 	}
 	x->sent_all = n == 1;
+	if (x->sent_all && x->tunnel && !exchange_tunnel_sent(x))
+		return false;
 	if (x->blocked)
 		return true; /* the client's time runs, not the peer's */
-	if (x->sent_all) {
+	if (x->sent_all || (x->starved && x->tunnel)) {
 		exchange_wait(x, x->u->conf->read_timeout_ms);
 	} else if (x->starved) {
 		timer_pause(&x->timer); /* so does the client's here */

@@ -130,6 +130,12 @@ static void serve(struct h1 *h)
 		if (!h->c.dead && h->c.out.bytes < before && !h->finished)
 			request_drained(h->r);
 	}
+	if (h->tunnel) {
+		/* Its end comes in order, behind its last bytes, as long as it is read. */
+		if (h->c.conn.failed && !h->body_wanted && !h->end_sending)
+			client_kill(&h->c, false);
+		return;
+	}
 	/* As nginx: a client that closed its side has left, unless the whole answer is on its way. */
 	if (h->c.conn.failed ||
 	    (h->c.conn.peer_closed && !h->body_wanted && !h->finished && !h->abort_after))
@@ -158,7 +164,7 @@ static void event(struct client_conn *c)
 {
 	struct h1 *h = (struct h1 *)c;
 
-	if (c->conn.failed && h->phase != H1_HEAD)
+	if (c->conn.failed && h->phase != H1_HEAD && !h->tunnel)
 		client_kill(c, false);
 	else
 		process(h);

@@ -24,6 +24,8 @@ struct h1 {
 	struct chunk_dec dec;
 	bool body_done, body_wanted, expects_100;
 	bool body_paused; /* wanted, but its taker is full */
+	bool tunnel;	  /* a 101 was sent: bytes go both ways as they are */
+	bool end_sending; /* ... and none will follow those in c.out */
 	/* the answer */
 	bool chunked;
 	bool close_after;   /* no further request */
@@ -48,6 +50,7 @@ void h1_read_head(struct h1 *h);
 /* Reads body until it is whole or the socket is empty. KEEP: for the request; else it is dropped. */
 void h1_pull_body(struct h1 *h, bool keep);
 void h1_read_body(struct request *r);
+void h1_upgrade(struct request *r);
 
 /* h1_write.c */
 /* Writes; sets the send timer when something stays. */

@@ -36,7 +36,7 @@ struct request *h1_new_request(struct h1 *h)
 	h->c.client.n_requests++;
 	h->finished = h->abort_after = h->ends_by_close = false;
 	h->body_done = true;
-	h->body_wanted = h->body_paused = h->expects_100 = false;
+	h->body_wanted = h->body_paused = h->expects_100 = h->tunnel = h->end_sending = false;
 	client_set_timer(&h->c, h1_scope(h)->client_header_timeout_ms);
 	return request_new(h->c.env, &h->c.client, &h1_front_ops, h);
 }
@@ -149,7 +149,7 @@ static int take_body(struct h1 *h, bool keep)
 			n = used = (size_t)h->body_left;
 		h->body_left -= n;
 		h->body_done = h->body_left == 0;
-	} else {
+	} else if (h->body == BODY_CHUNKED) {
 		r = chunk_decode(&h->dec, in->p + in->start, n, &n, &used);
 		h->body_done = r == 1;
 	}
@@ -160,6 +160,13 @@ static int take_body(struct h1 *h, bool keep)
 		status = request_body_put(h->r, in->p + in->start, n);
 	inbuf_consume(in, (uint32_t)used);
 	return status;
+}
+
+/* In a tunnel only the upstream's time runs, as in nginx. */
+static void wait_for_more(struct h1 *h, int64_t ms)
+{
+	if (!h->tunnel)
+		client_set_timer(&h->c, ms);
 }
 
 /* Reads body until it is whole or the socket is empty. KEEP: for the request; else it is dropped. */
@@ -186,7 +193,7 @@ void h1_pull_body(struct h1 *h, bool keep)
 			return;
 		}
 		if (reads++ == CLIENT_READS_PER_TURN) {
-			client_set_timer(&h->c, wait_ms);
+			wait_for_more(h, wait_ms);
 			client_wake(&h->c);
 			return;
 		}
@@ -202,8 +209,12 @@ void h1_pull_body(struct h1 *h, bool keep)
 		}
 		if (!inbuf_len(&h->c.in))
 			inbuf_clear(&h->c.in);
+		if (n == 0 && h->tunnel) {
+			h->body_done = true;
+			break;
+		}
 		if (n == -SL_EAGAIN)
-			client_set_timer(&h->c, wait_ms);
+			wait_for_more(h, wait_ms);
 		else
 			client_kill(&h->c, false);
 		return;
@@ -219,6 +230,17 @@ void h1_pull_body(struct h1 *h, bool keep)
 		client_kill(&h->c, false);
 	else
 		h1_become_idle(h);
+}
+
+void h1_upgrade(struct request *r)
+{
+	struct h1 *h = r->front;
+
+	h->tunnel = h->body_wanted = h->close_after = h->ends_by_close = true;
+	h->body = BODY_UNTIL_CLOSE;
+	h->body_done = h->body_paused = false;
+	timer_pause(&h->c.timer);
+	client_wake(&h->c);
 }
 
 void h1_read_body(struct request *r)

@@ -63,6 +63,10 @@ static void put_connection(struct h1 *h, const struct request *r)
 	char seconds[20];
 	int64_t timeout_s = r->scope->keepalive_header_s;
 
+	if (r->resp.status == 101) {
+		put_lit(h, "Connection: upgrade\r\n");
+		return;
+	}
 	if (h->close_after) {
 		put_lit(h, "Connection: close\r\n");
 		return;
@@ -162,6 +166,14 @@ static void abort_answer(struct request *r)
 	client_wake(&h->c);
 }
 
+static void end_sending(struct request *r)
+{
+	struct h1 *h = r->front;
+
+	h->end_sending = true;
+	h1_flush(h);
+}
+
 static void drop(struct request *r)
 {
 	r->aborted = true;
@@ -180,15 +192,21 @@ void h1_flush(struct h1 *h)
 	uint64_t before = h->c.out.bytes;
 	struct request *r = h->r;
 
-	if (h->c.dead || !before)
-		return;
-	client_write(&h->c);
 	if (h->c.dead)
+		return;
+	if (before)
+		client_write(&h->c);
+	if (h->c.dead)
+		return;
+	if (h->end_sending && !h->c.out.bytes)
+		conn_shutdown(&h->c.conn);
+	if (!before)
 		return;
 	/* Between two successful writes, as nginx's send_timeout counts. */
 	if (h->c.out.bytes && (h->c.out.bytes < before || !timer_is_set(&h->c.timer)))
 		client_set_timer(&h->c, r ? r->scope->send_timeout_ms : 60000);
-	else if (!h->c.out.bytes && h->phase == H1_REQUEST && !h->body_wanted)
+	else if (!h->c.out.bytes && h->phase == H1_REQUEST &&
+		 (!h->body_wanted || h->body_paused || h->tunnel))
 		timer_pause(&h->c.timer);
 	if (!h->c.out.bytes && (h->finished || h->abort_after))
 		client_wake(&h->c);
@@ -201,6 +219,8 @@ static void flush(struct request *r)
 
 const struct front_ops h1_front_ops = {
 	.read_body = h1_read_body,
+	.upgrade = h1_upgrade,
+	.end_sending = end_sending,
 	.send_head = send_head,
 	.send_body = send_body,
 	.finish = finish,

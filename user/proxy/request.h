@@ -32,6 +32,12 @@ struct front_ops {
 	/* The answer cannot be completed: what is queued goes out, then the connection ends in a way
 	 * that nobody takes for a whole answer. */
 	void (*abort)(struct request *r);
+	/* The head of a 101 was sent: what the client sends from now on comes by request_body_put() as it
+	 * is, its end by request_body_end(); send_body() goes out as it is. NULL: this protocol has no
+	 * such thing. */
+	void (*upgrade)(struct request *r);
+	/* Of a tunnel: the other side sends no more, though it still takes. */
+	void (*end_sending)(struct request *r);
 	/* Closes at once without an answer (return 444, a ban). */
 	void (*drop)(struct request *r);
 	/* Writes as much as the socket takes. */
@@ -66,6 +72,7 @@ struct body_stream {
 	uint64_t n_taken; /* bytes that left for an upstream: they cannot be sent again */
 	bool whole;	  /* nothing follows what is in Q */
 	bool paused;	  /* the front reads no more until read_body is called again */
+	bool tunnel;	  /* no body but what comes behind an upgrade */
 };
 
 struct request_body {
@@ -168,6 +175,8 @@ static inline uint64_t request_body_bytes(const struct request *r)
 {
 	return r->body.stream ? r->head.content_length : r->body.len;
 }
+/* From now on a stream, whatever body there was: of a tunnel. */
+void request_body_tunnel(struct request *r);
 /* The next piece of a stream, its ownership with it; NULL: none is there now. */
 struct buf *request_body_take(struct request *r);
 /* Nobody takes the rest. */

@@ -160,6 +160,10 @@ int request_body_put(struct request *r, const char *p, size_t n)
 	struct request_body *b = &r->body;
 	size_t limit = (size_t)r->scope->client_body_buffer_bytes;
 
+	if (b->stream && b->stream->tunnel) {
+		put_stream(r, p, n);
+		return 0;
+	}
 	r->body_bytes += n;
 	if (b->max_bytes && r->body_bytes > b->max_bytes) {
 		request_log(r, LOG_LVL_ERROR, "client intended to send too large chunked body");
@@ -185,16 +189,26 @@ bool request_body_is_full(struct request *r)
 	return true;
 }
 
+static struct body_stream *stream_new(struct request *r, int64_t room_bytes)
+{
+	struct body_stream *s = arena_zalloc(&r->arena, sizeof *s);
+
+	bufq_init(&s->q);
+	s->room_bytes = (uint64_t)room_bytes;
+	return s;
+}
+
 void request_body_start(struct request *r, bool stream)
 {
-	struct body_stream *s;
-
-	if (stream) {
-		s = r->body.stream = arena_zalloc(&r->arena, sizeof *s);
-		bufq_init(&s->q);
-		s->room_bytes = (uint64_t)r->scope->client_body_buffer_bytes;
-	}
+	if (stream)
+		r->body.stream = stream_new(r, r->scope->client_body_buffer_bytes);
 	r->ops->read_body(r);
+}
+
+void request_body_tunnel(struct request *r)
+{
+	r->body.stream = stream_new(r, r->up->io->buffer_bytes);
+	r->body.stream->tunnel = true;
 }
 
 /* What the client sends is no body: the upstream must not take what it got for one. */
