@@ -11,6 +11,7 @@
 #include "policy/upstream_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/fields.h"
+#include "proxy/flow_conf.h"
 #include "proxy/gzip_conf.h"
 #include "proxy/http_conf.h"
 #include "proxy/io_conf.h"
@@ -33,6 +34,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_PROXY] = &proxy_module,
 	[MOD_FIELDS] = &fields_module,
 	[MOD_PROXY_TLS] = &proxy_tls_module,
+	[MOD_FLOW] = &flow_module,
 	[MOD_LIMIT] = &limit_module,
 	[MOD_BAN] = &ban_module,
 	[MOD_ACCESS_LOG] = &access_log_module,

@@ -95,8 +95,6 @@ def plain(s, r):
             v = re.sub(r"nginx(/[\d.]+)?|sluice(/[\d.]+)?", "(server)", v)   # who it is
         if k == "date":
             v = "(date)"
-        if k == "connection" and r.status == 405:
-            continue   # nginx closes after TRACE
         if k == "x-request-id":
             v = "(the mock's count)"
         out[k].append(v.replace(str(s.port), "PORT"))

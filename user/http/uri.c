@@ -123,6 +123,45 @@ int uri_parse(struct slice raw, bool merge_slashes, struct arena *a, struct uri 
 	return 0;
 }
 
+static bool climbs(struct slice path)
+{
+	size_t from = 0;
+
+	for (size_t i = 0; i <= path.n; i++) {
+		if (i < path.n && path.p[i] != '/')
+			continue;
+		if (i - from == 2 && path.p[from] == '.' && path.p[from + 1] == '.')
+			return true;
+		from = i + 1;
+	}
+	return false;
+}
+
+int uri_parse_safe(struct slice raw, struct arena *a, struct slice *path, struct slice *args)
+{
+	ptrdiff_t question = slice_find(raw, '?');
+	const char *p = raw.p, *end;
+	char *out, *at;
+	int c;
+
+	*args = slice_make("", 0);
+	if (question >= 0) {
+		*args = slice_skip(raw, (size_t)question + 1);
+		raw.n = (size_t)question;
+	}
+	end = raw.p + raw.n;
+	at = out = arena_bytes(a, raw.n + 1);
+	while (p < end) {
+		c = *p == '%' ? unescape(p, end) : (unsigned char)*p;
+		if (c < 0x20 || c == 0x7f)
+			return -SL_EINVAL;
+		p += *p == '%' ? 3 : 1;
+		*at++ = (char)c;
+	}
+	*path = slice_make(out, (size_t)(at - out));
+	return path->n && !climbs(*path) ? 0 : -SL_EINVAL;
+}
+
 struct slice uri_escape_path(struct slice path, struct arena *a)
 {
 	size_t n = 0;

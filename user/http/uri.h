@@ -19,6 +19,10 @@ struct uri {
  * they would get into headers), ".." above the root, a raw backslash, or a '#'. */
 int uri_parse(struct slice raw, bool merge_slashes, struct arena *a, struct uri *out);
 
+/* "path?args" that an upstream or a configuration writes, decoded but not normalised: -SL_EINVAL when it is
+ * empty, or has a ".." segment, a control byte or a bad escape. */
+int uri_parse_safe(struct slice raw, struct arena *a, struct slice *path, struct slice *args);
+
 /* Escapes a decoded path for use in a request target, as nginx's NGX_ESCAPE_URI: bytes <= 0x20, >=
  * 0x7f, and '"' '#' '%' '<' '>' '?' '\\' '^' '`' '{' '|' '}' become %XX. The result is PATH itself
  * when nothing needs escaping. */

@@ -23,14 +23,13 @@ static void begin(struct client_conn *c)
 
 static void plain_http(struct client_conn *c)
 {
-	char first[TLS_PLAIN_MAX];
+	uint32_t room = inbuf_reserve(&c->in, TLS_PLAIN_MAX);
 
-	client_log(c, client_scope(c), LOG_LVL_INFO,
-		   "client sent plain HTTP request to HTTPS port");
-	tls_drop(&c->conn, first, sizeof first);
+	/* The request is read to its end, so that an error_page can send the client to its address. */
+	c->in.end += (uint32_t)tls_drop(&c->conn, c->in.p + c->in.end, room);
 	c->client.tls = false;
 	client_become(c, &h1_proto);
-	h1_refuse_plain(c);
+	c->proto->event(c);
 }
 
 static void handshake(struct client_conn *c)

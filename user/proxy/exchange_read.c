@@ -160,6 +160,13 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 		x->body = BODY_NONE;
 	if (x->body == BODY_CHUNKED)
 		chunk_dec_init(&x->dec);
+	if (upstream_is_diverted(r)) {
+		inbuf_consume(&x->in, n);
+		exchange_end(x, x->keep_alive && x->sent_all && body_is_whole(x) &&
+					!inbuf_len(&x->in));
+		upstream_divert(r);
+		return;
+	}
 	x->state = X_BODY;
 	if (x->sent_all)
 		request_sent(r);

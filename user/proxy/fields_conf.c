@@ -278,6 +278,8 @@ static const struct conf_row rows[] = {
 	 .offset = AT(ignore),
 	 .values = ignorable,
 	 .help = "fields of an upstream's answer that sluice does not act upon"},
+	TYPED("proxy_intercept_errors", CONF_FLAG, intercept_errors, "off",
+	      "statuses of an upstream for which there is an error_page are answered by it"),
 	TYPED("proxy_socket_keepalive", CONF_FLAG, socket_keepalive, "off",
 	      "TCP keepalive on connections to upstreams"),
 	{.name = "proxy_protocol",

@@ -142,14 +142,6 @@ static void serve(struct h1 *h)
 		client_kill(&h->c, false);
 }
 
-void h1_refuse_plain(struct client_conn *c)
-{
-	struct h1 *h = (struct h1 *)c;
-
-	h->r = h1_new_request(h);
-	h1_refuse(h, 400, "The plain HTTP request was sent to HTTPS port");
-}
-
 static void process(struct h1 *h)
 {
 	if (h->phase == H1_DISCARD)

@@ -9,7 +9,4 @@ extern const struct client_proto h1_proto;
 /* Of its connections' struct. */
 extern const size_t h1_bytes;
 
-/* Right after begin: somebody spoke plain HTTP where TLS was expected, and gets a 400. */
-void h1_refuse_plain(struct client_conn *c);
-
 #endif

@@ -24,6 +24,8 @@ static unsigned status_of(enum head_error why)
 		return 505;
 	case HEAD_CODING_UNSUPPORTED:
 		return 501;
+	case HEAD_FIELD_TOO_LONG:
+		return 494; /* a 400 with an error_page of its own */
 	default:
 		return 400;
 	}
@@ -95,6 +97,9 @@ static bool parse_head(struct h1 *h)
 		begin_request(h, &head, (uint32_t)n);
 		return true;
 	}
+	if (h->c.client.listener->ssl && !h->c.client.tls)
+		client_log(&h->c, client_scope(&h->c), LOG_LVL_INFO,
+			   "client sent plain HTTP request to HTTPS port");
 	request_set_bad_line(h->r, inbuf_slice(&h->c.in));
 	h1_refuse(h, status_of(why), head_error_text(why));
 	return true;

@@ -3,6 +3,7 @@
  * What a step does is its own file's business. */
 #include "proxy/out.h"
 
+#include "proxy/flow.h"
 #include "proxy/gzip.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
@@ -17,6 +18,7 @@ static const struct out_step {
 	const char *name;
 	void (*run)(struct request *r);
 } steps[] = {
+	{"error_page", flow_out},
 	{"ban evidence", count_status},
 	{"add_header", reply_add_headers},
 	{"gunzip", gunzip_step},

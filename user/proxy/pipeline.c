@@ -7,6 +7,7 @@
 #include "core/err.h"
 #include "policy/limit_conf.h"
 #include "proxy/fields.h"
+#include "proxy/flow_conf.h"
 #include "proxy/io_conf.h"
 #include "proxy/location.h"
 #include "proxy/proxy_conf.h"
@@ -14,10 +15,6 @@
 #include "proxy/request.h"
 #include "proxy/tls_gate.h"
 #include "proxy/upstream.h"
-
-enum {
-	REDIRECTS_MAX = 10, /* as nginx */
-};
 
 static enum step_result answer(struct request *r, unsigned status, const char *why)
 {
@@ -30,14 +27,22 @@ static enum step_result step_identify(struct request *r)
 {
 	const struct listener *l = r->client->listener;
 
-	r->server = http_conf_server(l, r->head.host, r);
-	r->block = r->server->block;
-	r->scope = r->server->scope;
-	if (r->head.method == METHOD_CONNECT)
-		return answer(r, 405, "CONNECT is not supported");
-	if (r->head.method == METHOD_TRACE)
-		return answer(r, 405, "TRACE is not supported");
-	if (uri_parse(r->head.path, r->scope->merge_slashes, &r->arena, &r->uri)) {
+	bool is_bad = r->head.method != METHOD_CONNECT &&
+		      uri_parse(r->head.path, r->scope->merge_slashes, &r->arena, &r->uri);
+
+	/* As nginx: what a path means is decided before the name is looked at. */
+	if (!is_bad) {
+		r->server = http_conf_server(l, r->head.host, r);
+		r->block = r->server->block;
+		r->scope = r->server->scope;
+	}
+	if (r->head.method == METHOD_CONNECT || r->head.method == METHOD_TRACE) {
+		r->keep_alive = false;
+		return answer(r, 405,
+			      r->head.method == METHOD_TRACE ? "TRACE is not supported"
+							     : "CONNECT is not supported");
+	}
+	if (is_bad) {
 		request_log(r, LOG_LVL_INFO, "client sent invalid request: bad path");
 		r->env->stats->bad_requests++;
 		request_offence(r, BAN_ON_BAD_REQUEST, 400);
@@ -49,16 +54,18 @@ static enum step_result step_identify(struct request *r)
 /* Which location. */
 static enum step_result step_route(struct request *r)
 {
-	const struct proxy_scope *p;
 	struct slice to;
 	struct conf_block *b;
 	enum location_found found = location_find(r, &b);
+	const struct flow_scope *f;
 
-	r->block = b;
+	f = b->mod[MOD_FLOW];
+	r->block = f->internal && !r->internal ? b : flow_conf_limited(b, r->head.method);
 	r->scope = http_scope_of(r->block);
-	p = r->block->mod[MOD_PROXY];
 	if (found == LOCATION_FAILED)
 		return answer(r, 500, NULL);
+	if (f->internal && !r->internal)
+		return answer(r, 404, NULL);
 	if (found == LOCATION_SLASH) {
 		to = uri_escape_path(r->scope->loc_path, &r->arena);
 		if (r->uri.args.n)
@@ -74,7 +81,15 @@ static enum step_result step_route(struct request *r)
 			    (unsigned long long)r->head.content_length);
 		return answer(r, 413, "the request body is larger than client_max_body_size");
 	}
-	return p->pass || r->scope->ret ? STEP_NEXT : answer(r, 404, NULL);
+	return STEP_NEXT;
+}
+
+/* Is there anybody who answers? */
+static enum step_result step_content(struct request *r)
+{
+	const struct proxy_scope *p = r->block->mod[MOD_PROXY];
+
+	return p->pass ? STEP_NEXT : answer(r, 404, NULL);
 }
 
 static bool is_redirect(unsigned status)
@@ -91,6 +106,9 @@ static enum step_result run_return(struct request *r, const struct http_return *
 		r->ops->drop(r);
 		return STEP_DONE;
 	}
+	/* $status in the text. */
+	if (ret->text || ret->status < 400)
+		r->resp.status = (uint16_t)ret->status;
 	text = ret->text ? tmpl_eval(ret->text, r, &r->arena) : (struct slice){0};
 	if (ret->text && is_redirect(ret->status))
 		reply_redirect(r, ret->status, text);
@@ -128,7 +146,7 @@ static enum step_result step_limit_req(struct request *r)
 	uint64_t delay_ms = 0, excess = 0;
 	int which = -1;
 
-	if (r->delayed || !s || !s->lines)
+	if (r->limit_status || !s || !s->lines)
 		return STEP_NEXT;
 	for (int i = 0; i < s->lines->n; i++)
 		keys[i] = tmpl_eval(s->lines->zone[i]->key, r, &r->arena);
@@ -159,7 +177,6 @@ static enum step_result step_limit_req(struct request *r)
 	}
 	r->limit_status = "DELAYED";
 	r->env->stats->limit_req_delayed++;
-	r->delayed = true;
 	timer_set(&r->env->loop, &r->timer, delay_ms);
 	return STEP_WAIT;
 }
@@ -204,6 +221,7 @@ static const struct step steps[] = {
 	{"route", step_route},
 	{"return", step_return},
 	{"limit_req", step_limit_req},
+	{"content", step_content},
 	{"body", step_body},
 	{"balance", upstream_step_balance},
 	{"upstream", upstream_step_connect},
@@ -232,25 +250,58 @@ void pipeline_run(struct request *r)
 	}
 }
 
-void pipeline_redirect(struct request *r, struct slice path, struct slice args)
+/* R starts anew: at STEP, in BLOCK. An answer that was being made is forgotten. */
+static void restart(struct request *r, enum step_result (*step)(struct request *),
+		    const struct conf_block *block)
 {
-	if (r->n_redirects++ == REDIRECTS_MAX) {
-		request_log(r, LOG_LVL_ERROR,
-			    "rewrite or internal redirection cycle while "
-			    "internally redirecting to \"%.*s\"",
-			    SLICE_FMT(path));
-		reply_error(r, 500, NULL);
-		return;
-	}
 	upstream_cancel(r);
 	r->up = NULL;
+	request_end_tries(r);
+	request_body_rewind(r);
 	r->resp = (struct response){.content_length = -1};
 	r->internal = true;
-	r->uri = (struct uri){.path = path, .args = args, .has_args = args.n > 0};
-	r->step = pipeline_step_of(step_server_return);
-	r->block = r->server->block;
-	r->scope = r->server->scope;
+	r->step = pipeline_step_of(step);
+	r->block = block;
+	r->scope = http_scope_of(block);
+	r->body.max_bytes = (uint64_t)r->scope->client_max_body_bytes;
 	pipeline_run(r);
+}
+
+/* False: it was the last one, and R is answered. */
+static bool may_redirect(struct request *r, struct slice to, const char *how)
+{
+	if (r->n_redirects++ < PIPELINE_REDIRECTS_MAX)
+		return true;
+	request_log(r, LOG_LVL_ERROR, "rewrite or internal redirection cycle while %s \"%.*s\"",
+		    how, SLICE_FMT(to));
+	reply_error(r, 500, NULL);
+	return false;
+}
+
+void pipeline_redirect(struct request *r, struct slice path, struct slice args)
+{
+	if (!may_redirect(r, path, "internally redirecting to"))
+		return;
+	r->uri = (struct uri){.path = path, .args = args, .has_args = args.n > 0};
+	r->uri_changed = true;
+	restart(r, step_server_return, r->server->block);
+}
+
+void pipeline_named(struct request *r, struct slice name)
+{
+	const struct conf_block *b = http_conf_named(r->server, name);
+
+	if (!may_redirect(r, name, "redirect to named location"))
+		return;
+	if (r->uri.path.n && b) {
+		restart(r, step_return, flow_conf_limited(b, r->head.method));
+		return;
+	}
+	request_log(r, LOG_LVL_ERROR,
+		    b ? "empty URI in redirect to named location \"%.*s\""
+		      : "could not find named location \"%.*s\"",
+		    SLICE_FMT(name));
+	reply_error(r, 500, NULL);
 }
 
 void pipeline_resume(struct request *r)

@@ -9,6 +9,10 @@
 
 struct request;
 
+enum {
+	PIPELINE_REDIRECTS_MAX = 10, /* internal ones of a request, as nginx */
+};
+
 enum step_result {
 	STEP_NEXT, /* go on with the next step */
 	STEP_WAIT, /* pipeline_resume() will be called: the same step runs again */
@@ -26,6 +30,9 @@ void pipeline_resume(struct request *r);
  * borrowed for the request's life), from the server's first step on. An upstream that was asked is let go
  * of; a body that was read stays. Over the tenth it is answered with 500. Ends the step: STEP_DONE. */
 void pipeline_redirect(struct request *r, struct slice path, struct slice args);
+/* The same with the location @NAME of R's server: the path, and an upstream's target, stay. No such location:
+ * 500. */
+void pipeline_named(struct request *r, struct slice name);
 /* Where a step stands in the table: r->step, to go back to it. */
 uint32_t pipeline_step_of(enum step_result (*run)(struct request *));
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #include "http/uri.h"
+#include "proxy/error_page.h"
+#include "proxy/flow.h"
 #include "proxy/out.h"
 #include "proxy/request.h"
 #include "tls/tls_conn.h"
@@ -78,6 +80,26 @@ static struct slice page(struct request *r, unsigned status)
 			    status, SLICE_FMT(reason), status, SLICE_FMT(reason));
 }
 
+/* nginx's own codes, for error_page: clients see 400. */
+static bool is_inner(unsigned status)
+{
+	return status >= 494 && status <= 497;
+}
+
+static const char *inner_text(unsigned status)
+{
+	switch (status) {
+	case 494:
+		return "Request Header Or Cookie Too Large";
+	case 495:
+		return "The SSL certificate error";
+	case 496:
+		return "No required SSL certificate was sent";
+	default:
+		return "The plain HTTP request was sent to HTTPS port";
+	}
+}
+
 static bool has_no_body(unsigned status)
 {
 	return status < 200 || status == 204 || status == 304;
@@ -105,24 +127,35 @@ static void send_reply(struct request *r, struct slice body)
 	out_flush(r);
 }
 
-/* nginx's own numbers are for error_page; clients see what they stand for. */
-static unsigned shown(unsigned status)
-{
-	return status >= 494 && status <= 497 ? 400 : status;
-}
-
 static void start(struct request *r, unsigned status)
 {
 	r->resp = (struct response){.status = (uint16_t)status, .content_length = -1};
 }
 
-void reply_error(struct request *r, unsigned status, const char *why)
+/* What is said here has this status, whatever the request stood for before. */
+static void start_special(struct request *r, unsigned status)
 {
-	status = shown(status);
+	if (r->flow) {
+		r->flow->err_status = 0;
+		r->flow->content_type = (struct slice){0};
+	}
 	start(r, status);
-	/* As nginx: after these nobody can be sure where the next request begins, or should ask. */
-	if (status == 400 || status == 413 || status == 414 || status == 500 || status == 501)
-		r->keep_alive = false;
+}
+
+/* As nginx: after these nobody can be sure where the next request begins, or should ask. */
+static bool ends_connection(unsigned status)
+{
+	return status == 400 || status == 413 || status == 414 || status == 500 || status == 501 ||
+	       is_inner(status);
+}
+
+static void error_now(struct request *r, unsigned status, const char *why)
+{
+	if (is_inner(status)) {
+		why = why ? why : inner_text(status);
+		status = 400;
+	}
+	start_special(r, status);
 	if (wants_html(r)) {
 		r->resp.content_type = SLICE("text/html");
 		send_reply(r, page(r, status));
@@ -132,9 +165,17 @@ void reply_error(struct request *r, unsigned status, const char *why)
 	send_reply(r, error_json(r, status, why));
 }
 
+void reply_error(struct request *r, unsigned status, const char *why)
+{
+	if (ends_connection(status))
+		r->keep_alive = false;
+	if (!error_page_take(r, status))
+		error_now(r, status, why);
+}
+
 void reply_text(struct request *r, unsigned status, struct slice content_type, struct slice body)
 {
-	start(r, status);
+	start(r, flow_status(r, status));
 	r->resp.content_type = content_type;
 	send_reply(r, body);
 }
@@ -160,18 +201,29 @@ struct slice reply_absolute(struct request *r, struct slice path)
 			    SLICE_FMT(path));
 }
 
-void reply_redirect(struct request *r, unsigned status, struct slice location)
+void reply_redirect_now(struct request *r, unsigned status, struct slice location)
 {
-	start(r, status);
 	/* A line break that came in through a variable would be a header of the client's making. */
 	if (slice_find(location, '\r') >= 0 || slice_find(location, '\n') >= 0) {
-		reply_error(r, 500, NULL);
+		error_now(r, 500, NULL);
 		return;
 	}
+	start_special(r, status);
 	r->resp.location =
 		location.n && location.p[0] == '/' ? reply_absolute(r, location) : location;
 	r->resp.content_type = SLICE("text/html");
 	send_reply(r, page(r, status));
+}
+
+void reply_redirect(struct request *r, unsigned status, struct slice location)
+{
+	if (!error_page_has(r, status)) {
+		reply_redirect_now(r, status, location);
+		return;
+	}
+	flow_get(r)->location =
+		location.n && location.p[0] == '/' ? reply_absolute(r, location) : location;
+	error_page_take(r, status);
 }
 
 static bool add_by_default(unsigned status)

@@ -7,6 +7,7 @@
 #include "core/hash.h"
 #include "policy/ban_conf.h"
 #include "proxy/access_log.h"
+#include "proxy/flow.h"
 #include "proxy/out.h"
 #include "proxy/pipeline.h"
 #include "proxy/reply.h"
@@ -150,6 +151,12 @@ void request_done(struct request *r)
 	release(r);
 }
 
+void request_end_tries(struct request *r)
+{
+	for (struct try *t = r->tries; t; t = t->next)
+		t->redirected |= !t->next;
+}
+
 const struct log *request_log_of(const struct request *r)
 {
 	return r->scope->error_log ? r->scope->error_log : r->env->log;
@@ -158,7 +165,7 @@ const struct log *request_log_of(const struct request *r)
 void request_log(const struct request *r, enum log_level level, const char *fmt, ...)
 {
 	const struct log *l = request_log_of(r);
-	struct slice path = r->head.path;
+	struct slice path = r->head.path, method = flow_sent_method(r);
 	ptrdiff_t query = slice_find(path, '?');
 	char text[2048];
 	va_list ap;
@@ -175,10 +182,10 @@ void request_log(const struct request *r, enum log_level level, const char *fmt,
 		n = sizeof text / 2 - 1;
 	n += snprintf(text + n, (size_t)(room - n), ", client: %s, server: %.*s", r->remote->ip,
 		      SLICE_FMT(r->server->name));
-	if (r->head.method_text.n && n < room)
+	if (r->head.target.n && n < room)
 		/* The query may hold keys: only the path is logged here. */
 		n += snprintf(text + n, (size_t)(room - n), ", request: \"%.*s %.*s HTTP/1.%u\"",
-			      SLICE_FMT(r->head.method_text), SLICE_FMT(path), r->head.minor);
+			      SLICE_FMT(method), SLICE_FMT(path), r->head.minor);
 	if (r->up && n < room)
 		n += upstream_log_suffix(r, text + n, (size_t)(room - n));
 	if (r->head.host_field.n && n < room)

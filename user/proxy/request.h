@@ -15,6 +15,7 @@
 struct request;
 struct upstream;
 struct vars_user;
+struct flow;
 
 /* What a front does for a request's answer. None of these may free the request before they return;
  * errors on the connection come back through request_client_gone(). */
@@ -83,6 +84,7 @@ struct request_body {
 	struct body_stream *stream; /* NULL: the body is collected */
 	bool whole, waiting;	    /* waiting: the pipeline stands at it */
 	bool removes_file;	    /* client_body_in_file_only clean */
+	bool forgotten;		    /* what comes is dropped */
 	int status;		    /* not 0: it failed, and this is the answer */
 	uint64_t max_bytes;	    /* client_max_body_size, 0: none */
 };
@@ -103,6 +105,7 @@ struct response {
 struct
 try {
 	struct try *next;
+	bool redirected; /* what follows was asked after an internal redirect */
 	struct slice addr;
 	uint16_t status; /* 0: no answer */
 	int64_t connect_ms, header_ms, response_ms;
@@ -132,18 +135,19 @@ struct request {
 	uint32_t step;
 	uint8_t n_redirects; /* internal ones so far */
 	bool internal;	     /* this path is the configuration's, not the client's */
+	bool uri_changed;    /* uri is no longer what head.path says */
 	struct timer timer;  /* of the step that waits */
 	struct request_body body;
 	struct response resp;
 	struct upstream *up;	/* NULL until the pipeline needs one */
 	struct vars_user *user; /* values of the configuration's own variables; NULL: none yet */
+	struct flow *flow;	/* NULL until there is something in it, see flow.h */
 	struct filter *filters; /* what the answer goes through, see out.h */
 	struct try *tries, **tries_tail;
 	char id[33];		  /* $request_id, made when asked for */
 	const char *limit_status; /* $limit_req_status; NULL: no limit was checked */
 	bool keep_alive;	  /* the connection may serve another request */
 	bool body_started, head_sent, finished, aborted, client_gone;
-	bool delayed; /* limit_req's delay is behind it */
 };
 
 /* A request whose head is parsed (RAW: its bytes, HEAD: slices into RAW) or, with STATUS, refused.
@@ -179,12 +183,18 @@ static inline uint64_t request_body_bytes(const struct request *r)
 void request_body_tunnel(struct request *r);
 /* The next piece of a stream, its ownership with it; NULL: none is there now. */
 struct buf *request_body_take(struct request *r);
+/* What came of it is gone, and what still comes is nobody's: it is as if there were none. */
+void request_body_forget(struct request *r);
+/* R is served anew: a stream of which somebody took a part is forgotten. */
+void request_body_rewind(struct request *r);
 /* Nobody takes the rest. */
 void request_body_drop(struct request *r);
 /* A piece of the body that is kept in a file: as pread(), N bytes at AT. */
 int request_body_read(const struct request *r, void *to, size_t n, uint64_t at);
 void request_body_fini(struct request *r);
 
+/* What is tried from here on is for another path. */
+void request_end_tries(struct request *r);
 /* Error log with nginx's suffix (client, server, request, upstream, host). */
 void request_log(const struct request *r, enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

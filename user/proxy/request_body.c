@@ -165,6 +165,8 @@ int request_body_put(struct request *r, const char *p, size_t n)
 		return 0;
 	}
 	r->body_bytes += n;
+	if (b->forgotten)
+		return 0;
 	if (b->max_bytes && r->body_bytes > b->max_bytes) {
 		request_log(r, LOG_LVL_ERROR, "client intended to send too large chunked body");
 		return 413;
@@ -226,8 +228,24 @@ static void fail_stream(struct request *r)
 	}
 }
 
+void request_body_forget(struct request *r)
+{
+	request_body_fini(r);
+	r->body = (struct request_body){.fd = -1, .whole = true, .forgotten = true};
+	r->body_started = true;
+	r->head.body = BODY_NONE;
+}
+
+void request_body_rewind(struct request *r)
+{
+	if (r->body.stream && r->body.stream->n_taken)
+		request_body_forget(r);
+}
+
 void request_body_end(struct request *r, int status)
 {
+	if (r->body.forgotten)
+		return;
 	if (r->body.stream && status == 0) {
 		r->body.stream->whole = true;
 		upstream_body_came(r);

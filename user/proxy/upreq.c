@@ -73,6 +73,20 @@ static struct slice replaced_target(struct request *r, struct slice uri)
 			    SLICE_FMT(r->uri.args));
 }
 
+/* What the client asked for, as it wrote it; after an internal redirect the path that it led to. */
+static struct slice whole_target(struct request *r)
+{
+	struct slice path;
+
+	if (!r->uri_changed)
+		return r->head.path;
+	path = uri_escape_path(r->uri.path, &r->arena);
+	if (!r->uri.args.n)
+		return path;
+	return safe_target(&r->arena, arena_printf(&r->arena, "%.*s?%.*s", SLICE_FMT(path),
+						   SLICE_FMT(r->uri.args)));
+}
+
 /* proxy_pass with variables: the text is known only now. */
 static int dynamic_target(struct request *r)
 {
@@ -96,7 +110,7 @@ static int dynamic_target(struct request *r)
 		return 500;
 	if (uri.n && uri.p[0] == '?')
 		uri = arena_printf(&r->arena, "/%.*s", SLICE_FMT(uri));
-	u->target = safe_target(&r->arena, uri.n ? uri : r->head.path);
+	u->target = safe_target(&r->arena, uri.n ? uri : whole_target(r));
 	u->group_conf = upstream_conf_find(r->env->conf, parts.host);
 	u->group = u->group_conf ? u->group_conf->group
 				 : names_group(r->env, r->block, parts.host,
@@ -136,7 +150,7 @@ int upreq_target(struct request *r)
 	u->host_text = pass->host_text;
 	u->group_conf = pass->group;
 	u->group = pass->group->group;
-	u->target = pass->has_uri ? replaced_target(r, pass->uri) : r->head.path;
+	u->target = pass->has_uri ? replaced_target(r, pass->uri) : whole_target(r);
 	return 0;
 }
 

@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 #include "core/err.h"
+#include "proxy/error_page.h"
 #include "proxy/exchange.h"
+#include "proxy/fields.h"
 #include "proxy/names.h"
 #include "proxy/out.h"
 #include "proxy/reply.h"
@@ -270,10 +272,36 @@ void upstream_stale(struct request *r)
 	start_try(r, true);
 }
 
+static bool is_intercepted(const struct request *r)
+{
+	unsigned status = r->up->try->status;
+
+	return fields_of(r)->intercept_errors && status >= 300 && error_page_is_set(r, status);
+}
+
+bool upstream_is_diverted(const struct request *r)
+{
+	return is_intercepted(r) || (hdrs_find(&r->up->fields, HDR_X_ACCEL_REDIRECT) &&
+				     !fields_ignores(r, IGNORE_REDIRECT));
+}
+
+void upstream_divert(struct request *r)
+{
+	const struct upstream *u = r->up;
+	const struct hdrs fields = u->fields;
+	unsigned status = u->try->status;
+
+	settle(r, BALANCE_SUCCESS, status);
+	if (is_intercepted(r))
+		error_page_intercept(r, status, &fields);
+	else
+		error_page_accel(r, hdrs_find(&fields, HDR_X_ACCEL_REDIRECT)->value, &fields);
+}
+
 void upstream_finished(struct request *r, bool whole)
 {
 	/* As in nginx: what was passed on counts for the peer, a 503 and an answer that was cut too. */
-	settle(r, BALANCE_SUCCESS, r->resp.status);
+	settle(r, BALANCE_SUCCESS, r->up->try->status);
 	request_body_drop(r);
 	if (whole) {
 		out_finish(r);
@@ -301,7 +329,7 @@ void upstream_cancel(struct request *r)
 	if (!r->up)
 		return;
 	drop_exchange(r);
-	settle(r, BALANCE_NEUTRAL, r->head_sent ? r->resp.status : 0);
+	settle(r, BALANCE_NEUTRAL, r->head_sent && r->up->try ? r->up->try->status : 0);
 	if (r->up->group && !r->up->group_conf)
 		names_release(r->up->group);
 	r->up->group = NULL;

@@ -62,6 +62,10 @@ void upstream_failed(struct request *r, unsigned why, unsigned status);
 /* From the exchange: a head with STATUS has come. True: another peer is asked instead (the exchange is
  * gone then). */
 bool upstream_retries_status(struct request *r, unsigned status);
+/* From the exchange: r->resp is the answer's head. True: it is not passed on, and upstream_divert() follows
+ * when the exchange is gone. */
+bool upstream_is_diverted(const struct request *r);
+void upstream_divert(struct request *r);
 /* May the request be sent once more although it may have arrived? */
 bool upstream_may_resend(const struct request *r);
 /* From the exchange: a pooled connection had been closed by the peer: the same peer is asked again on a

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "http/chars.h"
+#include "proxy/flow.h"
 #include "proxy/vars_impl.h"
 
 static bool text(struct slice *out, struct slice s)
@@ -86,10 +87,10 @@ static struct slice protocol(const struct request *r)
 VARS_GETTER(get_request)
 {
 	const struct request *r = request;
-	struct slice method = r->head.method_text, target = r->head.target, version = protocol(r);
+	struct slice method = flow_sent_method(r), target = r->head.target, version = protocol(r);
 	char *at;
 
-	if (!method.n)
+	if (!target.n)
 		return text(out, r->bad_line);
 	at = arena_bytes(a, method.n + target.n + version.n + 2);
 	*out = slice_make(at, method.n + target.n + version.n + 2);
@@ -109,7 +110,7 @@ VARS_GETTER(get_server_protocol)
 	const struct request *r = request;
 
 	*out = protocol(r);
-	return r->head.method_text.n > 0;
+	return r->head.target.n > 0;
 }
 
 VARS_GETTER(get_content_length)
@@ -309,7 +310,7 @@ VARS_GETTER(get_forwarded_for)
 VARS_GETTER(get_status)
 {
 	const struct request *r = request;
-	unsigned s = r->resp.status;
+	unsigned s = flow_status(r, r->resp.status);
 	char *at = arena_bytes(a, 3);
 
 	at[0] = (char)('0' + s / 100 % 10);

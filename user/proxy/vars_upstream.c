@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns $upstream_... and $proxy_host, $proxy_port. Lists of several tries read "a, b" as in nginx, with
+/* Owns $upstream_... and $proxy_host, $proxy_port. Lists of several tries read "a, b" as in nginx, " : " where an internal redirect lies between, with
  * "-" for what a try did not reach; before the first try nothing here has a value. */
 #include "proxy/upstream.h"
 #include "proxy/vars.h"
@@ -61,15 +61,15 @@ VARS_GETTER(get_list)
 	if (!r->tries)
 		return false;
 	for (const struct try *t = r->tries; t; t = t->next)
-		room += 2 + (field == FIELD_ADDR ? t->addr.n : VARS_SECONDS_MAX);
+		room += 3 + (field == FIELD_ADDR ? t->addr.n : VARS_SECONDS_MAX);
 	at = arena_bytes(a, room);
 	*out = slice_make(at, 0);
 	for (const struct try *t = r->tries; t; t = t->next) {
-		if (t != r->tries) {
-			memcpy(at, ", ", 2);
-			at += 2;
-		}
 		at += put_item(at, t, field);
+		if (!t->next)
+			break;
+		memcpy(at, t->redirected ? " : " : ", ", t->redirected ? 3 : 2);
+		at += t->redirected ? 3 : 2;
 	}
 	out->n = (size_t)(at - out->p);
 	return true;

@@ -249,6 +249,43 @@ static void test_cookie(void **state)
 	}
 }
 
+static void test_safe(void **state)
+{
+	static const struct {
+		const char *raw, *path, *args; /* path NULL: refused */
+	} cases[] = {
+		{"/a/b", "/a/b", ""},
+		{"/a%20b%2fc?x=%20", "/a b/c", "x=%20"},
+		{"/a//b/./c", "/a//b/./c", ""},
+		{"/..a/b../c...", "/..a/b../c...", ""},
+		{"a", "a", ""},
+		{"/x??y", "/x", "?y"},
+		{"", NULL, NULL},
+		{"?x", NULL, NULL},
+		{"..", NULL, NULL},
+		{"/..", NULL, NULL},
+		{"/../x", NULL, NULL},
+		{"/a/../b", NULL, NULL},
+		{"/a/%2e%2E/b", NULL, NULL},
+		{"/a/..?x", NULL, NULL},
+		{"/%", NULL, NULL},
+		{"/%0a", NULL, NULL},
+		{"/%00", NULL, NULL},
+		{"/a\nb", NULL, NULL},
+	};
+	struct slice path, args;
+
+	for (size_t i = 0; i < N_OF(cases); i++) {
+		int r = uri_parse_safe(slice_cstr(cases[i].raw), &arena, &path, &args);
+
+		assert_int_equal(r == 0, cases[i].path != NULL);
+		if (r < 0)
+			continue;
+		assert_true(slice_eq(path, slice_cstr(cases[i].path)));
+		assert_true(slice_eq(args, slice_cstr(cases[i].args)));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +294,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_plain_borrows, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_escape, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_safe, setup, teardown),
 		cmocka_unit_test(test_arg),
 		cmocka_unit_test(test_cookie),
 	};
