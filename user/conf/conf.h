@@ -37,19 +37,20 @@ enum conf_ctx {
 
 /* One index a module; user/modules.c lists the tables in this order. */
 enum conf_module_id {
-	MOD_CORE,	/* master and events */
-	MOD_LOG,	/* error_log */
-	MOD_HTTP,	/* server, location, client_*, keepalive_*, return, add_header ... */
-	MOD_TLS,	/* ssl_* */
-	MOD_MAP,	/* map */
-	MOD_UPSTREAM,	/* upstream blocks, resolver */
-	MOD_PROXY,	/* proxy_* */
-	MOD_FIELDS,	/* proxy_redirect, proxy_cookie_*, proxy_bind ... */
-	MOD_PROXY_TLS,	/* proxy_ssl_* */
-	MOD_FLOW,	/* error_page, internal, limit_except */
-	MOD_LIMIT,	/* limit_req* */
-	MOD_BAN,	/* ban */
-	MOD_GZIP,	/* gzip*, gunzip* */
+	MOD_CORE,      /* master and events */
+	MOD_LOG,       /* error_log */
+	MOD_HTTP,      /* server, location, client_*, keepalive_*, return ... */
+	MOD_TLS,       /* ssl_* */
+	MOD_MAP,       /* map */
+	MOD_UPSTREAM,  /* upstream blocks, resolver */
+	MOD_PROXY,     /* proxy_* */
+	MOD_FIELDS,    /* proxy_redirect, proxy_cookie_*, proxy_bind ... */
+	MOD_PROXY_TLS, /* proxy_ssl_* */
+	MOD_FLOW,      /* error_page, internal, limit_except */
+	MOD_LIMIT,     /* limit_req* */
+	MOD_BAN,       /* ban */
+	MOD_GZIP,      /* gzip*, gunzip* */
+	MOD_FILTERS, /* add_header, add_trailer, expires, if_modified_since, max_ranges, limit_rate */
 	MOD_ACCESS_LOG, /* log_format, access_log */
 	MOD_XDP,	/* xdp { } */
 	MOD_ADMIN,	/* admin { } */

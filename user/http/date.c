@@ -121,6 +121,8 @@ int64_t date_parse(struct slice s)
 	struct cursor c = {s.p, s.p + s.n, false};
 	struct tm tm = {0};
 
+	if (!s.n)
+		return -1;
 	if (skip_day_name(&c) == ASCTIME)
 		take_asctime(&c, &tm);
 	else

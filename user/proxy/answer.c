@@ -110,8 +110,10 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 	bool bodiless = head->status == 204 || head->status == 304, has_connection;
 
 	rebase(head, raw, arena_dup(&r->arena, raw).p);
-	*resp = (struct response){
-		.status = head->status, .reason = head->reason, .content_length = -1};
+	*resp = (struct response){.status = head->status,
+				  .reason = head->reason,
+				  .content_length = -1,
+				  .from_upstream = true};
 	r->up->fields = head->fields;
 	hdrs_reserve(&resp->fields, &r->arena, head->fields.n + 2);
 	has_connection = hdrs_find(&head->fields, HDR_CONNECTION) != NULL;

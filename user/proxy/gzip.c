@@ -113,6 +113,7 @@ void gzip_forget_identity(struct request *r)
 	struct hdr *etag = hdrs_find(&resp->fields, HDR_ETAG);
 
 	resp->content_length = -1;
+	resp->allow_ranges = false;
 	hdrs_remove(&resp->fields, HDR_ACCEPT_RANGES, NULL);
 	if (!etag || slice_starts(etag->value, SLICE("W/")))
 		return;

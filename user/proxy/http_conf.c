@@ -151,42 +151,6 @@ static int set_return(struct conf *c, struct conf_block *b, void *mod, const str
 	return conf_tmpl(c, n, n->args[n->n_args - 1], &r->text);
 }
 
-static bool is_token(struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] <= ' ' || strchr("()<>@,;:\\\"/[]?={}\x7f", s.p[i]))
-			return false;
-	return s.n > 0;
-}
-
-static int set_add_header(struct conf *c, struct conf_block *b, void *mod,
-			  const struct conf_node *n, const struct conf_row *row)
-{
-	struct http_scope *s = mod;
-	struct add_header *h = arena_zalloc(&c->arena, sizeof *h), **at;
-
-	if (n->n_args == 3 && !slice_eq(n->args[2], SLICE("always")))
-		return conf_error_hint(c, n, "only \"always\" may follow the value",
-				       "invalid parameter \"%.*s\"", SLICE_FMT(n->args[2]));
-	if (!is_token(n->args[0]))
-		return conf_error(c, n, "invalid header name \"%.*s\"", SLICE_FMT(n->args[0]));
-	switch (hdr_id_of(n->args[0], hdr_hash(n->args[0]))) {
-	case HDR_CONTENT_LENGTH:
-	case HDR_TRANSFER_ENCODING:
-	case HDR_CONNECTION:
-		return conf_error(c, n, "\"add_header\" cannot set \"%.*s\": it frames the answer",
-				  SLICE_FMT(n->args[0]));
-	default:
-		break;
-	}
-	h->name = n->args[0];
-	h->always = n->n_args == 3;
-	for (at = &s->add_headers; *at; at = &(*at)->next)
-		;
-	*at = h;
-	return conf_tmpl(c, n, n->args[1], &h->value);
-}
-
 static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
 {
 	const struct http_scope *outer = parent;
@@ -342,16 +306,6 @@ static const struct conf_row rows[] = {
 	 .flags = CONF_MULTI,
 	 .set = set_return,
 	 .help = "CODE [TEXT] | CODE URL | URL -- answers by itself; 444 closes without an answer"},
-	{.name = "add_header",
-	 .contexts = CTX_SCOPE,
-	 .args_min = 2,
-	 .args_max = 3,
-	 .type = CONF_CUSTOM,
-	 .offset = AT(add_headers),
-	 .flags = CONF_MULTI | CONF_INHERIT,
-	 .set = set_add_header,
-	 .help = "NAME VALUE [always] -- a field for answers (without always: 200, 201, 204, 206, "
-		 "301-304, 307, 308)"},
 };
 
 const struct conf_module http_module = {

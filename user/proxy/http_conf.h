@@ -19,14 +19,6 @@ struct http_return {
 	bool bare_url;	   /* `return URL;` */
 };
 
-/* One `add_header`. */
-struct add_header {
-	struct add_header *next;
-	struct slice name;
-	struct tmpl *value;
-	bool always;
-};
-
 struct request;
 struct vars_regex;
 
@@ -61,9 +53,8 @@ struct http_scope {
 	struct slice default_type;
 	struct http_large_buffers *large;
 	struct http_keepalive *keepalive;
-	struct http_return *ret;	/* not inherited */
-	struct add_header *add_headers; /* inherited when none is set here */
-	struct log *error_log;		/* filled from MOD_LOG */
+	struct http_return *ret; /* not inherited */
+	struct log *error_log;	 /* filled from MOD_LOG */
 	/* server only */
 	struct listen_conf *listens, **listens_tail;
 	struct server_name *names;

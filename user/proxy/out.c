@@ -3,33 +3,55 @@
  * What a step does is its own file's business. */
 #include "proxy/out.h"
 
+#include "proxy/add_header.h"
+#include "proxy/cond.h"
+#include "proxy/expires.h"
 #include "proxy/flow.h"
 #include "proxy/gzip.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
+#include "proxy/throttle.h"
 
 static void count_status(struct request *r)
 {
 	request_offence(r, BAN_ON_STATUS, r->resp.status);
 }
 
-/* In this order; a step may change r->resp and add a filter, so the filters' order is this one too. */
+/* In this order; a step may change r->resp and add a filter, so the filters' order is this one too. One that
+ * decides returns 0, or the status of an error to answer in place of this. */
 static const struct out_step {
 	const char *name;
 	void (*run)(struct request *r);
+	unsigned (*decide)(struct request *r);
 } steps[] = {
-	{"error_page", flow_out},
-	{"ban evidence", count_status},
-	{"add_header", reply_add_headers},
-	{"gunzip", gunzip_step},
-	{"gzip", gzip_step},
+	{.name = "error_page", .run = flow_out},
+	{.name = "conditions", .decide = cond_step},
+	{.name = "expires", .run = expires_step},
+	{.name = "add_header", .run = add_header_step},
+	{.name = "gunzip", .run = gunzip_step},
+	{.name = "gzip", .run = gzip_step},
+	{.name = "add_trailer", .run = add_header_trailers_step},
+	{.name = "limit_rate", .run = throttle_step},
+	{.name = "ban evidence", .run = count_status},
 };
 
-void out_head(struct request *r)
+bool out_head(struct request *r)
 {
-	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
-		steps[i].run(r);
+	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+		unsigned status = 0;
+
+		if (steps[i].decide)
+			status = steps[i].decide(r);
+		else
+			steps[i].run(r);
+		if (status) {
+			out_fini(r);
+			reply_error(r, status, NULL);
+			return false;
+		}
+	}
 	r->ops->send_head(r);
+	return true;
 }
 
 void out_add_filter(struct request *r, struct filter *f)

@@ -40,8 +40,9 @@ void out_add_filter(struct request *r, struct filter *f);
 void filter_body(struct filter *f, struct request *r, struct buf *b);
 void filter_finish(struct filter *f, struct request *r);
 
-/* r->resp is the head: fields and filters by the configuration, then it goes to the front. */
-void out_head(struct request *r);
+/* r->resp is the head: fields and filters by the configuration, then it goes to the front. False: an error was
+ * answered in its place (a condition of the request does not hold), and nothing more is to come. */
+bool out_head(struct request *r);
 void out_body(struct request *r, struct buf *b);
 /* The answer is whole. */
 void out_finish(struct request *r);

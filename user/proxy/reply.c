@@ -113,7 +113,8 @@ static void send_reply(struct request *r, struct slice body)
 		r->resp.content_type = (struct slice){0};
 	r->resp.content_length = empty ? -1 : (int64_t)body.n;
 	r->resp.no_body = empty || r->head.method == METHOD_HEAD;
-	out_head(r);
+	if (!out_head(r))
+		return;
 	while (body.n && !r->resp.no_body) {
 		struct buf *b = buf_new();
 		size_t n = body.n < buf_room(b) ? body.n : buf_room(b);
@@ -224,41 +225,4 @@ void reply_redirect(struct request *r, unsigned status, struct slice location)
 	flow_get(r)->location =
 		location.n && location.p[0] == '/' ? reply_absolute(r, location) : location;
 	error_page_take(r, status);
-}
-
-static bool add_by_default(unsigned status)
-{
-	switch (status) {
-	case 200:
-	case 201:
-	case 204:
-	case 206:
-	case 301:
-	case 302:
-	case 303:
-	case 304:
-	case 307:
-	case 308:
-		return true;
-	default:
-		return false;
-	}
-}
-
-void reply_add_headers(struct request *r)
-{
-	for (const struct add_header *h = r->scope->add_headers; h; h = h->next) {
-		struct slice value;
-
-		if (!h->always && !add_by_default(r->resp.status))
-			continue;
-		value = tmpl_eval(h->value, r, &r->arena);
-		if (!value.n || slice_find(value, '\r') >= 0 || slice_find(value, '\n') >= 0)
-			continue;
-		/* Two Content-Type fields would be read in two ways: ours is replaced. */
-		if (slice_ieq(h->name, SLICE("Content-Type")))
-			r->resp.content_type = value;
-		else
-			hdrs_add(&r->resp.fields, &r->arena, h->name, value);
-	}
 }

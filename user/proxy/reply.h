@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Answers that sluice makes itself, and what every answer's head gets (add_header). */
+/* Answers that sluice makes itself. */
 #ifndef SL_PROXY_REPLY_H
 #define SL_PROXY_REPLY_H
 
@@ -20,7 +20,5 @@ void reply_redirect(struct request *r, unsigned status, struct slice location);
 void reply_redirect_now(struct request *r, unsigned status, struct slice location);
 /* PATH with scheme, host and port before it, by absolute_redirect and its kin; PATH itself where that is off. */
 struct slice reply_absolute(struct request *r, struct slice path);
-/* Evaluates add_header into r->resp. */
-void reply_add_headers(struct request *r);
 
 #endif

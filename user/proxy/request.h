@@ -12,6 +12,7 @@
 #include "proxy/env.h"
 #include "proxy/http_conf.h"
 
+struct ranges_parts;
 struct request;
 struct upstream;
 struct vars_user;
@@ -99,6 +100,9 @@ struct response {
 	struct hdrs *trailers; /* behind the body, where the framing can carry them; NULL: none */
 	bool no_body;	       /* HEAD, 204, 304: a length may be told, nothing is sent */
 	bool streaming;	       /* text/event-stream */
+	bool from_upstream;    /* conditions and ranges were the upstream's to look at */
+	bool allow_ranges;     /* its maker can send parts of it */
+	struct ranges_parts *parts; /* ... and is to send these; NULL: all */
 };
 
 /* One try at a peer, for the $upstream_… lists. Times in ms, -1: not reached. */
@@ -143,6 +147,8 @@ struct request {
 	struct vars_user *user; /* values of the configuration's own variables; NULL: none yet */
 	struct flow *flow;	/* NULL until there is something in it, see flow.h */
 	struct filter *filters; /* what the answer goes through, see out.h */
+	uint64_t limit_rate;	/* bytes a second, 0: no limit */
+	bool limit_rate_set; /* ... by $limit_rate or an upstream, so the configuration's is not asked */
 	struct try *tries, **tries_tail;
 	char id[33];		  /* $request_id, made when asked for */
 	const char *limit_status; /* $limit_req_status; NULL: no limit was checked */
