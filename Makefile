@@ -17,10 +17,10 @@ CFLAGS = -std=gnu11 $(OPT) -g $(WARN) -fno-omit-frame-pointer $(SAN) -Iuser -I. 
 LDFLAGS = $(SAN)
 # `make` as installed: -DSLUICE_PREFIX only where it is used, so that other objects do not depend on it.
 PREFIX_DEF = -DSLUICE_PREFIX='"$(SYSCONFDIR)/"'
-LIBS = -lssl -lcrypto -lbpf -lelf -lz -lcares -lxxhash -lpcre2-8 -lcap -lmicrohttpd -ljansson -lpthread
+LIBS = -lssl -lcrypto -lbpf -lelf -lz -lcares -lnghttp2 -lxxhash -lpcre2-8 -lcap -lmicrohttpd -ljansson -lpthread
 
 # Folders in the order of their rank: each may use those before it.
-FOLDERS = core conf net http kernel tls policy proxy worker admin master
+FOLDERS = core conf net http kernel tls h2 policy proxy worker admin master
 srcs = $(sort $(wildcard user/$(1)/*.c))
 objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(call srcs,$(1)))
 ALL_OBJS = $(foreach f,$(FOLDERS),$(call objs,$(f)))

@@ -18,6 +18,7 @@ BEGIN {
 	only["microhttpd.h"] = "admin"
 	only["ares.h"] = "net"
 	only["pcre2.h"] = "conf"
+	only["nghttp2/nghttp2.h"] = "h2"
 }
 function wrong(why) {
 	printf "%s:%d: %s: %s\n", FILENAME, FNR, $0, why

@@ -10,13 +10,13 @@ export DEBIAN_FRONTEND=noninteractive
 what=${1:-all}
 packages=(
 	build-essential clang-14 llvm-14 bpftool libbpf-dev libelf-dev zlib1g-dev libssl-dev
-	libmicrohttpd-dev libc-ares-dev libjansson-dev libcap-dev libxxhash-dev libpcre2-dev
+	libmicrohttpd-dev libc-ares-dev libnghttp2-dev libjansson-dev libcap-dev libxxhash-dev libpcre2-dev
 	python3 iproute2 curl openssl procps
 )
 if [ "$what" = all ]; then
 	packages+=(
 		git libclang-rt-14-dev libcmocka-dev python3-pytest python3-pytest-timeout python3-httpx
-		python3-h2 nginx-light clang-format cppcheck strace
+		python3-h2 nghttp2-client nginx-light clang-format cppcheck strace
 	)
 	command -v npm >/dev/null || packages+=(nodejs npm)
 fi

@@ -14,6 +14,7 @@
 #include "proxy/filters_conf.h"
 #include "proxy/flow_conf.h"
 #include "proxy/gzip_conf.h"
+#include "proxy/h2_conf.h"
 #include "proxy/http_conf.h"
 #include "proxy/io_conf.h"
 #include "proxy/map_conf.h"
@@ -29,6 +30,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_CORE] = &core_module,
 	[MOD_LOG] = &log_module,
 	[MOD_HTTP] = &http_module,
+	[MOD_HTTP2] = &h2_module,
 	[MOD_TLS] = &tls_module,
 	[MOD_MAP] = &map_module,
 	[MOD_UPSTREAM] = &upstream_module,
@@ -48,5 +50,6 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 /* clang-format on */
 
 const struct var_def *const modules_vars[] = {
-	vars_request, vars_body, vars_upstream, vars_filter, vars_tls, vars_user_captures, NULL,
+	vars_request, vars_conn, vars_body,	     vars_upstream,
+	vars_filter,  vars_tls,	 vars_user_captures, NULL,
 };

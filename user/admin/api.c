@@ -50,6 +50,14 @@ static const struct counter {
 	{"upstream", "cut", AT(upstream_cut), false},
 	{"upstream", "connections_idle", AT(upstream_conns_idle), true},
 	{"bans", "requested", AT(bans_requested), false},
+	{"http2", "connections", AT(h2_conns), false},
+	{"http2", "abuse_resets", AT(h2_abuse[0]), false},
+	{"http2", "abuse_broken", AT(h2_abuse[1]), false},
+	{"http2", "abuse_control", AT(h2_abuse[2]), false},
+	{"http2", "abuse_empty", AT(h2_abuse[3]), false},
+	{"http2", "abuse_headers", AT(h2_abuse[4]), false},
+	{"http2", "abuse_overhead", AT(h2_abuse[5]), false},
+	{"http2", "abuse_unread", AT(h2_abuse[6]), false},
 };
 
 #undef AT

@@ -102,6 +102,16 @@ static const struct row {
 	 AT(upstream_conns_idle)},
 	{"sluice_bans_requested_total", "", "Bans that workers asked for.", COUNTER,
 	 AT(bans_requested)},
+	{"sluice_http2_connections_total", "", "Client connections that spoke HTTP/2.", COUNTER,
+	 AT(h2_conns)},
+	{"sluice_http2_abuse_total", "{kind=\"resets\"}", "HTTP/2 connections ended for abuse.",
+	 COUNTER, AT(h2_abuse[0])},
+	{"sluice_http2_abuse_total", "{kind=\"broken\"}", NULL, COUNTER, AT(h2_abuse[1])},
+	{"sluice_http2_abuse_total", "{kind=\"control\"}", NULL, COUNTER, AT(h2_abuse[2])},
+	{"sluice_http2_abuse_total", "{kind=\"empty\"}", NULL, COUNTER, AT(h2_abuse[3])},
+	{"sluice_http2_abuse_total", "{kind=\"headers\"}", NULL, COUNTER, AT(h2_abuse[4])},
+	{"sluice_http2_abuse_total", "{kind=\"overhead\"}", NULL, COUNTER, AT(h2_abuse[5])},
+	{"sluice_http2_abuse_total", "{kind=\"unread\"}", NULL, COUNTER, AT(h2_abuse[6])},
 #undef AT
 };
 

@@ -40,6 +40,7 @@ enum conf_module_id {
 	MOD_CORE,      /* master and events */
 	MOD_LOG,       /* error_log */
 	MOD_HTTP,      /* server, location, client_*, keepalive_*, return ... */
+	MOD_HTTP2,     /* http2* */
 	MOD_TLS,       /* ssl_* */
 	MOD_MAP,       /* map */
 	MOD_UPSTREAM,  /* upstream blocks, resolver */

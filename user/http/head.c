@@ -176,6 +176,8 @@ const char *head_error_text(enum head_error e)
 		[HEAD_LINE_TOO_LONG] = "first line too long",
 		[HEAD_FIELD_TOO_LONG] = "too long or too many header lines",
 		[HEAD_CODING_UNSUPPORTED] = "unsupported transfer coding",
+		[HEAD_BAD_PSEUDO] = "unknown, repeated, missing or late pseudo-header",
+		[HEAD_HOP_FIELD] = "connection-specific header",
 	};
 
 	return (size_t)e < sizeof texts / sizeof texts[0] ? texts[e] : "unknown error";

@@ -58,6 +58,9 @@ enum head_error {
 				 * Header Or Cookie Too Large", as nginx */
 	HEAD_CODING_UNSUPPORTED, /* well-formed codings before a final chunked: 501. Without that
 				  * final chunked it is HEAD_BAD_CODING (RFC 9112 6.3) */
+	/* HTTP/2 alone */
+	HEAD_BAD_PSEUDO, /* unknown, repeated, missing, or behind a regular field */
+	HEAD_HOP_FIELD,	 /* of one connection, which HTTP/2 does not have */
 };
 
 /* A static text, for the log. */
@@ -91,6 +94,7 @@ struct req_head {
 	struct slice authority;	 /* of absolute-form or CONNECT; empty otherwise */
 	struct slice scheme;	 /* of absolute-form; empty otherwise */
 	uint8_t minor;		 /* HTTP/1.MINOR, 0 or 1 (higher counts as 1) */
+	bool http2;		 /* came by HTTP/2: minor is 1 then */
 	bool keep_alive;	 /* version and Connection let the connection stay */
 	bool expect_continue;	 /* Expect is 100-continue, and not on HTTP/1.0 */
 	bool connection_upgrade; /* Connection lists upgrade */
@@ -114,6 +118,14 @@ struct resp_head {
 	uint64_t content_length;
 	struct hdrs fields;
 };
+
+/* "HTTP/2.0", "HTTP/1.1", "HTTP/1.0" */
+static inline struct slice head_version_of(const struct req_head *h)
+{
+	if (h->http2)
+		return SLICE("HTTP/2.0");
+	return h->minor ? SLICE("HTTP/1.1") : SLICE("HTTP/1.0");
+}
 
 /* >0: bytes of the head (empty lines before it counted), out filled (slices point into BUF; the
  * lower-cased host, the array of fields and a path that lacked its '/' are in the arena). 0: more

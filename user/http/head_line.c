@@ -28,7 +28,7 @@ static const struct {
 	{SLICE_INIT("UNLOCK"), METHOD_UNLOCK},
 };
 
-static enum http_method method_of(struct slice text)
+enum http_method head_line_method(struct slice text)
 {
 	for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
 		if (slice_eq(methods[i].text, text))
@@ -123,7 +123,7 @@ enum head_error head_line_request(struct slice line, struct arena *a, struct req
 	if (at == p || at == end || *at != ' ')
 		return bad_at(at, end, HEAD_BAD_METHOD);
 	out->method_text = slice_make(p, (size_t)(at - p));
-	out->method = method_of(out->method_text);
+	out->method = head_line_method(out->method_text);
 
 	p = at + 1;
 	at = chars_skip_long(p, end, CHARS_TARGET);

@@ -88,6 +88,7 @@ enum ban_on {
 	BAN_ON_LIMIT_REQ = 1, /* a limit_req line rejected (not: delayed, dry run) */
 	BAN_ON_BAD_REQUEST,   /* the parser refused the request */
 	BAN_ON_STATUS,	      /* the answer's status is one of status[] */
+	BAN_ON_H2_ABUSE,      /* an HTTP/2 connection was ended for abuse */
 };
 
 /* A `ban` line of the configuration; made by ban_conf.c. */

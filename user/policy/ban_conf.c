@@ -60,6 +60,8 @@ static int parse_on(struct slice v, struct ban_rule *r)
 		r->on = BAN_ON_LIMIT_REQ;
 	else if (slice_eq(v, SLICE("bad_request")))
 		r->on = BAN_ON_BAD_REQUEST;
+	else if (slice_eq(v, SLICE("h2_abuse")))
+		r->on = BAN_ON_H2_ABUSE;
 	else if (slice_starts(v, SLICE("status:")))
 		return parse_statuses(slice_skip(v, 7), r);
 	else
@@ -256,7 +258,7 @@ static const struct conf_row rows[] = {
 		.type = CONF_CUSTOM,
 		.flags = CONF_MULTI,
 		.set = set_ban,
-		.help = "on=limit_req|bad_request|status:CODE[,CODE...] after=N within=TIME "
+		.help = "on=limit_req|bad_request|h2_abuse|status:CODE[,CODE...] after=N within=TIME "
 			"for=TIME | off -- bans a source that offends so often",
 	},
 };

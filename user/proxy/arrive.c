@@ -6,18 +6,45 @@
 
 #include "core/err.h"
 #include "proxy/h1.h"
+#include "proxy/h2.h"
+#include "proxy/http_listen.h"
 #include "tls/tls_conn.h"
+
+enum phase {
+	ARRIVE_TLS,
+	ARRIVE_PREFACE, /* plain, where HTTP/2 may be spoken too */
+};
+
+/* RFC 9113 3.4 */
+static const struct slice preface = SLICE_INIT("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+/* What came in with the last message is waiting: no event will tell of it. */
+static void become(struct client_conn *c, const struct client_proto *proto)
+{
+	client_become(c, proto);
+	if (!c->dead)
+		proto->event(c);
+}
 
 static void begin(struct client_conn *c)
 {
+	const struct listener *l = c->client.listener;
+
 	if (!c->client.tls) {
-		client_become(c, &h1_proto);
+		if (!http_listen_has_h2(l, l->default_server)) {
+			client_become(c, &h1_proto);
+			return;
+		}
+		c->phase = ARRIVE_PREFACE;
+		client_set_idle(c, true);
+		client_set_timer(c, client_scope(c)->client_header_timeout_ms);
 		return;
 	}
 	if (tls_accept_start(&c->conn, &c->client.listener->tls)) {
 		client_kill(c, false);
 		return;
 	}
+	c->phase = ARRIVE_TLS;
 	client_set_timer(c, client_scope(c)->client_header_timeout_ms);
 }
 
@@ -42,8 +69,7 @@ static void handshake(struct client_conn *c)
 	if (r == 0) {
 		c->env->stats->tls_handshakes++;
 		c->env->stats->tls_resumed += tls_session_reused(&c->conn);
-		client_become(c, &h1_proto);
-		c->proto->event(c);
+		become(c, slice_eq(tls_alpn(&c->conn), SLICE("h2")) ? &h2_proto : &h1_proto);
 		return;
 	}
 	c->env->stats->tls_failed++;
@@ -56,20 +82,63 @@ static void handshake(struct client_conn *c)
 	client_destroy(c);
 }
 
+/* Reads on while what is there may become the preface. */
+static void read_preface(struct client_conn *c)
+{
+	struct slice in;
+	uint32_t room;
+	ssize_t n = 1;
+
+	while (n > 0) {
+		in = inbuf_slice(&c->in);
+		if (slice_starts(in, preface)) {
+			become(c, &h2_proto);
+			return;
+		}
+		if (in.n && !slice_starts(preface, in)) {
+			become(c, &h1_proto);
+			return;
+		}
+		n = -SL_EAGAIN;
+		if (conn_may_read(&c->conn)) {
+			room = inbuf_reserve(&c->in, 0);
+			n = conn_read(&c->conn, c->in.p + c->in.end, room);
+		}
+		if (n > 0)
+			c->in.end += (uint32_t)n;
+	}
+	if (!inbuf_len(&c->in))
+		inbuf_clear(&c->in);
+	if (n != -SL_EAGAIN)
+		client_destroy(c);
+}
+
+static void event(struct client_conn *c)
+{
+	if (c->phase == ARRIVE_TLS)
+		handshake(c);
+	else
+		read_preface(c);
+}
+
 static void timeout(struct client_conn *c)
 {
-	client_log(c, client_scope(c), LOG_LVL_INFO, "client timed out while SSL handshaking");
+	if (c->phase == ARRIVE_TLS)
+		client_log(c, client_scope(c), LOG_LVL_INFO,
+			   "client timed out while SSL handshaking");
 	client_kill(c, false);
 }
 
 static void drain(struct client_conn *c, bool quit)
 {
+	if (quit && c->idle)
+		client_set_timer(c, CLIENT_FIRST_REQUEST_MS);
 }
 
 const struct client_proto arrive_proto = {
 	.begin = begin,
-	.event = handshake,
-	.turn = handshake,
+	.event = event,
+	.turn = event,
 	.timeout = timeout,
 	.drain = drain,
 };

@@ -10,8 +10,13 @@
 #include "core/err.h"
 #include "proxy/arrive.h"
 #include "proxy/h1.h"
+#include "proxy/h2.h"
 
-static const struct client_proto lingering;
+enum {
+	PART_MS = 1000, /* for the last words to one who is not listened to any more */
+};
+
+static const struct client_proto lingering, parting;
 
 const struct http_scope *client_scope(const struct client_conn *c)
 {
@@ -23,6 +28,19 @@ void client_log(const struct client_conn *c, const struct http_scope *s, enum lo
 {
 	log_write(s->error_log ? s->error_log : c->env->log, level, c->client.serial,
 		  "%s, client: %.*s", text, (int)c->client.remote.ip_len, c->client.remote.ip);
+}
+
+void client_offence(const struct client_conn *c, enum ban_on on)
+{
+	const struct conf_block *b = c->client.listener->default_server->block;
+	const struct ban_rule *rule = request_offence_of(c->env, b, &c->client.remote, on, 0);
+	char text[256];
+
+	if (!rule)
+		return;
+	snprintf(text, sizeof text, "ban of %s asked for: %s in %s", c->client.remote.ip,
+		 rule->text, rule->scope);
+	client_log(c, client_scope(c), LOG_LVL_WARN, text);
 }
 
 void client_wake(struct client_conn *c)
@@ -39,11 +57,10 @@ void client_kill(struct client_conn *c, bool reset)
 
 void client_set_idle(struct client_conn *c, bool idle)
 {
-	if (idle)
-		c->idle_since_ms = c->env->loop.clock.mono_ms;
 	if (idle == c->idle)
 		return;
 	c->idle = idle;
+	c->idle_since_ms = c->env->loop.clock.mono_ms;
 	c->env->stats->conns_idle += idle ? 1 : (uint64_t)-1;
 }
 
@@ -167,6 +184,34 @@ static const struct client_proto lingering = {
 	.drain = linger_drain,
 };
 
+void client_part(struct client_conn *c)
+{
+	client_become(c, &parting);
+}
+
+static void part_event(struct client_conn *c)
+{
+	client_write(c);
+	if (c->conn.failed)
+		client_kill(c, false);
+	else if (!c->out.bytes)
+		conn_shutdown(&c->conn);
+}
+
+static void part_begin(struct client_conn *c)
+{
+	client_set_timer(c, PART_MS);
+	part_event(c);
+}
+
+static const struct client_proto parting = {
+	.begin = part_begin,
+	.event = part_event,
+	.turn = part_event,
+	.timeout = client_destroy,
+	.drain = linger_drain,
+};
+
 static void on_event(struct conn *conn)
 {
 	struct client_conn *c = (struct client_conn *)conn;
@@ -217,7 +262,7 @@ static void set_client(struct client_conn *c, const struct listener *l, const st
 void client_start(struct env *env, const struct listener *l, int fd, const struct addr *peer)
 {
 	/* Room for what it will turn out to be: epoll points here, so it cannot move. */
-	struct client_conn *c = calloc(1, h1_bytes);
+	struct client_conn *c = calloc(1, h1_bytes > h2_bytes ? h1_bytes : h2_bytes);
 
 	if (!c) {
 		close(fd);

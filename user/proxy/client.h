@@ -79,8 +79,12 @@ void client_set_timer(struct client_conn *c, int64_t ms);
 void client_write(struct client_conn *c);
 /* Has lingering_time of S passed since c->discard_ms? */
 bool client_discards_too_long(const struct client_conn *c, const struct http_scope *s);
+/* An offence that is the connection's, not one request's: by the rules of the default server. */
+void client_offence(const struct client_conn *c, enum ban_on on);
 /* Closes our side and drops what still comes, so that the kernel does not answer unread data with a reset
  * that would take the last answer with it. The protocol's part must be over. */
 void client_linger(struct client_conn *c);
+/* The same for who deserves nothing: what still comes is not even read, and the end is soon. */
+void client_part(struct client_conn *c);
 
 #endif

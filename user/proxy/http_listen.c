@@ -10,6 +10,7 @@
 
 #include "core/err.h"
 #include "core/num.h"
+#include "proxy/h2_conf.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/vars_user.h"
 #include "tls/tls_conf.h"
@@ -118,9 +119,10 @@ static int parse_param(struct conf *c, const struct conf_node *n, struct slice p
 		l->default_server = true;
 		return 0;
 	}
-	if (slice_eq(p, SLICE("http2")))
-		return conf_error_hint(c, n, "leave \"http2\" out: clients then use HTTP/1.1",
-				       "HTTP/2 is not supported by this version of sluice");
+	if (slice_eq(p, SLICE("http2"))) {
+		l->http2 = true;
+		return 0;
+	}
 	l->has_opts = true;
 	if (conf_param(p, "backlog", &v) && num_u63(v, &num) == 0 && num > 0 && num < INT32_MAX)
 		l->opts.backlog = (int)num;
@@ -242,6 +244,7 @@ static int add_listen(struct conf *c, struct server *srv, struct listen_conf *lc
 	}
 	l->has_opts |= lc->has_opts;
 	l->ssl |= lc->ssl;
+	l->http2 |= lc->http2;
 	if (lc->default_server && l->default_is_said)
 		return conf_error(c, lc->node, "a duplicate default server for %s", text);
 	l->default_is_said |= lc->default_server;
@@ -279,17 +282,30 @@ static void share_sockets(struct http_conf *h)
 }
 
 /* The server that a client's SNI means (RFC 6066 3), as nginx: unknown names stay with the default. */
+static const struct server *server_of_sni(const struct listener *l, struct slice name)
+{
+	char low[256];
+	size_t n = name.n < sizeof low ? name.n : 0;
+
+	for (size_t i = 0; i < n; i++)
+		low[i] = (char)slice_lower(name.p[i]);
+	return http_conf_server(l, slice_make(low, n), NULL);
+}
+
 static struct tls_server *pick_tls(struct conn *c, struct slice name, void *data)
 {
-	const struct listener *l = data;
-	char low[256];
+	return server_of_sni(data, name)->tls;
+}
 
-	if (name.n >= sizeof low)
-		return NULL;
-	for (size_t i = 0; i < name.n; i++)
-		low[i] =
-			(char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
-	return http_conf_server(l, slice_make(low, name.n), NULL)->tls;
+static struct slice alpn_of(struct slice name, void *data)
+{
+	return http_listen_has_h2(data, server_of_sni(data, name)) ? SLICE("\x02h2\x08http/1.1")
+								   : SLICE("\x08http/1.1");
+}
+
+bool http_listen_has_h2(const struct listener *l, const struct server *srv)
+{
+	return l->http2 || h2_scope_of(srv->block)->on;
 }
 
 static int build_tls(struct conf *c, struct listener *l, struct server *srv)
@@ -300,10 +316,8 @@ static int build_tls(struct conf *c, struct listener *l, struct server *srv)
 		if (!srv->tls)
 			return -SL_EINVAL;
 	}
-	l->tls = (struct tls_listener){.server = l->default_server->tls,
-				       .alpn = SLICE("\x08http/1.1"),
-				       .pick = pick_tls,
-				       .data = l};
+	l->tls = (struct tls_listener){
+		.server = l->default_server->tls, .alpn = alpn_of, .pick = pick_tls, .data = l};
 	return 0;
 }
 

@@ -184,8 +184,9 @@ void request_log(const struct request *r, enum log_level level, const char *fmt,
 		      SLICE_FMT(r->server->name));
 	if (r->head.target.n && n < room)
 		/* The query may hold keys: only the path is logged here. */
-		n += snprintf(text + n, (size_t)(room - n), ", request: \"%.*s %.*s HTTP/1.%u\"",
-			      SLICE_FMT(method), SLICE_FMT(path), r->head.minor);
+		n += snprintf(text + n, (size_t)(room - n), ", request: \"%.*s %.*s %.*s\"",
+			      SLICE_FMT(method), SLICE_FMT(path),
+			      SLICE_FMT(head_version_of(&r->head)));
 	if (r->up && n < room)
 		n += upstream_log_suffix(r, text + n, (size_t)(room - n));
 	if (r->head.host_field.n && n < room)
@@ -224,35 +225,47 @@ struct slice request_id(struct request *r)
 	return slice_make(r->id, 32);
 }
 
-static void ask_ban(struct request *r, const struct ban_rule *rule)
+static void ask_ban(struct env *env, const struct remote *who, const struct ban_rule *rule)
 {
 	struct msg m = {.type = MSG_BAN};
 	const uint8_t *bytes;
-	size_t n = addr_bytes(&r->remote->addr, &bytes);
+	size_t n = addr_bytes(&who->addr, &bytes);
 
 	m.ban.family = n == 4 ? 4 : 6;
 	memcpy(m.ban.bytes, bytes, n);
 	m.ban.rule_id = rule->id;
 	m.ban.for_ms = rule->for_ms;
 	snprintf(m.ban.reason, sizeof m.ban.reason, "%s", rule->text);
-	r->env->stats->bans_requested++;
-	request_log(r, LOG_LVL_WARN, "ban of %s asked for: %s in %s", r->remote->ip, rule->text,
-		    rule->scope);
-	r->env->ask_ban(r->env, &m);
+	env->stats->bans_requested++;
+	env->ask_ban(env, &m);
+}
+
+const struct ban_rule *request_offence_of(struct env *env, const struct conf_block *block,
+					  const struct remote *who, enum ban_on on, unsigned status)
+{
+	const struct ban_scope *s = block->mod[MOD_BAN];
+	const struct ban_rule *asked = NULL;
+	const uint8_t *bytes;
+
+	if (!s || !env->evidence || !addr_bytes(&who->addr, &bytes))
+		return NULL;
+	for (const struct ban_rule *rule = s->rules; rule; rule = rule->next) {
+		if (rule->on != on || (on == BAN_ON_STATUS && !ban_rule_has_status(rule, status)))
+			continue;
+		if (!ban_offence(env->evidence, rule->id, &who->addr, rule->after, rule->within_ms,
+				 env->loop.clock.mono_ms))
+			continue;
+		ask_ban(env, who, rule);
+		asked = rule;
+	}
+	return asked;
 }
 
 void request_offence(struct request *r, enum ban_on on, unsigned status)
 {
-	const struct ban_scope *s = r->block->mod[MOD_BAN];
-	const uint8_t *bytes;
+	const struct ban_rule *rule = request_offence_of(r->env, r->block, r->remote, on, status);
 
-	if (!s || !r->env->evidence || !addr_bytes(&r->remote->addr, &bytes))
-		return;
-	for (const struct ban_rule *rule = s->rules; rule; rule = rule->next) {
-		if (rule->on != on || (on == BAN_ON_STATUS && !ban_rule_has_status(rule, status)))
-			continue;
-		if (ban_offence(r->env->evidence, rule->id, &r->remote->addr, rule->after,
-				rule->within_ms, r->env->loop.clock.mono_ms))
-			ask_ban(r, rule);
-	}
+	if (rule)
+		request_log(r, LOG_LVL_WARN, "ban of %s asked for: %s in %s", r->remote->ip,
+			    rule->text, rule->scope);
 }

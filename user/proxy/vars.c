@@ -80,7 +80,7 @@ VARS_GETTER(get_request_uri)
 
 static struct slice protocol(const struct request *r)
 {
-	return r->head.minor ? SLICE("HTTP/1.1") : SLICE("HTTP/1.0");
+	return head_version_of(&r->head);
 }
 
 /* A head that was refused leaves an empty text, so that logs show `"" 400`. */

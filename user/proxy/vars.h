@@ -8,6 +8,7 @@
 extern const struct var_def vars_body[];
 extern const struct var_def vars_request[]; /* a struct request * is their request */
 extern const struct var_def vars_upstream[];
+extern const struct var_def vars_conn[];
 extern const struct var_def vars_filter[];
 extern const struct var_def vars_tls[];
 

@@ -12,10 +12,10 @@
 /* What a listening address with TLS offers. */
 struct tls_listener {
 	struct tls_server *server; /* the default server's */
-	/* Protocols in order of preference, each behind its length (RFC 7301 3.1): "\x08http/1.1".
-	 * Empty: ALPN is ignored; else a client that offers others only gets
-	 * no_application_protocol. */
-	struct slice alpn;
+	/* Protocols in order of preference, each behind its length (RFC 7301 3.1): "\x08http/1.1", for a
+	 * client that asks for NAME (empty: for none). Empty: ALPN is ignored; else a client that offers
+	 * others only gets no_application_protocol. May be NULL: the same as empty. */
+	struct slice (*alpn)(struct slice name, void *data);
 	/* Called once with the name that the client asks for (as sent, not checked); the server to
 	 * use, or NULL to stay with the default. May be NULL. */
 	struct tls_server *(*pick)(struct conn *c, struct slice name, void *data);

@@ -89,8 +89,12 @@ int tls_state_on_sni(SSL *ssl, int *alert, void *arg)
 int tls_state_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
 		      const unsigned char *in, unsigned in_n, void *arg)
 {
-	struct slice alpn = tls_state_of(ssl)->listener->alpn;
+	const struct tls_listener *l = tls_state_of(ssl)->listener;
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	struct slice alpn = SLICE("");
 
+	if (l->alpn)
+		alpn = l->alpn(name ? slice_cstr(name) : SLICE(""), l->data);
 	if (!alpn.n)
 		return SSL_TLSEXT_ERR_NOACK;
 	return SSL_select_next_proto((unsigned char **)out, out_n, (const unsigned char *)alpn.p,

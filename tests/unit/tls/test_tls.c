@@ -150,6 +150,12 @@ static void test_sni(void **state)
 	tls_server_free(ch.other);
 }
 
+static struct slice offered(struct slice name, void *data)
+{
+	assert_true(slice_eq(name, SLICE("example.test")));
+	return *(const struct slice *)data;
+}
+
 static void alpn_case(struct rig *r, struct slice listener, const char *client, const char *chosen)
 {
 	struct tls_server *s = rig_server(r, "ec", plain_server);
@@ -158,7 +164,8 @@ static void alpn_case(struct rig *r, struct slice listener, const char *client, 
 	int sa, sb;
 
 	duo_open(&d, 0);
-	d.listener.alpn = listener;
+	d.listener.alpn = offered;
+	d.listener.data = &listener;
 	duo_start(&d, s, c, "example.test");
 	if (client)
 		SSL_set_alpn_protos(tls_conn_ssl(&d.b), (const unsigned char *)client,

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns an HTTP/2 connection's life: reading, the end of each turn, time-outs, leaving, abuse. What a stream
+ * carries is h2_stream.c's and h2_write.c's. */
+#include "proxy/h2.h"
+
+#include <stdio.h>
+
+#include "core/err.h"
+#include "proxy/h2_impl.h"
+
+const size_t h2_bytes = sizeof(struct h2);
+
+static const struct h2_ops session_ops;
+
+static const struct http_scope *scope_of(const struct h2 *h)
+{
+	return client_scope(&h->c);
+}
+
+static void log_info(const struct h2 *h, const char *text)
+{
+	client_log(&h->c, scope_of(h), LOG_LVL_INFO, text);
+}
+
+/* Leaving. */
+
+void h2_leave(struct h2 *h)
+{
+	if (h->leave != H2_STAYS)
+		return;
+	h->leave = H2_NOTICED;
+	h->n_since_notice = 0;
+	h2_session_notice(h->session);
+	client_wake(&h->c);
+}
+
+void h2_leave_now(struct h2 *h)
+{
+	if (h->leave == H2_LEFT)
+		return;
+	h->leave = H2_LEFT;
+	h2_session_goaway(h->session);
+	client_wake(&h->c);
+}
+
+static void pong(void *user)
+{
+	struct h2 *h = user;
+
+	if (h->leave == H2_NOTICED)
+		h2_leave_now(h);
+}
+
+static bool has_served_enough(const struct h2 *h)
+{
+	const struct http_scope *s = scope_of(h);
+
+	return h->c.client.n_requests >= (uint64_t)s->keepalive_requests ||
+	       h->c.env->loop.clock.mono_ms - h->c.made_ms >= (uint64_t)s->keepalive_time_ms;
+}
+
+static void *open_stream(void *user, int32_t id)
+{
+	struct h2 *h = user;
+	void *s = h2_stream_open(user, id);
+
+	if (h->c.env->draining || has_served_enough(h))
+		h2_leave(h);
+	/* Who goes on asking has not read the notice, or does not want to. */
+	if (h->leave == H2_NOTICED && h->n_since_notice > (uint64_t)h->conf->max_streams)
+		h2_leave_now(h);
+	return s;
+}
+
+static const struct h2_ops session_ops = {
+	.open = open_stream,
+	.field = h2_stream_field,
+	.head = h2_stream_head,
+	.data = h2_stream_data,
+	.data_end = h2_stream_data_end,
+	.closed = h2_stream_closed,
+	.pong = pong,
+	.pull = h2_write_pull,
+	.put_data = h2_write_data,
+	.put = h2_write_bytes,
+	.head_sent = h2_write_head_sent,
+	.surplus = h2_write_surplus,
+};
+
+/* Ending. */
+
+static void end(struct client_conn *c)
+{
+	struct h2 *h = (struct h2 *)c;
+
+	while (h->streams)
+		h2_stream_drop(h->streams);
+	h2_session_free(h->session);
+	h->session = NULL;
+}
+
+static void count_broken(struct h2 *h)
+{
+	char text[80];
+
+	h->c.env->stats->bad_requests++;
+	snprintf(text, sizeof text, "client broke the rules of HTTP/2 (error %u)",
+		 (unsigned)h2_session_error(h->session));
+	log_info(h, text);
+}
+
+/* All is said. */
+static void close_in_order(struct h2 *h)
+{
+	if (h2_session_error(h->session) != H2_NO_ERROR)
+		count_broken(h);
+	end(&h->c);
+	client_linger(&h->c);
+}
+
+static void count_abuse(struct h2 *h, enum h2_abuse kind)
+{
+	char text[128];
+
+	h->c.env->stats->h2_abuse[kind]++;
+	snprintf(text, sizeof text, "HTTP/2 client %s", h2_guard_text(kind));
+	client_log(&h->c, scope_of(h), LOG_LVL_WARN, text);
+	client_offence(&h->c, BAN_ON_H2_ABUSE);
+}
+
+/* The session has failed: the GOAWAY that says why goes out if it can, and nothing is read any more. */
+static void fail(struct h2 *h)
+{
+	enum h2_abuse kind = h2_session_abuse(h->session);
+
+	if (kind == H2_ABUSE_N)
+		count_broken(h);
+	else
+		count_abuse(h, kind);
+	while (h->streams)
+		h2_stream_drop(h->streams);
+	h2_session_send(h->session);
+	client_write(&h->c);
+	end(&h->c);
+	client_part(&h->c);
+}
+
+/* The time that the connection itself may take; streams have their own. */
+static void wait(struct h2 *h, uint8_t for_what, int64_t ms, bool again)
+{
+	if (h->wait == for_what && !again)
+		return;
+	h->wait = for_what;
+	if (for_what == H2_WAIT_NONE)
+		timer_pause(&h->c.timer);
+	else
+		client_set_timer(&h->c, ms);
+}
+
+static void set_timer(struct h2 *h, bool progress)
+{
+	const struct http_scope *s = scope_of(h);
+
+	if (h->c.out.bytes)
+		wait(h, H2_WAIT_SEND, s->send_timeout_ms, progress);
+	else if (h->in_head)
+		wait(h, H2_WAIT_HEAD, s->client_header_timeout_ms, false);
+	else if (h->n_streams)
+		wait(h, H2_WAIT_NONE, 0, false);
+	else if (h->leave != H2_STAYS)
+		wait(h, H2_WAIT_LEAVE, CLIENT_FIRST_REQUEST_MS, false);
+	else
+		wait(h, H2_WAIT_IDLE,
+		     h->c.client.n_requests ? s->keepalive_timeout_ms : s->client_header_timeout_ms,
+		     false);
+}
+
+/* Writes, and sees to what has ended. */
+static void settle(struct h2 *h)
+{
+	uint64_t before = h->c.conn.n_sent;
+
+	if (h2_write_pump(h)) {
+		fail(h);
+		return;
+	}
+	if (h->c.dead) {
+		client_destroy(&h->c);
+		return;
+	}
+	client_set_idle(&h->c, !h->n_streams);
+	if (!h->c.out.bytes && h2_session_is_over(h->session)) {
+		close_in_order(h);
+		return;
+	}
+	set_timer(h, h->c.conn.n_sent != before);
+}
+
+/* Reading. False: the connection is over. */
+
+static bool take(struct h2 *h, const char *p, size_t n)
+{
+	if (!h2_session_recv(h->session, p, n, h->c.env->loop.clock.mono_ms))
+		return true;
+	fail(h);
+	return false;
+}
+
+static bool read_some(struct h2 *h)
+{
+	int64_t left = h->conf->recv_bytes;
+	struct slice in = inbuf_slice(&h->c.in);
+	struct buf *b;
+	ssize_t n = 1;
+	bool fine = true;
+
+	if (in.n) {
+		fine = take(h, in.p, in.n);
+		inbuf_clear(&h->c.in);
+	}
+	h->more_input = false;
+	while (fine && conn_may_read(&h->c.conn)) {
+		if (left <= 0) {
+			h->more_input = true;
+			break;
+		}
+		b = buf_new();
+		n = conn_read(&h->c.conn, buf_head(b), buf_room(b));
+		if (n > 0) {
+			left -= n;
+			fine = take(h, buf_head(b), (size_t)n);
+		}
+		buf_free(b);
+		if (n <= 0)
+			break;
+	}
+	if (fine && n <= 0 && n != -SL_EAGAIN) {
+		client_destroy(&h->c);
+		return false;
+	}
+	return fine;
+}
+
+static void event(struct client_conn *c)
+{
+	struct h2 *h = (struct h2 *)c;
+
+	if (c->conn.failed) {
+		client_kill(c, false);
+		return;
+	}
+	if (read_some(h))
+		client_wake(c);
+}
+
+static void turn(struct client_conn *c)
+{
+	struct h2 *h = (struct h2 *)c;
+
+	if (h->more_input && !read_some(h))
+		return;
+	if (h->more_input)
+		client_wake(c);
+	settle(h);
+}
+
+static void timeout(struct client_conn *c)
+{
+	struct h2 *h = (struct h2 *)c;
+	uint8_t what = h->wait;
+
+	h->wait = H2_WAIT_NONE;
+	switch (what) {
+	case H2_WAIT_SEND:
+		log_info(h, "client timed out while sending to client");
+		client_kill(c, false);
+		return;
+	case H2_WAIT_HEAD:
+		log_info(h, "client timed out while reading client request headers");
+		h2_session_fail(h->session, H2_NO_ERROR);
+		break;
+	default:
+		h2_leave_now(h);
+		break;
+	}
+	client_wake(c);
+}
+
+static void drain(struct client_conn *c, bool quit)
+{
+	h2_leave((struct h2 *)c);
+}
+
+static void begin(struct client_conn *c)
+{
+	struct h2 *h = (struct h2 *)c;
+	const struct http_scope *s = client_scope(c);
+	struct h2_settings set;
+
+	h->conf = h2_scope_of(c->client.listener->default_server->block);
+	set = (struct h2_settings){
+		.max_streams = (uint32_t)h->conf->max_streams,
+		.window_bytes = (uint32_t)h->conf->preread_bytes,
+		.header_list_bytes = (uint32_t)(s->client_header_buffer_bytes +
+						s->large_header_bytes * s->large_header_n),
+	};
+	h->session = h2_session_new(&session_ops, h, &set, c->env->loop.clock.mono_ms);
+	if (!h->session) {
+		client_kill(c, false);
+		return;
+	}
+	c->env->stats->h2_conns++;
+	client_set_idle(c, true);
+	if (c->env->draining)
+		h2_leave(h);
+	client_wake(c);
+}
+
+const struct client_proto h2_proto = {
+	.begin = begin,
+	.event = event,
+	.turn = turn,
+	.timeout = timeout,
+	.drain = drain,
+	.end = end,
+};

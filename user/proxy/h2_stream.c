@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Owns a stream from its HEADERS to its end: the request's head, its body, what is wrong with either.
+ * Everything here but read_body is called by the session, at the top of the stack. */
+#include <stdlib.h>
+
+#include "core/err.h"
+#include "proxy/h2_impl.h"
+
+enum {
+	FIELDS_MAX = 1000,
+	BODY_WINDOW_BYTES = 256 * 1024,
+	EARLY_FIRST_BYTES = 1024,
+	HEADERS_TIMES_MAX = 4, /* over the limit by this: no client's mistake */
+};
+
+static void on_timer(struct timer *t)
+{
+	struct h2_stream *s = (struct h2_stream *)((char *)t - offsetof(struct h2_stream, timer));
+	struct request *r = s->r;
+
+	request_log(r, LOG_LVL_INFO, "client timed out (110: Connection timed out) while %s",
+		    s->body_wanted ? "reading client request body" : "sending response to client");
+	if (!r->resp.status)
+		r->resp.status = 408;
+	r->aborted = true;
+	h2_session_reset(s->h->session, s->id, H2_CANCEL);
+	client_wake(&s->h->c);
+}
+
+static struct head_limits limits(const struct h2 *h)
+{
+	const struct http_scope *c = client_scope(&h->c);
+	int64_t first = c->client_header_buffer_bytes, large = c->large_header_bytes;
+
+	return (struct head_limits){
+		.line_max_bytes = (uint32_t)(first > large ? first : large),
+		.head_max_bytes = (uint32_t)(first + large * c->large_header_n),
+		.fields_max = FIELDS_MAX,
+	};
+}
+
+void *h2_stream_open(void *user, int32_t id)
+{
+	struct h2 *h = user;
+	struct request *r;
+	struct h2_stream *s;
+
+	h->c.client.n_requests++;
+	r = request_new(h->c.env, &h->c.client, &h2_front_ops, NULL);
+	s = arena_zalloc(&r->arena, sizeof *s);
+	r->front = s;
+	s->h = h;
+	s->r = r;
+	s->id = id;
+	s->scan = arena_zalloc(&r->sending, sizeof *s->scan);
+	bufq_init(&s->out);
+	timer_init(&s->timer, on_timer);
+	s->next = h->streams;
+	if (s->next)
+		s->next->prev = s;
+	h->streams = s;
+	h->n_streams++;
+	h->n_since_notice++;
+	h->in_head = true;
+	client_set_idle(&h->c, false);
+	return s;
+}
+
+void h2_stream_field(void *user, void *stream, struct slice name, struct slice value, bool trailer)
+{
+	struct h2_stream *s = stream;
+	struct head_limits lim = limits(s->h);
+
+	if (trailer) {
+		/* Checked and dropped, as those of a chunked body. */
+		if (head_h2_trailer(name, value) != HEAD_OK)
+			s->body_failed = true;
+		return;
+	}
+	if (!s->scan)
+		return;
+	head_h2_field(s->scan, name, value, &lim, &s->r->arena, &s->r->head);
+	if (s->scan->bytes > HEADERS_TIMES_MAX * (uint64_t)lim.head_max_bytes)
+		h2_session_too_much(s->h->session);
+}
+
+static unsigned status_of(enum head_error why)
+{
+	return why == HEAD_LINE_TOO_LONG ? 414 : 400;
+}
+
+static void refuse(struct h2_stream *s, enum head_error why)
+{
+	struct request *r = s->r;
+	struct slice line = SLICE("");
+
+	if (r->head.method_text.n && r->head.target.n)
+		line = arena_printf(&r->arena, "%.*s %.*s HTTP/2.0", SLICE_FMT(r->head.method_text),
+				    SLICE_FMT(r->head.target));
+	r->head = (struct req_head){.minor = 1, .http2 = true};
+	request_set_bad_line(r, line);
+	h2_session_blame(s->h->session);
+	request_refuse(r, status_of(why), head_error_text(why));
+}
+
+static void begin(struct h2_stream *s, bool end_stream, uint32_t bytes)
+{
+	struct request *r = s->r;
+	enum head_error why = head_h2_finish(s->scan, end_stream, &r->arena, &r->head);
+
+	s->scan = NULL;
+	s->body_done = end_stream;
+	s->has_length = r->head.body == BODY_LENGTH;
+	s->body_left = r->head.content_length;
+	r->head_bytes = bytes;
+	r->keep_alive = true;
+	if (why != HEAD_OK)
+		refuse(s, why);
+	else
+		request_start(r);
+}
+
+/* The body is not what the head said, or its trailers are malformed (RFC 9113 8.1.1). */
+static void break_off(struct h2_stream *s, const char *why)
+{
+	struct request *r = s->r;
+
+	if (r->aborted || r->finished)
+		return;
+	request_log(r, LOG_LVL_INFO, "%s", why);
+	r->env->stats->bad_requests++;
+	request_offence(r, BAN_ON_BAD_REQUEST, 400);
+	s->body_wanted = false;
+	s->body_failed = true;
+	r->aborted = true;
+	if (!r->resp.status)
+		r->resp.status = 400;
+	h2_session_blame(s->h->session);
+	h2_session_reset(s->h->session, s->id, H2_PROTOCOL_ERROR);
+}
+
+static void body_is_whole(struct h2_stream *s)
+{
+	s->body_done = true;
+	if (s->has_length && s->body_left)
+		break_off(s, "client sent less body than its Content-Length says");
+	if (!s->body_wanted)
+		return;
+	s->body_wanted = false;
+	timer_pause(&s->timer);
+	request_body_end(s->r, 0);
+}
+
+void h2_stream_head(void *user, void *stream, bool trailers, bool end_stream, uint32_t bytes)
+{
+	struct h2_stream *s = stream;
+
+	s->h->in_head = false;
+	if (!trailers) {
+		begin(s, end_stream, bytes);
+		return;
+	}
+	if (s->body_failed || !end_stream)
+		break_off(s, "client sent malformed trailers");
+	else
+		body_is_whole(s);
+}
+
+/* Hands N bytes to the request; their window opens again. */
+static void give(struct h2_stream *s, const char *p, size_t n)
+{
+	int status = request_body_put(s->r, p, n);
+
+	if (!status) {
+		h2_session_consume(s->h->session, s->id, n);
+		return;
+	}
+	s->body_wanted = false;
+	s->body_failed = true;
+	timer_pause(&s->timer);
+	request_body_end(s->r, status);
+}
+
+/* Nobody has asked for the body yet: its window bounds what comes. */
+static void keep(struct h2_stream *s, const char *p, size_t n)
+{
+	uint32_t room = s->early_room ? s->early_room : EARLY_FIRST_BYTES;
+	char *to;
+
+	while (room < s->early_n + n)
+		room *= 2;
+	if (room != s->early_room) {
+		to = realloc(s->early, room);
+		if (!to) {
+			h2_session_fail(s->h->session, H2_INTERNAL_ERROR);
+			return;
+		}
+		s->early = to;
+		s->early_room = room;
+	}
+	memcpy(s->early + s->early_n, p, n);
+	s->early_n += (uint32_t)n;
+}
+
+void h2_stream_data(void *user, void *stream, const char *p, size_t n)
+{
+	struct h2_stream *s = stream;
+	struct request *r = s->r;
+
+	/* A stream that is not read holds only itself. */
+	h2_session_consume_conn(s->h->session, n);
+	r->env->stats->bytes_in += n;
+	if (s->body_failed || r->finished || r->aborted)
+		return;
+	if (s->has_length && n > s->body_left) {
+		break_off(s, "client sent more body than its Content-Length says");
+		return;
+	}
+	s->body_left -= s->has_length ? n : 0;
+	if (!s->body_wanted) {
+		keep(s, p, n);
+		return;
+	}
+	timer_set(&r->env->loop, &s->timer, (uint64_t)r->scope->client_body_timeout_ms);
+	give(s, p, n);
+}
+
+void h2_stream_data_end(void *user, void *stream)
+{
+	body_is_whole(stream);
+}
+
+void h2_stream_read_body(struct request *r)
+{
+	struct h2_stream *s = r->front;
+	struct h2_field go_on = {SLICE(":status"), SLICE("100")};
+	uint32_t window = (uint32_t)s->h->conf->preread_bytes;
+	char *early = s->early;
+
+	s->body_wanted = true;
+	if (r->head.expect_continue && !s->body_done && !s->early_n) {
+		h2_session_inform(s->h->session, s->id, &go_on, 1);
+		client_wake(&s->h->c);
+	}
+	if (!s->body_done)
+		h2_session_open_window(s->h->session, s->id,
+				       window > BODY_WINDOW_BYTES ? window : BODY_WINDOW_BYTES);
+	s->early = NULL;
+	if (early)
+		give(s, early, s->early_n);
+	free(early);
+	if (!s->body_wanted)
+		return;
+	if (s->body_done)
+		body_is_whole(s);
+	else
+		timer_set(&r->env->loop, &s->timer, (uint64_t)r->scope->client_body_timeout_ms);
+}
+
+/* Lets go of all but the request. */
+static void release(struct h2_stream *s)
+{
+	struct h2 *h = s->h;
+
+	timer_cancel(&h->c.env->loop, &s->timer);
+	bufq_clear(&s->out);
+	free(s->early);
+	if (s->scan)
+		h->in_head = false;
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		h->streams = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	h->n_streams--;
+}
+
+void h2_stream_drop(struct h2_stream *s)
+{
+	struct request *r = s->r;
+
+	r->env->stats->client_cancelled += !r->finished && !r->aborted;
+	release(s);
+	request_client_gone(r);
+}
+
+void h2_stream_closed(void *user, void *stream, bool answered, uint32_t error)
+{
+	struct h2_stream *s = stream;
+	struct request *r = s->r;
+
+	if (!answered || !r->finished) {
+		h2_stream_drop(s);
+		return;
+	}
+	release(s);
+	request_done(r);
+}
