@@ -8,6 +8,7 @@
 #include "master/core_conf.h"
 #include "policy/ban_conf.h"
 #include "policy/limit_conf.h"
+#include "policy/limit_conn_conf.h"
 #include "policy/upstream_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/fields.h"
@@ -39,6 +40,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_PROXY_TLS] = &proxy_tls_module,
 	[MOD_FLOW] = &flow_module,
 	[MOD_LIMIT] = &limit_module,
+	[MOD_LIMIT_CONN] = &limit_conn_module,
 	[MOD_BAN] = &ban_module,
 	[MOD_ACCESS_LOG] = &access_log_module,
 	[MOD_GZIP] = &gzip_module,

@@ -2,7 +2,7 @@
 """nginx and sluice side by side on one configuration, before one scripted upstream.
 
 The upstream answers what the request tells it to: `X-Raw` is the answer's bytes in base64. Without it the
-answer is JSON that shows what arrived. It holds no test.
+answer is JSON that shows what arrived. With `X-Hold` it waits for Scripted.gate. It holds no test.
 """
 import base64
 import collections
@@ -84,6 +84,9 @@ class Handler(socketserver.BaseRequestHandler):
         fields = {k.lower(): v for k, v in pairs}
         body = self.body(fields)
         self.server.seen.append((line, pairs, body))
+        self.server.n_seen += 1
+        if "x-hold" in fields:
+            self.server.gate.wait(20)
         if "x-raw" in fields:
             self.request.sendall(base64.b64decode(fields["x-raw"]))
         else:
@@ -109,12 +112,15 @@ class Scripted:
     def __init__(self, port=None):
         self.server = Server(("127.0.0.1", port or free_port()), Handler)
         self.server.seen = self.seen = collections.deque(maxlen=1000)
+        self.gate = self.server.gate = threading.Event()
+        self.server.n_seen = 0
         self.port = self.server.server_address[1]
         self.addr = f"127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 
     def stop(self):
+        self.gate.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()

@@ -43,6 +43,8 @@ static const struct counter {
 	{"limit_req", "delayed", AT(limit_req_delayed), false},
 	{"limit_req", "rejected", AT(limit_req_rejected), false},
 	{"limit_req", "dry_run", AT(limit_req_dry_run), false},
+	{"limit_conn", "rejected", AT(limit_conn_rejected), false},
+	{"limit_conn", "dry_run", AT(limit_conn_dry_run), false},
 	{"upstream", "tries", AT(upstream_tries), false},
 	{"upstream", "retries", AT(upstream_retries), false},
 	{"upstream", "connects", AT(upstream_connects), false},

@@ -35,29 +35,33 @@ enum conf_ctx {
  * a location has, inherited from it. */
 #define CTX_PART (CTX_LIMIT_EXCEPT | CTX_IF)
 
-/* One index a module; user/modules.c lists the tables in this order. */
+/* clang-format off */
+/* One index a module; user/modules.c lists the tables in this order. Without columns, so
+ * that two who add one do not meet. */
 enum conf_module_id {
-	MOD_CORE,      /* master and events */
-	MOD_LOG,       /* error_log */
-	MOD_HTTP,      /* server, location, client_*, keepalive_*, return ... */
-	MOD_HTTP2,     /* http2* */
-	MOD_TLS,       /* ssl_* */
-	MOD_MAP,       /* map */
-	MOD_UPSTREAM,  /* upstream blocks, resolver */
-	MOD_PROXY,     /* proxy_* */
-	MOD_FIELDS,    /* proxy_redirect, proxy_cookie_*, proxy_bind ... */
+	MOD_CORE, /* master and events */
+	MOD_LOG, /* error_log */
+	MOD_HTTP, /* server, location, client_*, keepalive_*, return ... */
+	MOD_HTTP2, /* http2* */
+	MOD_TLS, /* ssl_* */
+	MOD_MAP, /* map */
+	MOD_UPSTREAM, /* upstream blocks, resolver */
+	MOD_PROXY, /* proxy_* */
+	MOD_FIELDS, /* proxy_redirect, proxy_cookie_*, proxy_bind ... */
 	MOD_PROXY_TLS, /* proxy_ssl_* */
-	MOD_FLOW,      /* error_page, internal, limit_except */
-	MOD_LIMIT,     /* limit_req* */
-	MOD_BAN,       /* ban */
-	MOD_GZIP,      /* gzip*, gunzip* */
+	MOD_FLOW, /* error_page, internal, limit_except */
+	MOD_LIMIT, /* limit_req* */
+	MOD_LIMIT_CONN, /* limit_conn* */
+	MOD_BAN, /* ban */
+	MOD_GZIP, /* gzip*, gunzip* */
 	MOD_FILTERS, /* add_header, add_trailer, expires, if_modified_since, max_ranges, limit_rate */
 	MOD_ACCESS_LOG, /* log_format, access_log */
-	MOD_XDP,	/* xdp { } */
-	MOD_ADMIN,	/* admin { } */
-	MOD_IO,		/* bodies: client_body_in_*, proxy_buffering ... */
+	MOD_XDP, /* xdp { } */
+	MOD_ADMIN, /* admin { } */
+	MOD_IO, /* bodies: client_body_in_*, proxy_buffering ... */
 	CONF_N_MODULES,
 };
+/* clang-format on */
 
 struct conf;
 

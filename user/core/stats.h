@@ -24,6 +24,7 @@ struct stats_worker {
 	uint64_t tls_handshakes, tls_resumed, tls_failed;
 	uint64_t bad_requests; /* refused by the parser */
 	uint64_t limit_req_delayed, limit_req_rejected, limit_req_dry_run;
+	uint64_t limit_conn_rejected, limit_conn_dry_run;
 	uint64_t upstream_tries, upstream_retries, upstream_connects, upstream_failures;
 	uint64_t upstream_cut;	   /* answers that ended too early, after the head was sent */
 	uint64_t client_cancelled; /* the client left before the end */

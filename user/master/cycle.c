@@ -16,6 +16,7 @@
 #include "master/master.h"
 #include "modules.h"
 #include "policy/limit_conf.h"
+#include "policy/limit_conn_conf.h"
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
 #include "proxy/io_conf.h"
@@ -139,6 +140,7 @@ void cycle_free(struct cycle *c)
 	if (!c)
 		return;
 	limit_conf_release(&c->conf);
+	limit_conn_conf_release(&c->conf);
 	upstream_conf_release(&c->conf);
 	tls_conf_release(&c->conf);
 	proxy_tls_release(&c->conf);

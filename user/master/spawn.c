@@ -16,6 +16,7 @@
 #include "core/err.h"
 #include "core/msg.h"
 #include "core/title.h"
+#include "policy/limit_conn_conf.h"
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
 #include "version.h"
@@ -332,6 +333,7 @@ static void forget_requests(struct master *m, unsigned slot)
 
 	for (struct upstream_conf *g = up ? up->groups : NULL; g; g = g->next)
 		balance_worker_gone(g->group, slot);
+	limit_conn_conf_worker_gone(&m->cycle->conf, slot);
 }
 
 static void say_ended(struct master *m, const struct child *c, int status)

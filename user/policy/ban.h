@@ -87,6 +87,7 @@ bool ban_offence(struct ban_evidence *e, uint32_t rule_id, const struct addr *a,
 enum ban_on {
 	BAN_ON_LIMIT_REQ = 1, /* a limit_req line rejected (not: delayed, dry run) */
 	BAN_ON_BAD_REQUEST,   /* the parser refused the request */
+	BAN_ON_LIMIT_CONN,    /* a limit_conn line rejected */
 	BAN_ON_STATUS,	      /* the answer's status is one of status[] */
 	BAN_ON_H2_ABUSE,      /* an HTTP/2 connection was ended for abuse */
 };

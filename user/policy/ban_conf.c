@@ -58,6 +58,8 @@ static int parse_on(struct slice v, struct ban_rule *r)
 		return -SL_EINVAL;
 	if (slice_eq(v, SLICE("limit_req")))
 		r->on = BAN_ON_LIMIT_REQ;
+	else if (slice_eq(v, SLICE("limit_conn")))
+		r->on = BAN_ON_LIMIT_CONN;
 	else if (slice_eq(v, SLICE("bad_request")))
 		r->on = BAN_ON_BAD_REQUEST;
 	else if (slice_eq(v, SLICE("h2_abuse")))
@@ -258,7 +260,7 @@ static const struct conf_row rows[] = {
 		.type = CONF_CUSTOM,
 		.flags = CONF_MULTI,
 		.set = set_ban,
-		.help = "on=limit_req|bad_request|h2_abuse|status:CODE[,CODE...] after=N within=TIME "
+		.help = "on=limit_req|limit_conn|bad_request|h2_abuse|status:CODE[,CODE...] after=N within=TIME "
 			"for=TIME | off -- bans a source that offends so often",
 	},
 };

@@ -35,23 +35,22 @@ static int bad_param(struct conf *c, const struct conf_node *n, struct slice arg
 	return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(arg));
 }
 
-/* "NAME:SIZE" */
-static int parse_zone(struct conf *c, const struct conf_node *n, struct slice arg, struct slice v,
-		      struct limit_zone_conf *z)
+int limit_conf_zone_param(struct conf *c, const struct conf_node *n, struct slice arg,
+			  struct slice v, struct slice *name, int64_t *bytes)
 {
 	ptrdiff_t colon = slice_find(v, ':');
 
-	if (colon < 0 || conf_parse_size(slice_skip(v, (size_t)colon + 1), &z->bytes) < 0)
+	if (colon < 0 || conf_parse_size(slice_skip(v, (size_t)colon + 1), bytes) < 0)
 		return conf_error(c, n, "invalid zone size \"%.*s\"", SLICE_FMT(arg));
 	if (colon == 0)
 		return conf_error(c, n, "invalid zone name \"%.*s\"", SLICE_FMT(arg));
-	if (z->bytes < (int64_t)limit_zone_min_bytes())
+	if (*bytes < (int64_t)limit_zone_min_bytes())
 		return conf_error(c, n, "zone \"%.*s\" is too small", SLICE_FMT(arg));
-	z->name = slice_make(v.p, (size_t)colon);
+	*name = slice_make(v.p, (size_t)colon);
 	return 0;
 }
 
-/* "Nr/s", "Nr/m"; kept in 1/1000 request a second, rounded down as nginx does. */
+/* "Nr/s", "Nr/m", "N"; kept in 1/1000 request a second, rounded down as nginx does. */
 static int parse_rate(struct conf *c, const struct conf_node *n, struct slice arg, struct slice v,
 		      struct limit_zone_conf *z)
 {
@@ -59,8 +58,6 @@ static int parse_rate(struct conf *c, const struct conf_node *n, struct slice ar
 
 	if (scale == 60 || slice_ends(v, SLICE("r/s")))
 		v.n -= 3;
-	else
-		v.n = 0;
 	if (num_u63(v, &rate) < 0 || rate == 0 || rate > RATE_MAX)
 		return conf_error(c, n, "invalid rate \"%.*s\"", SLICE_FMT(arg));
 	z->rate_milli_per_s = rate * 1000 / scale;
@@ -79,7 +76,7 @@ static int set_zone(struct conf *c, struct conf_block *b, void *mod, const struc
 	r = conf_tmpl(c, n, n->args[0], &z->key);
 	for (int i = 1; r == 0 && i < n->n_args; i++) {
 		if (conf_param(n->args[i], "zone", &v))
-			r = parse_zone(c, n, n->args[i], v, z);
+			r = limit_conf_zone_param(c, n, n->args[i], v, &z->name, &z->bytes);
 		else if (conf_param(n->args[i], "rate", &v))
 			r = parse_rate(c, n, n->args[i], v, z);
 		else if (slice_eq(n->args[i], SLICE("sync")))

@@ -37,6 +37,9 @@ struct limit_scope {		   /* MOD_LIMIT's struct in http, server, location */
 	struct limit_zone_conf *zones; /* http only: see limit_conf_zones() */
 };
 
+/* "NAME:SIZE", V, of ARG, as limit_req_zone and limit_conn_zone have it. -SL_EINVAL after conf_error(). */
+int limit_conf_zone_param(struct conf *c, const struct conf_node *n, struct slice arg,
+			  struct slice v, struct slice *name, int64_t *bytes);
 /* The first zone of a configuration, in the order of the file; NULL: none. */
 const struct limit_zone_conf *limit_conf_zones(const struct conf *c);
 /* Unrefs the zones of a configuration that is going away, loaded or refused. */

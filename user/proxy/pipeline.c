@@ -5,10 +5,10 @@
 #include <stdio.h>
 
 #include "core/err.h"
-#include "policy/limit_conf.h"
 #include "proxy/fields.h"
 #include "proxy/flow_conf.h"
 #include "proxy/io_conf.h"
+#include "proxy/limits.h"
 #include "proxy/location.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/reply.h"
@@ -129,58 +129,6 @@ static enum step_result step_return(struct request *r)
 	return r->scope->ret ? run_return(r, r->scope->ret) : STEP_NEXT;
 }
 
-static void log_limit(struct request *r, const struct limit_scope *s, int which, const char *what,
-		      uint64_t excess, bool delay)
-{
-	int level = (int)s->log_level + (delay ? 1 : 0);
-
-	request_log(r, (enum log_level)level, "%s%s, excess: %llu.%03llu by zone \"%.*s\"", what,
-		    s->dry_run ? ", dry run" : "", (unsigned long long)excess / 1000,
-		    (unsigned long long)excess % 1000, SLICE_FMT(s->lines->zone_name[which]));
-}
-
-static enum step_result step_limit_req(struct request *r)
-{
-	const struct limit_scope *s = r->block->mod[MOD_LIMIT];
-	struct slice keys[LIMIT_USES_MAX];
-	uint64_t delay_ms = 0, excess = 0;
-	int which = -1;
-
-	if (r->limit_status || !s || !s->lines)
-		return STEP_NEXT;
-	for (int i = 0; i < s->lines->n; i++)
-		keys[i] = tmpl_eval(s->lines->zone[i]->key, r, &r->arena);
-	r->limit_status = "PASSED";
-	switch (limit_check(s->lines->use, keys, s->lines->n, r->env->loop.clock.mono_ms, &delay_ms,
-			    &which, &excess)) {
-	case LIMIT_PASS:
-		return STEP_NEXT;
-	case LIMIT_REJECT:
-		log_limit(r, s, which, "limiting requests", excess, false);
-		if (s->dry_run) {
-			r->limit_status = "REJECTED_DRY_RUN";
-			r->env->stats->limit_req_dry_run++;
-			return STEP_NEXT;
-		}
-		r->limit_status = "REJECTED";
-		r->env->stats->limit_req_rejected++;
-		request_offence(r, BAN_ON_LIMIT_REQ, (unsigned)s->status);
-		return answer(r, (unsigned)s->status,
-			      "too many requests: the rate limit is reached");
-	case LIMIT_DELAY:
-		break;
-	}
-	log_limit(r, s, which, "delaying request", excess, true);
-	if (s->dry_run) {
-		r->limit_status = "DELAYED_DRY_RUN";
-		return STEP_NEXT;
-	}
-	r->limit_status = "DELAYED";
-	r->env->stats->limit_req_delayed++;
-	timer_set(&r->env->loop, &r->timer, delay_ms);
-	return STEP_WAIT;
-}
-
 /* May the body go on while it comes in? HTTP/1.0 has no chunks: there it is collected, as in nginx. */
 static bool may_stream(const struct request *r)
 {
@@ -220,7 +168,8 @@ static const struct step steps[] = {
 	{"server return", step_server_return},
 	{"route", step_route},
 	{"return", step_return},
-	{"limit_req", step_limit_req},
+	{"limit_req", limits_step_req},
+	{"limit_conn", limits_step_conn},
 	{"content", step_content},
 	{"body", step_body},
 	{"balance", upstream_step_balance},

@@ -8,6 +8,7 @@
 #include "policy/ban_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/flow.h"
+#include "proxy/limits.h"
 #include "proxy/out.h"
 #include "proxy/pipeline.h"
 #include "proxy/reply.h"
@@ -122,6 +123,7 @@ static void release(struct request *r)
 
 	timer_cancel(&env->loop, &r->timer);
 	upstream_cancel(r);
+	limits_release(r);
 	env->stats->requests_active--;
 	env->stats->responses[r->head_sent && class < 6 ? class : 0]++;
 	access_log_write(r);

@@ -152,7 +152,9 @@ struct request {
 	struct try *tries, **tries_tail;
 	char id[33];		  /* $request_id, made when asked for */
 	const char *limit_status; /* $limit_req_status; NULL: no limit was checked */
-	bool keep_alive;	  /* the connection may serve another request */
+	const char *limit_conn_status;
+	struct limit_holds *holds; /* what limit_conn counts; NULL: nothing */
+	bool keep_alive;	   /* the connection may serve another request */
 	bool body_started, head_sent, finished, aborted, client_gone;
 };
 

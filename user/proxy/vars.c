@@ -362,6 +362,13 @@ VARS_GETTER(get_limit_req_status)
 	return r->limit_status && text(out, slice_cstr(r->limit_status));
 }
 
+VARS_GETTER(get_limit_conn_status)
+{
+	const struct request *r = request;
+
+	return r->limit_conn_status && text(out, slice_cstr(r->limit_conn_status));
+}
+
 VARS_GETTER(get_sent_http)
 {
 	const struct request *r = request;
@@ -494,6 +501,7 @@ const struct var_def vars_request[] = {
 	ROW("request_time", get_request_time),
 	ROW("request_completion", get_request_completion),
 	ROW("limit_req_status", get_limit_req_status),
+	ROW("limit_conn_status", get_limit_conn_status),
 	PREFIX_ROW("sent_http_", get_sent_http),
 	SLICE_ROW("sent_http_content_type", resp.content_type),
 	SLICE_ROW("sent_http_last_modified", resp.last_modified),
