@@ -16,6 +16,7 @@
 #include "proxy/flow_conf.h"
 #include "proxy/gzip_conf.h"
 #include "proxy/h2_conf.h"
+#include "proxy/health_conf.h"
 #include "proxy/http_conf.h"
 #include "proxy/io_conf.h"
 #include "proxy/map_conf.h"
@@ -39,6 +40,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_FIELDS] = &fields_module,
 	[MOD_PROXY_TLS] = &proxy_tls_module,
 	[MOD_FLOW] = &flow_module,
+	[MOD_HEALTH] = &health_module,
 	[MOD_LIMIT] = &limit_module,
 	[MOD_LIMIT_CONN] = &limit_conn_module,
 	[MOD_BAN] = &ban_module,

@@ -13,7 +13,8 @@ class Scripted:
     """N servers on ports of 127.0.0.1; .seen is what reached them, as (index, method, target, bytes of body)."""
 
     def __init__(self, n):
-        self.seen, self.lock = [], threading.Lock()
+        self.seen, self.heads, self.lock = [], [], threading.Lock()
+        self.answers, self.by_target = {}, {}   # to requests without a script: by index; by target and index
         self.release = threading.Event()   # ends "hold"
         self.ending = False
         self.socks = []
@@ -79,11 +80,17 @@ class Scripted:
                 method, target, version = first.split(" ")
                 with self.lock:
                     self.seen.append((i, method, target, length))
-                script = fields.get("script", "").split(",")
-                if not self.act(i, sock, method, script[i] if i < len(script) else ""):
+                    self.heads.append(head.decode("latin-1"))
+                if not self.act(i, sock, method, self.action(i, target, fields.get("script"))):
                     return
                 if version == "HTTP/1.0" or fields.get("connection") == "close":
                     return
+
+    def action(self, i, target, script):
+        if script is None:
+            return self.by_target.get(target, {}).get(i) or self.answers.get(i, "")
+        script = script.split(",")
+        return script[i] if i < len(script) else ""
 
     def act(self, i, sock, method, what):
         """False: the connection ends."""

@@ -191,12 +191,25 @@ static void put_server(char *out, const json_t *server)
 		strcat(out, " backup");
 }
 
+/* NAME, and the method where it is another than nginx's default. */
+static void put_group(char *out, const json_t *group)
+{
+	char name[CELL_MAX / 2], method[CELL_MAX / 4];
+
+	table_clean(name, sizeof name, show_text(group, "name"));
+	table_clean(method, sizeof method, show_text(group, "method"));
+	if (method[0] == 0 || strcmp(method, "round_robin") == 0)
+		snprintf(out, CELL_MAX, "%s", name);
+	else
+		snprintf(out, CELL_MAX, "%s (%s)", name, method);
+}
+
 static void add_peer(struct table *t, const json_t *group, const json_t *server, const json_t *peer)
 {
 	const json_t *codes = json_object_get(peer, "responses");
 	char(*row)[CELL_MAX] = table_row(t);
 
-	table_clean(row[0], CELL_MAX, show_text(group, "name"));
+	put_group(row[0], group);
 	put_server(row[1], server);
 	if (!peer) {
 		const char *why = show_text(server, "resolve_error");

@@ -184,6 +184,20 @@ enum MHD_Result api_status(struct request *rq)
 
 /* ---- upstreams ---- */
 
+/* What health checks found; a peer that none has asked yet has nothing. */
+static json_t *checks_json(const struct balance_peer *p)
+{
+	json_t *j;
+
+	if (!p->n_checks)
+		return json_null();
+	j = json_pack("{s:I, s:I, s:o}", "total", (json_int_t)p->n_checks, "failures",
+		      (json_int_t)p->n_check_failures, "last", api_json_time(p->checked_wall_ms));
+	if (p->check_error[0])
+		json_object_set_new(j, "last_error", api_json_text(p->check_error));
+	return j;
+}
+
 static json_t *peer_json(const struct view_peer *v)
 {
 	const struct balance_peer *p = &v->peer;
@@ -202,6 +216,7 @@ static json_t *peer_json(const struct view_peer *v)
 		json_pack("{s:I, s:I, s:I, s:I, s:I}", "1xx", (json_int_t)p->n_status[1], "2xx",
 			  (json_int_t)p->n_status[2], "3xx", (json_int_t)p->n_status[3], "4xx",
 			  (json_int_t)p->n_status[4], "5xx", (json_int_t)p->n_status[5]));
+	json_object_set_new(j, "health_checks", checks_json(p));
 	json_object_set_new(j, "response_ms_mean",
 			    n_answers ? json_real((double)p->response_ms_total / (double)n_answers)
 				      : json_null());
@@ -222,11 +237,12 @@ static json_t *server_json(const struct view_group *v, uint32_t i)
 	for (uint32_t k = 0; k < v->n_peers; k++)
 		if (v->peers[k].peer.server == i)
 			json_array_append_new(peers, peer_json(&v->peers[k]));
-	j = json_pack("{s:o, s:i, s:I, s:I, s:I, s:I, s:b, s:b, s:s, s:o}", "host",
+	j = json_pack("{s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:s, s:o}", "host",
 		      api_json_text(s->host), "port", (int)s->port, "weight", (json_int_t)s->weight,
 		      "max_fails", (json_int_t)s->max_fails, "fail_timeout_s",
 		      (json_int_t)s->fail_timeout_s, "max_conns", (json_int_t)s->max_conns,
-		      "backup", (int)s->backup, "down", (int)s->down, "resolve",
+		      "slow_start_ms", (json_int_t)s->slow_start_ms, "backup", (int)s->backup,
+		      "down", (int)s->down, "drain", (int)s->drain, "resolve",
 		      s->resolve <= BALANCE_FAILED ? resolve[s->resolve] : "unknown", "peers",
 		      peers);
 	if (s->resolve != BALANCE_FIXED)
@@ -234,6 +250,11 @@ static json_t *server_json(const struct view_group *v, uint32_t i)
 	if (s->resolve_error[0])
 		json_object_set_new(j, "resolve_error", api_json_text(s->resolve_error));
 	return j;
+}
+
+static const char *method_of(const struct upstream_conf *u)
+{
+	return u->policy ? u->policy->method->name : balance_rr.name;
 }
 
 enum MHD_Result api_upstreams(struct request *rq)
@@ -247,9 +268,10 @@ enum MHD_Result api_upstreams(struct request *rq)
 
 		for (uint32_t k = 0; k < groups[i].n_servers; k++)
 			json_array_append_new(servers, server_json(&groups[i], k));
-		json_array_append_new(list, json_pack("{s:s, s:b, s:o}", "name", groups[i].name,
-						      "implicit", (int)groups[i].conf->implicit,
-						      "servers", servers));
+		json_array_append_new(list,
+				      json_pack("{s:s, s:b, s:s, s:o}", "name", groups[i].name,
+						"implicit", (int)groups[i].conf->implicit, "method",
+						method_of(groups[i].conf), "servers", servers));
 	}
 	view_groups_free(groups, n);
 	return serve_json(rq, 200, json_pack("{s:o}", "upstreams", list));

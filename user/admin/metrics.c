@@ -174,11 +174,14 @@ static bool merge_peer(const struct view_group *v, uint32_t i, struct balance_pe
 			continue;
 		if (j < i)
 			return false;
-		*is_up |= strcmp(v->peers[j].state, "up") == 0;
+		*is_up |= strcmp(v->peers[j].state, "up") == 0 ||
+			  strcmp(v->peers[j].state, "starting") == 0;
 		sum->weight += p->weight;
 		sum->conns += p->conns;
 		sum->n_requests += p->n_requests;
 		sum->n_failures += p->n_failures;
+		sum->n_checks += p->n_checks;
+		sum->n_check_failures += p->n_check_failures;
 		sum->response_ms_total += p->response_ms_total;
 		for (int k = 0; k < 6; k++)
 			sum->n_status[k] += p->n_status[k];
@@ -228,6 +231,18 @@ static void sample_failures(FILE *f, const char *name, const struct view_group *
 	put_sample(f, name, v, i, "", (double)p->n_failures);
 }
 
+static void sample_checks(FILE *f, const char *name, const struct view_group *v, uint32_t i,
+			  const struct balance_peer *p, bool is_up)
+{
+	put_sample(f, name, v, i, "", (double)p->n_checks);
+}
+
+static void sample_check_failures(FILE *f, const char *name, const struct view_group *v, uint32_t i,
+				  const struct balance_peer *p, bool is_up)
+{
+	put_sample(f, name, v, i, "", (double)p->n_check_failures);
+}
+
 static void sample_responses(FILE *f, const char *name, const struct view_group *v, uint32_t i,
 			     const struct balance_peer *p, bool is_up)
 {
@@ -252,13 +267,18 @@ static const struct peer_row {
 		       const struct balance_peer *p, bool is_up);
 } peer_rows[] = {
 	{"sluice_upstream_peer_up",
-	 "1 when the peer gets requests, 0 when it is down, failed or full.", GAUGE, sample_up},
+	 "1 when the peer gets requests, 0 when it is down, failed, unhealthy or full.", GAUGE,
+	 sample_up},
 	{"sluice_upstream_peer_weight", "Weight of the peer as configured.", GAUGE, sample_weight},
 	{"sluice_upstream_peer_requests_active", "Requests on the peer now.", GAUGE, sample_conns},
 	{"sluice_upstream_peer_requests_total", "Requests sent to the peer.", COUNTER,
 	 sample_requests},
 	{"sluice_upstream_peer_failures_total", "Requests to the peer that failed.", COUNTER,
 	 sample_failures},
+	{"sluice_upstream_peer_health_checks_total", "Health checks of the peer.", COUNTER,
+	 sample_checks},
+	{"sluice_upstream_peer_health_check_failures_total", "Health checks that failed.", COUNTER,
+	 sample_check_failures},
 	{"sluice_upstream_peer_responses_total", "Responses of the peer by status class.", COUNTER,
 	 sample_responses},
 	{"sluice_upstream_peer_response_seconds_total",

@@ -80,13 +80,17 @@ static const char *peer_state(const struct balance_server *s, const struct balan
 			      uint64_t now_s)
 {
 	if (s->down)
-		return "down";
+		return s->drain ? "draining" : "down";
 	if (p->gone)
 		return "gone";
+	if (p->sick)
+		return "unhealthy";
+	if (p->unchecked)
+		return "checking";
 	if (p->unavailable_since_ms)
-		return "failed";
+		return p->probing ? "probing" : "failed";
 	if (balance_is_up(s, p, now_s))
-		return "up";
+		return p->slow_since_ms ? "starting" : "up";
 	return s->max_conns && p->conns >= s->max_conns ? "full" : "failed";
 }
 

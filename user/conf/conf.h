@@ -49,6 +49,7 @@ enum conf_module_id {
 	MOD_PROXY, /* proxy_* */
 	MOD_FIELDS, /* proxy_redirect, proxy_cookie_*, proxy_bind ... */
 	MOD_PROXY_TLS, /* proxy_ssl_* */
+	MOD_HEALTH, /* health_check */
 	MOD_FLOW, /* error_page, internal, limit_except */
 	MOD_LIMIT, /* limit_req* */
 	MOD_LIMIT_CONN, /* limit_conn* */

@@ -32,10 +32,16 @@ static bool is_out(const struct balance_server *s, const struct balance_peer *p,
 	return since <= s->fail_timeout_s || (p->probing && since <= BALANCE_PROBE_MAX_S);
 }
 
+/* Whatever failures of requests say. */
+static bool can_serve(const struct balance_server *s, const struct balance_peer *p)
+{
+	return is_listed(p) && !s->down && !p->sick && !p->unchecked &&
+	       (s->max_conns == 0 || p->conns < s->max_conns);
+}
+
 bool balance_is_up(const struct balance_server *s, const struct balance_peer *p, uint64_t now_s)
 {
-	return is_listed(p) && !s->down && !is_out(s, p, now_s) &&
-	       (s->max_conns == 0 || p->conns < s->max_conns);
+	return can_serve(s, p) && !is_out(s, p, now_s);
 }
 
 uint32_t balance_total_weight(struct balance_group *g)
@@ -76,7 +82,7 @@ bool balance_may_take(const struct balance_turn *t, uint32_t i)
 		return false;
 	if (!g->single)
 		return balance_is_up(s, p, t->now_ms / 1000);
-	return is_listed(p) && !s->down && (s->max_conns == 0 || p->conns < s->max_conns);
+	return can_serve(s, p);
 }
 
 /* slow_start: a peer that came back counts for more and more of its weight. */
@@ -162,11 +168,15 @@ out:
  * until then the failures stay counted. */
 static void mark_alive(const struct balance_group *g, struct balance_peer *p, uint64_t now_ms)
 {
+	if (p->accessed_s < p->checked_s)
+		balance_come_back(g, p, now_ms);
+}
+
+void balance_come_back(const struct balance_group *g, struct balance_peer *p, uint64_t now_ms)
+{
 	const struct balance_server *s = &g->server[p->server];
 
-	if (p->accessed_s >= p->checked_s)
-		return;
-	if (balance_has_failed(s, p) && s->slow_start_ms)
+	if (s->slow_start_ms && balance_has_failed(s, p))
 		p->slow_since_ms = now_ms;
 	p->fails = 0;
 	p->probing = false;
@@ -279,7 +289,7 @@ uint32_t balance_n_untried(struct balance_group *g, const struct balance_ask *as
 	balance_enter(g);
 	for (uint32_t i = 0; i < g->n_peers; i++)
 		n += is_listed(&g->peer[i]) && !g->server[g->peer[i].server].down &&
-		     !was_tried(ask, i);
+		     !g->peer[i].sick && !g->peer[i].unchecked && !was_tried(ask, i);
 	balance_leave(g);
 	return n;
 }

@@ -22,6 +22,8 @@ enum {
 	BALANCE_PROBE_MAX_S = 600, /* a probe without an end holds others up for so long at most */
 	BALANCE_NAME_MAX = 128,
 	BALANCE_SCALE = 1024,
+	BALANCE_CHECKS_MAX = 8, /* health checks of a group */
+	BALANCE_CHECK_ERROR_MAX = 80,
 };
 
 enum balance_resolve {
@@ -63,6 +65,10 @@ struct balance_peer {
 	uint64_t response_ms_total;
 	uint64_t unavailable_since_ms; /* wall clock; 0: available */
 	uint64_t slow_since_ms;	       /* monotonic: its weight grows from here; 0: it is whole */
+	/* Health checks, one bit each: those that say it is sick, those that must say it is not first. */
+	uint32_t sick, unchecked;
+	uint64_t n_checks, n_check_failures, checked_wall_ms;
+	char check_error[BALANCE_CHECK_ERROR_MAX]; /* of the last one that failed */
 };
 
 struct balance_server {
@@ -84,6 +90,8 @@ struct balance_group {
 	uint32_t version; /* grows whenever addresses change */
 	bool single;	  /* one peer only: nginx then counts no failures for picking */
 	uint64_t random;  /* state of draws */
+	uint32_t n_checks, checks_mandatory, checks_persistent; /* bits of health checks */
+	uint32_t checks_generation; /* of the configuration that last set them */
 	struct balance_server server[BALANCE_SERVERS_MAX];
 	struct balance_peer peer[]; /* behind them: requests by worker and peer; the order */
 };
@@ -144,6 +152,33 @@ bool balance_done(struct balance_group *g, unsigned worker, uint32_t peer,
 void balance_worker_gone(struct balance_group *g, unsigned worker);
 /* How many peers could still be tried (neither down nor gone nor tried). */
 uint32_t balance_n_untried(struct balance_group *g, const struct balance_ask *ask);
+
+/* Health checks. MANDATORY: bits of those without whose first success a new peer gets no requests;
+ * PERSISTENT: of those, the ones that a peer need not pass anew after a reload. */
+struct balance_checks {
+	uint32_t n, mandatory, persistent;
+};
+
+/* Of fresh memory, before balance_carry(). */
+void balance_checks_init(struct balance_group *g, const struct balance_checks *c);
+/* The checks of configuration GENERATION begin: what those before said and these cannot is forgotten.
+ * Without effect when it is not the first time. */
+void balance_checks_begin(struct balance_group *g, const struct balance_checks *c,
+			  uint32_t generation);
+
+enum balance_verdict {
+	BALANCE_NO_VERDICT, /* as it was: not yet enough in a row */
+	BALANCE_HEALTHY,
+	BALANCE_SICK,
+};
+
+/* A check of PEER has ended, with ERROR (NULL: it passed), and says so much about it. Nothing happens when
+ * the slot has another SERIAL. True when the peer has become sick, or
+ * well in the view of all checks. A pass also does the work of a client's request after
+ * fail_timeout: the peer is back. */
+bool balance_checked(struct balance_group *g, uint32_t peer, uint32_t serial, unsigned check,
+		     const char *error, enum balance_verdict verdict, uint64_t now_ms,
+		     uint64_t now_wall_ms);
 
 /* Consistent copies for status: false when there is no server I, or no peer in slot I. */
 bool balance_get_server(struct balance_group *g, uint32_t i, struct balance_server *out);

@@ -30,6 +30,8 @@ void balance_drop_if_idle(struct balance_peer *p);
 
 /* max_fails is reached. */
 bool balance_has_failed(const struct balance_server *s, const struct balance_peer *p);
+/* Its failures are forgotten; one that was out begins slowly, where that is configured. */
+void balance_come_back(const struct balance_group *g, struct balance_peer *p, uint64_t now_ms);
 /* Can peer I get this request now? */
 bool balance_may_take(const struct balance_turn *t, uint32_t i);
 /* A weight for this moment, in 1/BALANCE_SCALE: of WEIGHT the part that the peer counts for. */

@@ -170,6 +170,7 @@ static struct balance_peer *add_peer(struct balance_group *g, uint32_t server, c
 	p->server = (uint16_t)server;
 	p->weight = g->server[server].weight;
 	p->effective_weight = (int32_t)p->weight;
+	p->unchecked = g->checks_mandatory;
 	/* In use only once it is whole: see repair(). */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	p->used = true;
@@ -322,8 +323,11 @@ static void carry_addrs(struct balance_group *to, uint32_t server, const struct 
 	}
 }
 
-static void carry_state(struct balance_peer *p, const struct balance_peer *old)
+static void carry_state(const struct balance_group *to, struct balance_peer *p,
+			const struct balance_peer *old)
 {
+	uint32_t checks = (1u << to->n_checks) - 1, persistent = to->checks_persistent;
+
 	p->fails = old->fails;
 	p->checked_s = old->checked_s;
 	p->accessed_s = old->accessed_s;
@@ -333,6 +337,13 @@ static void carry_state(struct balance_peer *p, const struct balance_peer *old)
 	p->response_ms_total = old->response_ms_total;
 	p->unavailable_since_ms = old->unavailable_since_ms;
 	p->slow_since_ms = old->slow_since_ms;
+	p->sick = old->sick & checks;
+	if (!old->sick && !old->unchecked)
+		p->unchecked &= ~persistent;
+	p->n_checks = old->n_checks;
+	p->n_check_failures = old->n_check_failures;
+	p->checked_wall_ms = old->checked_wall_ms;
+	memcpy(p->check_error, old->check_error, sizeof p->check_error);
 }
 
 void balance_carry(struct balance_group *to, struct balance_group *from)
@@ -350,7 +361,7 @@ void balance_carry(struct balance_group *to, struct balance_group *from)
 
 			if (is_listed(old) && addr_eq(&p->addr, &old->addr) &&
 			    !strcmp(to->server[p->server].host, from->server[old->server].host)) {
-				carry_state(p, old);
+				carry_state(to, p, old);
 				break;
 			}
 		}

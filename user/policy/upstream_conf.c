@@ -228,6 +228,7 @@ static int share(struct conf *c, struct upstream_conf *u)
 	if (balance_init(u->group, u->zone->bytes, u->name, u->servers, u->n_servers) < 0)
 		return conf_error(c, u->node, "upstream \"%.*s\" has too many servers",
 				  SLICE_FMT(u->name));
+	balance_checks_init(u->group, &u->checks);
 	before = zone_before(c, u->zone);
 	if (before)
 		balance_carry(u->group, before->mem);

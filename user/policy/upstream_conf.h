@@ -30,6 +30,7 @@ struct upstream_conf {
 	struct balance_server_conf *servers;
 	uint32_t n_servers, servers_room;
 	struct balance_policy *policy;	   /* NULL: round robin */
+	struct balance_checks checks;	   /* counted by finish() of health_check's module */
 	const struct conf_node *zone_node; /* NULL: no `zone` line */
 	int64_t zone_bytes;		   /* 0: the line has no size */
 	int64_t keepalive;	    /* idle connections kept by each worker; default 32; 0: none */

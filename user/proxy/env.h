@@ -12,6 +12,7 @@ struct client_conn;
 struct http_conf;
 struct upstream_pools;
 struct names;
+struct health;
 
 struct env {
 	struct loop loop;
@@ -28,10 +29,11 @@ struct env {
 	uint32_t n_conns, conns_max; /* client and upstream connections, worker_connections */
 	struct client_conn *clients; /* doubly linked list of client connections */
 	struct upstream_pools *pools;
-	struct names *names; /* upstream names being resolved */
-	bool draining;	     /* no new connections; every answer closes its connection */
-	bool quitting;	     /* idle connections are closed too */
-	bool keeps_bodies;   /* $request_body is used: bodies stay until the log is written */
+	struct names *names;   /* upstream names being resolved */
+	struct health *health; /* health checks; NULL: another worker's */
+	bool draining;	       /* no new connections; every answer closes its connection */
+	bool quitting;	       /* idle connections are closed too */
+	bool keeps_bodies;     /* $request_body is used: bodies stay until the log is written */
 	uint64_t id_seed, id_count; /* for $request_id */
 };
 

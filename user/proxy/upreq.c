@@ -314,9 +314,22 @@ static bool is_name(struct slice s)
 	return s.n && !slice_starts(s, SLICE("unix:")) && addr_from_ip(s, 0, &a);
 }
 
-/* Whom the certificate must name: proxy_ssl_name alone, where it stands. Else any name that the
- * configuration has for this upstream: the server line's host, the Host that it sets, and nginx's
- * default, proxy_pass's host. The first of them that is a name is told by SNI. */
+struct slice upreq_tls_names(const struct proxy_headers *set, struct slice own,
+			     struct slice host_text, struct slice also[3])
+{
+	struct slice name;
+
+	also[0] = without_port(own);
+	also[1] = set ? configured_host(set) : (struct slice){0};
+	also[2] = without_port(host_text);
+	name = also[0];
+	for (int i = 2; i >= 0; i--)
+		if (is_name(also[i]))
+			name = also[i];
+	return name;
+}
+
+/* Whom the certificate must name: proxy_ssl_name alone, where it stands. */
 static void choose_tls_names(struct request *r, const struct proxy_headers *set)
 {
 	struct upstream *u = r->up;
@@ -329,13 +342,7 @@ static void choose_tls_names(struct request *r, const struct proxy_headers *set)
 	}
 	if (u->group_conf && !u->group_conf->implicit)
 		own = slice_cstr(u->group->server[u->group->peer[u->peer].server].host);
-	u->tls_also[0] = without_port(own);
-	u->tls_also[1] = configured_host(set);
-	u->tls_also[2] = without_port(u->host_text);
-	u->tls_name = u->tls_also[0];
-	for (int i = 2; i >= 0; i--)
-		if (is_name(u->tls_also[i]))
-			u->tls_name = u->tls_also[i];
+	u->tls_name = upreq_tls_names(set, own, u->host_text, u->tls_also);
 }
 
 void upreq_build(struct request *r)

@@ -19,6 +19,7 @@
 #include "kernel/xdp_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/client.h"
+#include "proxy/health.h"
 #include "proxy/http_conf.h"
 #include "proxy/names.h"
 #include "proxy/pool.h"
@@ -208,6 +209,7 @@ static void drain(struct worker *w, bool quit)
 			if (w->p->channel_fd >= 0 && w->accepters[i].listener->fd >= 0)
 				close(w->accepters[i].listener->fd);
 		pool_close_idle(&w->env);
+		health_stop(&w->env);
 		if (w->p->shutdown_timeout_ms)
 			timer_set(&w->env.loop, &w->shutdown_timer, w->p->shutdown_timeout_ms);
 		timer_set(&w->env.loop, &w->idle_timer, 1);
@@ -355,6 +357,8 @@ static int setup(struct worker *w)
 	pool_setup(env);
 	if (names_setup(env, w->p->resolves))
 		return -SL_ENOMEM;
+	if (w->p->resolves)
+		health_setup(env);
 	access_log_setup(env);
 	w->n_accepters = h ? h->n_listeners : 0;
 	w->accepters = calloc(w->n_accepters + 1, sizeof *w->accepters);
@@ -397,6 +401,7 @@ int worker_run(const struct worker_params *p)
 	loop_run(&w->env.loop);
 	client_close_all(&w->env);
 	access_log_flush(&w->env);
+	health_stop(&w->env);
 	names_fini(&w->env);
 	pool_fini(&w->env);
 	free(w->accepters);
