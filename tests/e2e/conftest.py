@@ -2,6 +2,7 @@
 """Fixtures of the end-to-end tests. What they are made of is in harness.py."""
 import contextlib
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -61,3 +62,12 @@ def ca():
 def wrong_ca():
     with harness.temp_dir() as folder:
         yield harness.CertMaker(folder, "wrong")
+
+
+@pytest.fixture
+def small_disk(stack):
+    """small_disk(path, size): a full file system is soon had there."""
+    def make(path, size="64k"):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", path], check=True)
+        stack.callback(subprocess.run, ["umount", "-l", str(path)], check=True)
+    return make

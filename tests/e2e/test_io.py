@@ -5,7 +5,6 @@ import pathlib
 import re
 import socket
 import ssl
-import subprocess
 import threading
 import time
 
@@ -373,15 +372,6 @@ def test_request_body_in_the_log(gateway):
         body = BIG[:size].replace(b'"', b"'").replace(b"\\", b"/")
         assert fetch(s.port, "/", "POST", body=body).body == b"ok"
         until(lambda b=body: f"[-] [{b.decode()}]" in (s.dir / "b.log").read_text(), what=f"a body of {size}")
-
-
-@pytest.fixture
-def small_disk(stack):
-    """small_disk(path, size): a full file system is soon had there."""
-    def make(path, size="64k"):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", path], check=True)
-        stack.callback(subprocess.run, ["umount", "-l", str(path)], check=True)
-    return make
 
 
 @pytest.mark.privileged

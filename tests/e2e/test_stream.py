@@ -40,7 +40,7 @@ def events(data):
 
 
 SETTINGS = ["", "proxy_buffering on;", "proxy_buffering off;", "proxy_buffering on; proxy_buffers 16 64k;",
-            "proxy_buffering on; proxy_buffer_size 32k; proxy_http_version 1.1; proxy_set_header Connection '';"]
+            "proxy_buffering on; proxy_buffer_size 32k; proxy_buffers 4 32k; proxy_http_version 1.1; proxy_set_header Connection '';"]
 
 
 @pytest.mark.parametrize("inside", SETTINGS)

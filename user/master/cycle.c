@@ -83,7 +83,8 @@ static int make_temp_dirs(struct cycle *c, const struct conf_block *b)
 	const struct io_scope *s = b->mod[MOD_IO];
 	const struct conf_block *k;
 
-	if (s && make_temp_dir(c, b, s->client_temp->dir))
+	if (s && (make_temp_dir(c, b, s->client_temp->dir) ||
+		  (s->temp_max_bytes && make_temp_dir(c, b, s->proxy_temp->dir))))
 		return -SL_EINVAL;
 	for (k = b->first_child; k; k = k->next)
 		if (make_temp_dirs(c, k))

@@ -2,8 +2,12 @@
 /* Decides which fields of an upstream's answer reach the client. Does no I/O. */
 #include "proxy/answer.h"
 
+#include "core/num.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/upstream.h"
+
+/* A terabyte a second: what is counted with it stays below 2^64. */
+#define RATE_MAX ((uint64_t)1 << 40)
 
 static bool is_hop_by_hop(enum hdr_id id)
 {
@@ -104,6 +108,27 @@ static void rebase(struct resp_head *head, struct slice raw, const char *copy)
 	}
 }
 
+/* What an upstream may say of how its answer is passed on. */
+static void accel(struct request *r, const struct hdrs *fields)
+{
+	const struct hdr *buffering = hdrs_find(fields, HDR_X_ACCEL_BUFFERING);
+	const struct hdr *rate = hdrs_find(fields, HDR_X_ACCEL_LIMIT_RATE);
+	uint64_t bytes;
+
+	r->up->buffering = r->up->io->buffering;
+	if (buffering && !fields_ignores(r, IGNORE_BUFFERING)) {
+		if (slice_ieq(buffering->value, SLICE("yes")))
+			r->up->buffering = true;
+		else if (slice_ieq(buffering->value, SLICE("no")))
+			r->up->buffering = false;
+	}
+	if (rate && !fields_ignores(r, IGNORE_LIMIT_RATE) && num_u63(rate->value, &bytes) == 0 &&
+	    bytes <= RATE_MAX) {
+		r->limit_rate = bytes;
+		r->limit_rate_set = true;
+	}
+}
+
 void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 {
 	struct response *resp = &r->resp;
@@ -126,5 +151,6 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 	/* proxy_method HEAD: of the length that is told nothing comes. */
 	if (r->up->is_head && !resp->no_body)
 		resp->content_length = 0;
+	accel(r, &head->fields);
 	resp->streaming = slice_istarts(resp->content_type, SLICE("text/event-stream"));
 }

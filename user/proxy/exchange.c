@@ -13,6 +13,7 @@
 #include "tls/tls_conn.h"
 
 static void on_event(struct conn *c);
+static void step(struct exchange *x);
 
 static const char *phase_text(const struct exchange *x)
 {
@@ -113,6 +114,11 @@ static void on_timer(struct timer *t)
 {
 	struct exchange *x = (struct exchange *)((char *)t - offsetof(struct exchange, timer));
 
+	if (x->paced) {
+		x->paced = false;
+		step(x);
+		return;
+	}
 	request_log(x->r, LOG_LVL_ERROR, "upstream timed out (110: Connection timed out) while %s",
 		    phase_text(x));
 	if (x->tunnel)
@@ -123,6 +129,7 @@ static void on_timer(struct timer *t)
 
 void exchange_wait(struct exchange *x, int64_t ms)
 {
+	x->paced = false;
 	timer_set(&x->r->env->loop, &x->timer, (uint64_t)ms);
 }
 

@@ -41,6 +41,9 @@ struct exchange {
 	struct chunk_dec dec;
 	struct buf *rbuf; /* body bytes not passed on yet */
 	bool blocked;	  /* waits for the client */
+	bool paced;	  /* proxy_limit_rate: the timer says when to read on */
+	uint64_t body_ms; /* when reading of the body began */
+	uint64_t n_read;  /* of it, as it came */
 	bool tunnel;	  /* behind a 101: bytes go both ways as they are */
 	bool half_ended;  /* of a tunnel: the peer sends no more */
 };

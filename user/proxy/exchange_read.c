@@ -7,6 +7,7 @@
 #include "proxy/answer.h"
 #include "proxy/exchange_impl.h"
 #include "proxy/out.h"
+#include "proxy/spool.h"
 
 enum {
 	READS_PER_TURN = 16, /* a fast stream lets others have their turn */
@@ -69,11 +70,33 @@ static int pass_on(struct exchange *x)
 static uint64_t queue_max(const struct exchange *x)
 {
 	const struct io_scope *c = x->u->io;
-	uint64_t max = c->buffering && !x->r->resp.streaming && !x->tunnel
+	uint64_t max = x->u->buffering && !x->r->resp.streaming && !x->tunnel
 			       ? (uint64_t)c->buffers_bytes
 			       : (uint64_t)c->buffer_bytes;
 
 	return max < BUF_PAYLOAD ? BUF_PAYLOAD : max;
+}
+
+static bool is_full(const struct exchange *x)
+{
+	return x->u->spool ? spool_is_full(x->u->spool) : out_queued(x->r) >= queue_max(x);
+}
+
+/* How much proxy_limit_rate lets us read of N bytes now; 0: later, when the timer says. */
+static size_t paced(struct exchange *x, size_t n)
+{
+	uint64_t rate = (uint64_t)x->u->io->limit_rate, now = x->r->env->loop.clock.mono_ms, may;
+
+	if (!rate || !x->u->buffering || x->tunnel)
+		return n;
+	if (!x->body_ms)
+		x->body_ms = now;
+	may = rate + rate * (now - x->body_ms) / 1000;
+	if (may > x->n_read)
+		return may - x->n_read < n ? (size_t)(may - x->n_read) : n;
+	x->paced = true;
+	timer_set(&x->r->env->loop, &x->timer, (x->n_read - may) * 1000 / rate + 1);
+	return 0;
 }
 
 /* How the end of the stream is to be taken. */
@@ -95,9 +118,9 @@ void exchange_read_body(struct exchange *x)
 	for (;;) {
 		ssize_t n;
 
-		if (out_queued(r) >= FLUSH_BYTES || out_queued(r) >= queue_max(x))
+		if (out_queued(r) >= FLUSH_BYTES || is_full(x))
 			out_flush(r);
-		if (out_queued(r) >= queue_max(x)) {
+		if (is_full(x)) {
 			x->blocked = true;
 			timer_pause(&x->timer);
 			return;
@@ -110,11 +133,18 @@ void exchange_read_body(struct exchange *x)
 		}
 		n = -SL_EAGAIN;
 		if (conn_may_read(&x->uc->conn)) {
+			size_t room = paced(x, BUF_PAYLOAD);
+
+			if (!room) {
+				out_flush(r);
+				return;
+			}
 			x->rbuf = buf_new();
-			n = conn_read(&x->uc->conn, buf_head(x->rbuf), buf_room(x->rbuf));
+			n = conn_read(&x->uc->conn, buf_head(x->rbuf), room);
 		}
 		if (n > 0) {
 			x->rbuf->end += (uint32_t)n;
+			x->n_read += (uint64_t)n;
 			if (pass_on(x))
 				return;
 			continue;
@@ -170,7 +200,10 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	x->state = X_BODY;
 	if (x->sent_all)
 		request_sent(r);
-	out_head(r);
+	if (!out_head(r)) {
+		upstream_cancel(r);
+		return;
+	}
 	inbuf_consume(&x->in, n);
 	if (body_is_whole(x)) {
 		exchange_read_finish(x, inbuf_len(&x->in) > 0);

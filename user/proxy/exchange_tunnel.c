@@ -23,7 +23,10 @@ void exchange_tunnel_begin(struct exchange *x, struct resp_head *head, uint32_t 
 	/* No filter takes part in what is no body. */
 	r->resp.no_body = true;
 	r->resp.content_length = -1;
-	out_head(r);
+	if (!out_head(r)) {
+		upstream_cancel(r);
+		return;
+	}
 	r->resp.no_body = false;
 	r->ops->upgrade(r);
 	exchange_read_rest(x);

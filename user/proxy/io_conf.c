@@ -45,11 +45,35 @@ static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const st
 	return 0;
 }
 
+static int wrong_size(struct conf *c, const struct conf_block *b, const char *name,
+		      const char *must)
+{
+	return conf_error(c, b->node,
+			  "\"%s\" %s equal to or greater than the maximum of the value of "
+			  "\"proxy_buffer_size\" and one of the \"proxy_buffers\"",
+			  name, must);
+}
+
 static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
 {
 	struct io_scope *s = mod;
+	int64_t one = s->buffer_bytes > s->buffers->bytes ? s->buffer_bytes : s->buffers->bytes;
 
 	s->buffers_bytes = s->buffers->n * s->buffers->bytes;
+	s->busy_bytes = s->busy_conf == CONF_UNSET ? 2 * one : s->busy_conf;
+	s->temp_write_bytes = s->temp_write_conf == CONF_UNSET ? 2 * one : s->temp_write_conf;
+	if (s->busy_bytes < one)
+		return wrong_size(c, b, "proxy_busy_buffers_size", "must be");
+	if (s->busy_bytes > s->buffers_bytes - s->buffers->bytes)
+		return conf_error(c, b->node,
+				  "\"proxy_busy_buffers_size\" must be less than the size of all "
+				  "\"proxy_buffers\" minus one buffer");
+	if (s->temp_write_bytes < one)
+		return wrong_size(c, b, "proxy_temp_file_write_size", "must be");
+	if (s->temp_max_bytes != 0 && s->temp_max_bytes < one)
+		return wrong_size(
+			c, b, "proxy_max_temp_file_size",
+			"must be equal to zero to disable temporary files usage or must be");
 	return 0;
 }
 
@@ -111,6 +135,27 @@ static const struct conf_row rows[] = {
 	 .flags = CONF_INHERIT,
 	 .set = set_buffers,
 	 .help = "NUMBER SIZE -- NUMBER * SIZE bytes of an answer may wait for its client"},
+	TYPED("proxy_busy_buffers_size", CONF_SIZE, busy_conf, NULL,
+	      "so much of them may be on its way to the client while the rest collects what goes to a "
+	      "temporary file; default: two buffers"),
+	TYPED("proxy_max_temp_file_size", CONF_SIZE, temp_max_bytes, "0",
+	      "so much of an answer that its client does not take in time goes to a temporary file, and "
+	      "frees its upstream; 0: nothing does"),
+	TYPED("proxy_temp_file_write_size", CONF_SIZE, temp_write_conf, NULL,
+	      "goes to a temporary file at once, at most; default: two buffers"),
+	{.name = "proxy_temp_path",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 4,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(proxy_temp),
+	 .deflt = "/tmp",
+	 .flags = CONF_INHERIT,
+	 .set = set_temp_path,
+	 .help = "PATH [DIGITS [DIGITS [DIGITS]]] -- folder of temporary files of answers; they have no "
+		 "name, so that there are no subfolders"},
+	TYPED("proxy_limit_rate", CONF_SIZE, limit_rate, "0",
+	      "bytes a second that are read of an answer, with proxy_buffering; 0: no limit"),
 };
 
 const struct conf_module io_module = {

@@ -33,7 +33,12 @@ struct io_scope { /* MOD_IO's struct in http, server, location */
 	int64_t buffering;
 	int64_t buffer_bytes; /* proxy_buffer_size: the answer's head must fit */
 	struct io_buffers *buffers;
-	int64_t buffers_bytes; /* all of proxy_buffers together */
+	int64_t buffers_bytes;		    /* all of proxy_buffers together */
+	int64_t busy_conf, temp_write_conf; /* as written, or not set */
+	int64_t busy_bytes, temp_write_bytes;
+	int64_t temp_max_bytes; /* proxy_max_temp_file_size; 0: nothing goes to disk */
+	struct io_temp *proxy_temp;
+	int64_t limit_rate; /* bytes a second; 0: no limit */
 };
 
 #endif

@@ -10,6 +10,7 @@
 #include "proxy/gzip.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
+#include "proxy/spool.h"
 #include "proxy/throttle.h"
 
 static void count_status(struct request *r)
@@ -28,6 +29,7 @@ static const struct out_step {
 	{.name = "conditions", .decide = cond_step},
 	{.name = "expires", .run = expires_step},
 	{.name = "add_header", .run = add_header_step},
+	{.name = "temporary file", .run = spool_step},
 	{.name = "gunzip", .run = gunzip_step},
 	{.name = "gzip", .run = gzip_step},
 	{.name = "add_trailer", .run = add_header_trailers_step},

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Owns where a request's body is: collected in memory up to client_body_buffer_size and in a file beyond,
  * or on its way to the upstream while it comes in. Reads no socket. */
-#define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/err.h"
@@ -15,83 +10,24 @@
 #include "proxy/pipeline.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
+#include "proxy/temp_file.h"
 #include "proxy/upstream.h"
-
-enum { NAME_TRIES = 100 };
 
 static const struct io_scope *io_of(const struct request *r)
 {
 	return r->block->mod[MOD_IO];
 }
 
-static int write_all(int fd, const char *p, size_t n, size_t at)
-{
-	while (n) {
-		ssize_t k = pwrite(fd, p, n, (off_t)at);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return -SL_ESYS;
-		p += k;
-		n -= (size_t)k;
-		at += (size_t)k;
-	}
-	return 0;
-}
-
-/* As nginx: the last digits of the number name the subfolders, the first level the very last ones. */
-static int put_name(const struct io_temp *t, unsigned long long number, char *to, size_t room)
-{
-	char digits[21];
-	int end = snprintf(digits, sizeof digits, "%010llu", number);
-	int n = snprintf(to, room, "%s", t->dir), at = end;
-
-	for (int i = 0; i < t->n_levels && n < (int)room; i++) {
-		at -= t->level[i];
-		n += snprintf(to + n, room - (size_t)n, "/%.*s", t->level[i], digits + at);
-		if (mkdir(to, 0700) && errno != EEXIST)
-			return -SL_ESYS;
-	}
-	if (n < (int)room)
-		n += snprintf(to + n, room - (size_t)n, "/%s", digits);
-	errno = ENAMETOOLONG;
-	return n < (int)room ? 0 : -SL_ESYS;
-}
-
 static int open_named(struct request *r, const struct io_temp *t)
 {
 	uint64_t seed = r->env->id_seed ^ (r->client->serial << 16) ^ r->start_ms;
 	char path[4096];
-	int fd = -1;
+	int fd = temp_file_open_named(t, seed % 10000000000, path, sizeof path);
 
-	for (unsigned i = 0; fd < 0 && i < NAME_TRIES; i++) {
-		if (put_name(t, (seed + i * 7919) % 10000000000, path, sizeof path))
-			return -1;
-		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0660);
-		if (fd < 0 && errno != EEXIST)
-			return -1;
-	}
 	if (fd < 0)
 		return -1;
 	r->body.file = arena_dup(&r->arena, slice_cstr(path));
 	r->body.removes_file = io_of(r)->in_file_only == IN_FILE_CLEAN;
-	return fd;
-}
-
-/* No name, so that nothing stays when the process dies. */
-static int open_nameless(const struct io_temp *t)
-{
-	int fd = open(t->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	char path[4096];
-
-	if (fd >= 0 || errno != EOPNOTSUPP)
-		return fd;
-	if (snprintf(path, sizeof path, "%s/body.XXXXXX", t->dir) >= (int)sizeof path)
-		return -1;
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(path);
 	return fd;
 }
 
@@ -102,13 +38,13 @@ static int put_file(struct request *r, const char *p, size_t n)
 
 	if (b->fd < 0) {
 		b->fd = io->in_file_only ? open_named(r, io->client_temp)
-					 : open_nameless(io->client_temp);
-		if (b->fd < 0 || write_all(b->fd, b->mem, b->len, 0))
+					 : temp_file_open(io->client_temp);
+		if (b->fd < 0 || temp_file_write(b->fd, b->mem, b->len, 0))
 			goto fail;
 		b->mem = NULL;
 		b->room = 0;
 	}
-	if (write_all(b->fd, p, n, b->len))
+	if (temp_file_write(b->fd, p, n, b->len))
 		goto fail;
 	b->len += n;
 	return 0;
@@ -293,13 +229,10 @@ void request_body_drop(struct request *r)
 
 int request_body_read(const struct request *r, void *to, size_t n, uint64_t at)
 {
-	ssize_t got;
+	int got = temp_file_read(r->body.fd, to, n, at);
 
-	do
-		got = pread(r->body.fd, to, n, (off_t)at);
-	while (got < 0 && errno == EINTR);
 	if (got > 0)
-		return (int)got;
+		return got;
 	request_log(r, LOG_LVL_CRIT, "reading a kept request body failed: %s",
 		    got ? strerror(errno) : "it is shorter than it was");
 	return -SL_ESYS;

@@ -12,6 +12,7 @@
 #include "proxy/request.h"
 
 struct exchange;
+struct spool;
 struct upconn;
 
 /* Which group, and what is sent; lives in the request's arena. */
@@ -40,6 +41,8 @@ struct upstream {
 	uint64_t wait_until_ms; /* an unresolved name is waited for until then */
 	struct try *try;	/* the current one */
 	struct hdrs fields;	/* of the answer's head, for $upstream_http_… */
+	bool buffering;		/* proxy_buffering, or what X-Accel-Buffering says */
+	struct spool *spool;	/* takes what its client does not; NULL: none */
 	struct exchange *x;	/* the current I/O; NULL between tries */
 };
 
