@@ -39,7 +39,7 @@ struct probe {
 	struct checker *checker;
 	enum state state;
 	uint32_t peer, serial;
-	struct timer timer; /* when it is due, or times out */
+	struct timer timer;	   /* when it is due, or times out */
 	int64_t n_fails, n_passes; /* in a row */
 	size_t sent;
 	struct inbuf in;
@@ -54,8 +54,8 @@ struct checker {
 	const struct health_check *conf;
 	const struct proxy_scope *proxy;
 	struct balance_group *group;
-	struct slice head; /* the request */
-	struct timer timer; /* looks for peers */
+	struct slice head;     /* the request */
+	struct timer timer;    /* looks for peers */
 	struct probe **probes; /* by slot of the group */
 };
 
@@ -99,8 +99,7 @@ static struct slice request_of(struct arena *a, const struct health_check *conf,
 	if (!has_host)
 		out = arena_printf(a, "%.*sHost: %.*s\r\n", SLICE_FMT(out),
 				   SLICE_FMT(proxy->pass->host_text));
-	return arena_printf(a,
-			    "%.*sUser-Agent: sluice (health check)\r\nConnection: close\r\n\r\n",
+	return arena_printf(a, "%.*sUser-Agent: sluice (health check)\r\nConnection: close\r\n\r\n",
 			    SLICE_FMT(out));
 }
 

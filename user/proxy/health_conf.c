@@ -134,9 +134,10 @@ static int finish_check(struct conf *c, const struct conf_block *b, struct healt
 	struct balance_checks *checks;
 
 	if (!p->pass || !p->pass->group)
-		return conf_error(c, h->node,
-				  "\"health_check\" needs a \"proxy_pass\" without variables in the "
-				  "same location");
+		return conf_error(
+			c, h->node,
+			"\"health_check\" needs a \"proxy_pass\" without variables in the "
+			"same location");
 	h->group = p->pass->group;
 	checks = &h->group->checks;
 	if (checks->n == BALANCE_CHECKS_MAX)
