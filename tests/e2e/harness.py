@@ -657,13 +657,13 @@ class CertMaker:
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
                 self.ca_key, "-out", self.ca, "-days", "30", "-subj", f"/CN=sluice test {name}")
 
-    def make(self, name, sans, kind="ec", expired=False, subject=None):
+    def make(self, name, sans, kind="ec", expired=False, subject=None, more=""):
         key, csr, out, ext = (self.dir / f"{self.name}-{name}.{e}" for e in ("key", "csr", "pem", "ext"))
         how = ["-newkey", "rsa:2048"] if kind == "rsa" else ["-newkey", "ec", "-pkeyopt",
                                                              "ec_paramgen_curve:prime256v1"]
         openssl("req", *how, "-nodes", "-keyout", key, "-out", csr, "-subj", subject or f"/CN={name}")
         sans = ",".join(f"IP:{s}" if re.fullmatch(r"[0-9.]+|.*:.*", s) else f"DNS:{s}" for s in sans)
-        ext.write_text(f"subjectAltName={sans}\nbasicConstraints=CA:FALSE\n")
+        ext.write_text(f"subjectAltName={sans}\nbasicConstraints=CA:FALSE\n{more}")
         if expired:
             self.sign_expired(csr, out, ext)
         else:

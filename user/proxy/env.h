@@ -13,6 +13,7 @@ struct http_conf;
 struct upstream_pools;
 struct names;
 struct health;
+struct ocsp;
 
 struct env {
 	struct loop loop;
@@ -31,6 +32,7 @@ struct env {
 	struct upstream_pools *pools;
 	struct names *names;   /* upstream names being resolved */
 	struct health *health; /* health checks; NULL: another worker's */
+	struct ocsp *ocsp;     /* what is fetched to be stapled; NULL: another worker does */
 	bool draining;	       /* no new connections; every answer closes its connection */
 	bool quitting;	       /* idle connections are closed too */
 	bool keeps_bodies;     /* $request_body is used: bodies stay until the log is written */

@@ -130,6 +130,13 @@ static struct dns *dns_for(struct names *m, const struct upstream_scope *s)
 	return d;
 }
 
+struct resolver *names_resolver(struct env *env, const struct upstream_scope *s)
+{
+	struct dns *d = dns_for(env->names, s);
+
+	return d ? d->resolver : NULL;
+}
+
 static struct name *add(struct names *m, struct balance_group *g, uint32_t server,
 			const struct upstream_scope *scope)
 {

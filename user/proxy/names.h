@@ -16,6 +16,8 @@ void names_fini(struct env *env);
 struct balance_group *names_group(struct env *env, const struct conf_block *block,
 				  struct slice host, uint16_t port);
 void names_release(struct balance_group *g);
+/* The resolver of these settings, made when there is none yet; NULL (logged): it cannot be made. */
+struct resolver *names_resolver(struct env *env, const struct upstream_scope *s);
 /* Why the group's names do not resolve. */
 const char *names_error(struct balance_group *g);
 

@@ -132,13 +132,53 @@ static int list_ticket_keys(struct conf *c, const struct tls_conf *t, struct tls
 	return 0;
 }
 
+/* What tls_staple_new() asks of us. */
+struct stapling {
+	struct conf *c;
+	const struct conf_node *node;
+};
+
+static void *open_staple(void *data, struct slice name)
+{
+	struct stapling *s = data;
+	struct tls_conf *http = tls_conf_http(s->c);
+	struct tls_zone_ref *ref = arena_zalloc(&s->c->arena, sizeof *ref);
+
+	ref->shm = zone_open(s->c, s->node, "tls_staple", name, TLS_STAPLE_ZONE_BYTES);
+	if (!ref->shm)
+		return NULL;
+	ref->next = http->staples;
+	http->staples = ref;
+	return ref->shm->mem;
+}
+
+static void warn_staple(void *data, const char *text)
+{
+	struct stapling *s = data;
+
+	conf_warn(s->c, s->node, "%s", text);
+}
+
 static int make(struct conf *c, const struct conf_node *n, struct tls_conf *t,
 		struct tls_server_params *p, struct tls_pair *pairs)
 {
 	const struct conf_node *at = t->certificates ? t->certificates->node : n;
+	struct stapling stapling = {c, at};
+	struct tls_staple_params staple = {
+		.verify = t->stapling_verify,
+		.responder_cstr = t->stapling_responder.n
+					  ? arena_cstr(&c->arena, t->stapling_responder)
+					  : NULL,
+		.file_cstr = path(c, t->stapling_file),
+		.trusted_cstr = p->trusted_cstr,
+		.zone = open_staple,
+		.warn = warn_staple,
+		.data = &stapling,
+	};
 	struct tls_passwords *passwords = NULL;
 	char err[TLS_TEXT_MAX];
 
+	p->staple = t->stapling ? &staple : NULL;
 	if (t->password_file.n) {
 		passwords = tls_passwords_load(path(c, t->password_file), err);
 		if (!passwords)
@@ -191,6 +231,9 @@ void tls_build_release(struct conf *c)
 		shm_zone_unref(registry(c), z->shm);
 		z->shm = NULL;
 	}
+	for (struct tls_zone_ref *z = http->staples; z; z = z->next)
+		shm_zone_unref(registry(c), z->shm);
+	http->staples = NULL;
 	shm_zone_unref(registry(c), http->tickets);
 	shm_zone_unref(registry(c), http->replays);
 	http->tickets = http->replays = NULL;

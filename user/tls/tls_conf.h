@@ -25,6 +25,12 @@ struct tls_zone_conf {
 	struct tls_cache *cache;
 };
 
+/* A zone that the configuration uses. */
+struct tls_zone_ref {
+	struct tls_zone_ref *next;
+	struct shm_zone *shm;
+};
+
 struct tls_cache_conf {
 	unsigned mode; /* enum tls_cache_mode */
 	int64_t builtin_n;
@@ -47,11 +53,14 @@ struct tls_conf {			      /* MOD_TLS's struct in http and server */
 	struct slice password_file, dhparam;
 	int64_t buffer_bytes, early_data, reject_handshake;
 	struct tls_command *commands;
-	struct tls_server *server;   /* NULL until built */
-	struct tls_zone_conf *zones; /* http only: all zones of the configuration */
-	struct shm_zone *tickets;    /* http only: the keys of all servers */
-	struct shm_zone *replays;    /* http only: the early data of all servers */
-	struct shm_registry own;     /* http only: where a program without a master keeps zones */
+	int64_t stapling, stapling_verify;
+	struct slice stapling_file, stapling_responder;
+	struct tls_server *server;    /* NULL until built */
+	struct tls_zone_conf *zones;  /* http only: all zones of the configuration */
+	struct shm_zone *tickets;     /* http only: the keys of all servers */
+	struct shm_zone *replays;     /* http only: the early data of all servers */
+	struct tls_zone_ref *staples; /* http only: the memory of stapled answers */
+	struct shm_registry own;      /* http only: where a program without a master keeps zones */
 };
 
 /* The context of a server block, made on the first call; owned by the configuration. Without a

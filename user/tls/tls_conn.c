@@ -347,6 +347,8 @@ int tls_handshake(struct conn *c)
 		t->done = true;
 		/* What came in the same segment as the last message is OpenSSL's already. */
 		t->pending = has_pending(t);
+		if (t->listener)
+			SSL_set_tlsext_status_ocsp_resp(t->ssl, NULL, 0); /* sent; frees it */
 		return 0;
 	}
 	rc = classify(t, r, "SSL_do_handshake");

@@ -38,6 +38,7 @@ struct tls_server {
 	bool reject;
 	uint32_t record_bytes;
 	X509 *leaf[TLS_PAIRS_MAX]; /* certificates in the order of the file */
+	struct tls_staple *staple[TLS_PAIRS_MAX];
 };
 
 static struct tls_server *of(SSL_CTX *ctx)
@@ -194,6 +195,31 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 	return rc;
 }
 
+/* Stapling: a client asked for the status of the certificate that it gets. */
+static int on_status(SSL *ssl, void *arg)
+{
+	struct tls_server *s = of(SSL_get_SSL_CTX(ssl));
+	X509 *mine = SSL_get_certificate(ssl);
+	unsigned char *der;
+	size_t n;
+
+	for (int i = 0; i < TLS_PAIRS_MAX; i++) {
+		if (s->leaf[i] != mine || !s->staple[i])
+			continue;
+		n = tls_staple_copy(s->staple[i], time(NULL), &der);
+		if (!n)
+			break;
+		SSL_set_tlsext_status_ocsp_resp(ssl, der, (long)n);
+		return SSL_TLSEXT_ERR_OK;
+	}
+	return SSL_TLSEXT_ERR_NOACK;
+}
+
+struct tls_staple *tls_server_staple(const struct tls_server *s, int i)
+{
+	return s->staple[i];
+}
+
 /* Making one. */
 
 /* Sessions of servers with other certificates, or that trust others' clients, are not taken: made of
@@ -321,12 +347,20 @@ static int set_up(struct tls_server *s, const struct tls_server_params *p, char 
 	s->reject = p->reject;
 	s->record_bytes = p->record_bytes ? p->record_bytes : TLS_RECORD_MAX;
 	s->verify = p->verify;
+	rc = tls_peer_setup(s->ctx, p, err); /* whom it trusts also tells who issued our own */
+	if (rc)
+		return rc;
 	for (int i = 0; i < p->n_pairs; i++) {
 		rc = tls_ctx_use_pair(s->ctx, &p->pairs[i], err);
 		if (rc)
 			return rc;
 		s->leaf[i] = SSL_CTX_get0_certificate(s->ctx);
 		X509_up_ref(s->leaf[i]);
+		if (p->staple)
+			rc = tls_staple_new(s->ctx, s->leaf[i], p->pairs[i].cert_cstr, p->staple,
+					    &s->staple[i], err);
+		if (rc)
+			return rc;
 	}
 	if (p->prefer_server_ciphers)
 		SSL_CTX_set_options(s->ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -334,9 +368,9 @@ static int set_up(struct tls_server *s, const struct tls_server_params *p, char 
 		return tls_ctx_fail(err, "invalid TLS curves", p->ecdh_curve_cstr, "");
 	SSL_CTX_set_tlsext_servername_callback(s->ctx, tls_state_on_sni);
 	SSL_CTX_set_alpn_select_cb(s->ctx, tls_state_on_alpn, NULL);
-	rc = tls_peer_setup(s->ctx, p, err);
-	if (rc == 0 && p->dhparam_cstr)
-		rc = set_dhparam(s->ctx, p->dhparam_cstr, err);
+	if (p->staple)
+		SSL_CTX_set_tlsext_status_cb(s->ctx, on_status);
+	rc = p->dhparam_cstr ? set_dhparam(s->ctx, p->dhparam_cstr, err) : 0;
 	if (rc == 0)
 		rc = load_ticket_files(s, p, err);
 	if (rc)
@@ -379,6 +413,8 @@ void tls_server_free(struct tls_server *s)
 	SSL_CTX_free(s->ctx);
 	for (int i = 0; i < TLS_PAIRS_MAX; i++)
 		X509_free(s->leaf[i]);
+	for (int i = 0; i < TLS_PAIRS_MAX; i++)
+		tls_staple_free(s->staple[i]);
 	EVP_CIPHER_free(s->cipher);
 	EVP_CIPHER_free(s->cipher_128);
 	if (s->files)

@@ -9,6 +9,7 @@
 #include "tls/tls_cache.h"
 #include "tls/tls_ctx.h"
 #include "tls/tls_replays.h"
+#include "tls/tls_staple.h"
 #include "tls/tls_tickets.h"
 
 struct tls_server;
@@ -57,12 +58,16 @@ struct tls_server_params {
 	const char *dhparam_cstr;
 	const struct tls_command *commands;
 	uint32_t record_bytes; /* payload of a record, at most; 0: TLS_RECORD_MAX */
+	const struct tls_staple_params *staple; /* NULL: nothing is stapled */
 };
 
 /* Copies what it needs except the borrowed zones. NULL with ERR filled. */
 struct tls_server *tls_server_new(const struct tls_server_params *p, char err[TLS_TEXT_MAX]);
 /* NULL is fine. Its connections must be gone. */
 void tls_server_free(struct tls_server *s);
+
+/* What is stapled to the I-th certificate, or NULL; I below TLS_PAIRS_MAX. */
+struct tls_staple *tls_server_staple(const struct tls_server *s, int i);
 
 /* For this folder. */
 struct ssl_ctx_st *tls_server_ctx(const struct tls_server *s);

@@ -22,6 +22,7 @@
 #include "proxy/health.h"
 #include "proxy/http_conf.h"
 #include "proxy/names.h"
+#include "proxy/ocsp.h"
 #include "proxy/pool.h"
 
 enum {
@@ -210,6 +211,7 @@ static void drain(struct worker *w, bool quit)
 				close(w->accepters[i].listener->fd);
 		pool_close_idle(&w->env);
 		health_stop(&w->env);
+		ocsp_fini(&w->env);
 		if (w->p->shutdown_timeout_ms)
 			timer_set(&w->env.loop, &w->shutdown_timer, w->p->shutdown_timeout_ms);
 		timer_set(&w->env.loop, &w->idle_timer, 1);
@@ -355,7 +357,7 @@ static int setup(struct worker *w)
 			return -SL_ESYS;
 	}
 	pool_setup(env);
-	if (names_setup(env, w->p->resolves))
+	if (names_setup(env, w->p->resolves) || ocsp_setup(env, w->p->resolves))
 		return -SL_ENOMEM;
 	if (w->p->resolves)
 		health_setup(env);
@@ -402,6 +404,7 @@ int worker_run(const struct worker_params *p)
 	client_close_all(&w->env);
 	access_log_flush(&w->env);
 	health_stop(&w->env);
+	ocsp_fini(&w->env);
 	names_fini(&w->env);
 	pool_fini(&w->env);
 	free(w->accepters);
