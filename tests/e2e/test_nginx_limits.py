@@ -11,7 +11,7 @@ import time
 import harness
 import pytest
 from harness import Conn, build, until
-from pair import Pair, config_errors
+from pair import Pair, Scripted, config_errors
 
 CONNS = r"""
     limit_conn_zone $binary_remote_addr zone=addr:1m;
@@ -181,18 +181,20 @@ def test_limit_conn_log_alike(stack):
     assert any("[REJECTED_DRY_RUN]" in line for line in logs[1]) and any("[REJECTED]" in line for line in logs[1])
 
 
-def test_limit_conn_across_workers_and_their_deaths(mock, start):
+def test_limit_conn_across_workers_and_their_deaths(stack, start):
     """One count for all workers; what a killed worker held is free again; a reload keeps the counts."""
     conf = """limit_conn_zone $arg_k zone=z:64k;
-              server { listen 127.0.0.1:@http@ reuseport; location / { limit_conn z 4; proxy_pass http://@mock@; } }"""
-    s = start(conf, {"mock": mock.addr}, main="worker_processes 3;")
+              server { listen 127.0.0.1:@http@ reuseport; location / { limit_conn z 4; proxy_pass http://@up@; } }"""
+    up = Scripted()
+    stack.callback(up.stop)
+    s = start(conf, {"up": up.addr}, main="worker_processes 3;")
     s.expected.append("exited on signal|exited with")
 
     def fill(n):
         out = []
         for _ in range(n):
             c = Conn(s.port)
-            c.send(build("GET", "/stream?k=a", [("X-Mock-Delay-Ms", "60000")]))
+            c.send(build("GET", "/?k=a", [("X-Hold", "1")]))
             out.append(c)
         return out
 
