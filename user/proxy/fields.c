@@ -5,6 +5,7 @@
 
 #include "proxy/proxy_conf.h"
 #include "proxy/upstream.h"
+#include "proxy/vars_user.h"
 
 enum { ATTRS_MAX = 64 }; /* of a cookie; one with more goes on as it is */
 
@@ -50,9 +51,11 @@ static bool by_prefix(struct request *r, const struct fields_rules *rules, struc
 	struct slice rest = slice_skip(*value, offset);
 
 	for (const struct fields_rule *l = rules ? rules->first : NULL; l; l = l->next) {
-		struct slice pattern = tmpl_eval(l->pattern, r, &r->arena);
+		struct slice pattern = rest;
 
-		if (slice_starts(rest, pattern))
+		if (!l->re)
+			pattern = tmpl_eval(l->pattern, r, &r->arena);
+		if (l->re ? vars_user_match(r, l->re, rest) > 0 : slice_starts(rest, pattern))
 			return replace(r, value, offset, pattern.n,
 				       tmpl_eval(l->replacement, r, &r->arena));
 	}
@@ -91,10 +94,14 @@ static bool change_domain(struct request *r, const struct fields_rules *rules, s
 	size_t dot = a->value.n && a->value.p[0] == '.';
 	struct slice domain = slice_skip(a->value, dot);
 
-	for (const struct fields_rule *l = rules ? rules->first : NULL; l; l = l->next)
-		if (slice_ieq(tmpl_eval(l->pattern, r, &r->arena), domain))
+	for (const struct fields_rule *l = rules ? rules->first : NULL; l; l = l->next) {
+		if (l->re && vars_user_match(r, l->re, a->value) > 0)
+			return replace(r, &a->value, 0, a->value.n,
+				       tmpl_eval(l->replacement, r, &r->arena));
+		if (!l->re && slice_ieq(tmpl_eval(l->pattern, r, &r->arena), domain))
 			return replace(r, &a->value, dot, domain.n,
 				       tmpl_eval(l->replacement, r, &r->arena));
+	}
 	return false;
 }
 
@@ -125,7 +132,8 @@ static unsigned wanted_flags(struct request *r, const struct fields_rules *rules
 	unsigned flags = 0;
 
 	for (const struct fields_rule *l = rules ? rules->first : NULL; l; l = l->next) {
-		if (!slice_ieq(tmpl_eval(l->pattern, r, &r->arena), name))
+		if (l->re ? vars_user_match(r, l->re, name) <= 0
+			  : !slice_ieq(tmpl_eval(l->pattern, r, &r->arena), name))
 			continue;
 		for (int i = 0; i < l->n_flags; i++)
 			flags |= fields_cookie_flag(tmpl_eval(l->flags[i], r, &r->arena));

@@ -37,6 +37,7 @@ enum { FIELDS_COOKIE_FLAGS_MAX = 3 };
 struct fields_rule { /* one line of proxy_redirect or proxy_cookie_* */
 	struct fields_rule *next;
 	struct tmpl *pattern;
+	struct vars_regex *re;			     /* not NULL: instead of the pattern */
 	struct tmpl *replacement;		     /* proxy_cookie_flags: none */
 	struct tmpl *flags[FIELDS_COOKIE_FLAGS_MAX]; /* proxy_cookie_flags only */
 	int n_flags;

@@ -5,6 +5,7 @@
 #include "proxy/fields.h"
 #include "proxy/http_conf.h"
 #include "proxy/proxy_conf.h"
+#include "proxy/vars_user.h"
 
 static struct fields_rules **rules_at(void *mod, const struct conf_row *row)
 {
@@ -46,10 +47,21 @@ static bool is_off(void *mod, const struct conf_row *row)
 	return *rules_at(mod, row) && (*rules_at(mod, row))->off;
 }
 
-static int no_regex(struct conf *c, const struct conf_node *n)
+/* "~PATTERN" or "~*PATTERN" (where ALWAYS_CASELESS does not say so of all), or text with variables. */
+static int set_pattern(struct conf *c, const struct conf_node *n, struct slice text,
+		       bool always_caseless, struct fields_rule *l)
 {
-	return conf_error(c, n, "regular expressions in \"%.*s\" are not supported",
-			  SLICE_FMT(n->name));
+	bool caseless = always_caseless;
+
+	if (!slice_starts(text, SLICE("~")))
+		return conf_tmpl(c, n, text, &l->pattern);
+	text = slice_skip(text, 1);
+	if (!always_caseless && slice_starts(text, SLICE("*"))) {
+		caseless = true;
+		text = slice_skip(text, 1);
+	}
+	l->re = vars_user_regex(c, n, text, caseless);
+	return l->re ? 0 : -SL_EINVAL;
 }
 
 static struct tmpl *literal(struct conf *c, struct slice text)
@@ -104,10 +116,8 @@ static int set_redirect(struct conf *c, struct conf_block *b, void *mod, const s
 		return set_default(c, b, mod, n, row);
 	if (n->n_args == 1)
 		return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(n->args[0]));
-	if (slice_starts(n->args[0], SLICE("~")))
-		return no_regex(c, n);
 	l = add_rule(c, mod, row);
-	r = conf_tmpl(c, n, n->args[0], &l->pattern);
+	r = set_pattern(c, n, n->args[0], false, l);
 	return r ? r : conf_tmpl(c, n, n->args[1], &l->replacement);
 }
 
@@ -126,14 +136,12 @@ static int set_cookie(struct conf *c, struct conf_block *b, void *mod, const str
 		return set_off(c, mod, n, row);
 	if (n->n_args == 1)
 		return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(pattern));
-	if (slice_starts(pattern, SLICE("~")))
-		return no_regex(c, n);
 	if (is_domain && slice_starts(pattern, SLICE(".")))
 		pattern = slice_skip(pattern, 1);
-	if (is_domain && slice_starts(to, SLICE(".")))
+	if (is_domain && !slice_starts(pattern, SLICE("~")) && slice_starts(to, SLICE(".")))
 		to = slice_skip(to, 1);
 	l = add_rule(c, mod, row);
-	r = conf_tmpl(c, n, pattern, &l->pattern);
+	r = set_pattern(c, n, pattern, is_domain, l);
 	return r ? r : conf_tmpl(c, n, to, &l->replacement);
 }
 
@@ -147,10 +155,8 @@ static int set_flags(struct conf *c, struct conf_block *b, void *mod, const stru
 		return conf_error(c, n, "\"%s\" directive is duplicate", row->name);
 	if (n->n_args == 1 && slice_eq(n->args[0], SLICE("off")))
 		return set_off(c, mod, n, row);
-	if (slice_starts(n->args[0], SLICE("~")))
-		return no_regex(c, n);
 	l = add_rule(c, mod, row);
-	r = conf_tmpl(c, n, n->args[0], &l->pattern);
+	r = set_pattern(c, n, n->args[0], true, l);
 	for (int i = 1; r == 0 && i < n->n_args; i++) {
 		r = conf_tmpl(c, n, n->args[i], &l->flags[l->n_flags]);
 		if (r == 0 && l->flags[l->n_flags++]->constant && !fields_cookie_flag(n->args[i]))
@@ -247,14 +253,14 @@ static const struct conf_value proxy_protocols[] = {
 
 static const struct conf_row rows[] = {
 	RULES("proxy_redirect", redirect, 2, set_redirect,
-	      "default | off | TEXT REPLACEMENT -- what a Location or Refresh of an upstream begins "
-	      "with, and what takes its place; default: the URL of proxy_pass, by the location"),
+	      "default | off | [~|~*]TEXT REPLACEMENT -- what a Location or Refresh of an upstream "
+	      "begins with, and what takes its place; default: the URL of proxy_pass, by the location"),
 	RULES("proxy_cookie_domain", cookie_domain, 2, set_cookie,
-	      "off | DOMAIN REPLACEMENT -- changes the domain attribute in Set-Cookie"),
+	      "off | [~]DOMAIN REPLACEMENT -- changes the domain attribute in Set-Cookie"),
 	RULES("proxy_cookie_path", cookie_path, 2, set_cookie,
-	      "off | PATH REPLACEMENT -- changes what the path attribute in Set-Cookie begins with"),
+	      "off | [~|~*]PATH REPLACEMENT -- changes what the path attribute in Set-Cookie begins with"),
 	RULES("proxy_cookie_flags", cookie_flags, 1 + FIELDS_COOKIE_FLAGS_MAX, set_flags,
-	      "off | COOKIE [secure|nosecure|httponly|nohttponly|samesite=strict|lax|none|"
+	      "off | [~]COOKIE [secure|nosecure|httponly|nohttponly|samesite=strict|lax|none|"
 	      "nosamesite]... -- sets or takes away flags of a cookie"),
 	TYPED("proxy_method", CONF_TMPL, method, NULL,
 	      "the method of requests to the upstream, instead of the client's"),
