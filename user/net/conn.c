@@ -88,14 +88,14 @@ int conn_connected(struct conn *c)
 	return 0;
 }
 
-ssize_t conn_raw_read(struct conn *c, void *to, size_t n)
+static ssize_t receive(struct conn *c, void *to, size_t n, int flags)
 {
 	ssize_t got;
 
 	if (!c->readable && !c->peer_closed)
 		return -SL_EAGAIN;
 	do
-		got = recv(c->io.fd, to, n, 0);
+		got = recv(c->io.fd, to, n, flags);
 	while (got < 0 && errno == EINTR);
 	if (got < 0) {
 		if (errno != EAGAIN)
@@ -107,6 +107,16 @@ ssize_t conn_raw_read(struct conn *c, void *to, size_t n)
 	if ((size_t)got < n && !c->peer_closed && !c->failed)
 		c->readable = false;
 	return got;
+}
+
+ssize_t conn_raw_read(struct conn *c, void *to, size_t n)
+{
+	return receive(c, to, n, 0);
+}
+
+ssize_t conn_raw_peek(struct conn *c, void *to, size_t n)
+{
+	return receive(c, to, n, MSG_PEEK);
 }
 
 static ssize_t written(struct conn *c, ssize_t n, size_t wanted)

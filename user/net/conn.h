@@ -83,6 +83,8 @@ void conn_reset(struct conn *c);
 
 /* The raw socket, for layers above: keeps `readable`/`writable` right. */
 ssize_t conn_raw_read(struct conn *c, void *to, size_t n);
+/* Reads without taking: what there is is found again by the next call, after the next event. */
+ssize_t conn_raw_peek(struct conn *c, void *to, size_t n);
 ssize_t conn_raw_write(struct conn *c, const void *from, size_t n);
 
 #endif

@@ -3,6 +3,7 @@
 #include "proxy/arrive.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/err.h"
 #include "proxy/h1.h"
@@ -11,6 +12,7 @@
 #include "tls/tls_conn.h"
 
 enum phase {
+	ARRIVE_PROXY, /* a PROXY protocol header comes first */
 	ARRIVE_TLS,
 	ARRIVE_PREFACE, /* plain, where HTTP/2 may be spoken too */
 };
@@ -26,7 +28,7 @@ static void become(struct client_conn *c, const struct client_proto *proto)
 		proto->event(c);
 }
 
-static void begin(struct client_conn *c)
+static void after_proxy(struct client_conn *c)
 {
 	const struct listener *l = c->client.listener;
 
@@ -45,6 +47,56 @@ static void begin(struct client_conn *c)
 		return;
 	}
 	c->phase = ARRIVE_TLS;
+	client_set_timer(c, client_scope(c)->client_header_timeout_ms);
+}
+
+/* Is looked at before it is taken: what follows may be TLS's. */
+static void read_proxy(struct client_conn *c)
+{
+	char text[PROXY_INTRO_MAX];
+	struct proxy_intro header;
+	ssize_t n = conn_raw_peek(&c->conn, text, sizeof text);
+	int used;
+
+	if (n == -SL_EAGAIN)
+		return;
+	if (n <= 0) {
+		client_destroy(c);
+		return;
+	}
+	used = proxy_intro_parse(slice_make(text, (size_t)n), &header);
+	if (used == 0)
+		return;
+	c->conn.readable = true;
+	if (used < 0 || conn_raw_read(&c->conn, text, (size_t)used) != used) {
+		c->env->stats->bad_requests++;
+		client_log(c, client_scope(c), LOG_LVL_ERROR,
+			   "broken header while reading PROXY protocol");
+		client_destroy(c);
+		return;
+	}
+	c->conn.readable = true;
+	if (header.src.len) {
+		c->client.proxied = malloc(sizeof header);
+		if (!c->client.proxied) {
+			client_destroy(c);
+			return;
+		}
+		*c->client.proxied = header;
+	}
+	timer_pause(&c->timer);
+	after_proxy(c);
+	if (!c->dead)
+		c->proto->event(c);
+}
+
+static void begin(struct client_conn *c)
+{
+	if (!c->client.listener->proxy_protocol) {
+		after_proxy(c);
+		return;
+	}
+	c->phase = ARRIVE_PROXY;
 	client_set_timer(c, client_scope(c)->client_header_timeout_ms);
 }
 
@@ -115,15 +167,25 @@ static void read_preface(struct client_conn *c)
 
 static void event(struct client_conn *c)
 {
-	if (c->phase == ARRIVE_TLS)
+	switch (c->phase) {
+	case ARRIVE_PROXY:
+		read_proxy(c);
+		break;
+	case ARRIVE_TLS:
 		handshake(c);
-	else
+		break;
+	default:
 		read_preface(c);
+		break;
+	}
 }
 
 static void timeout(struct client_conn *c)
 {
-	if (c->phase == ARRIVE_TLS)
+	if (c->phase == ARRIVE_PROXY)
+		client_log(c, client_scope(c), LOG_LVL_INFO,
+			   "client timed out while reading PROXY protocol");
+	else if (c->phase == ARRIVE_TLS)
 		client_log(c, client_scope(c), LOG_LVL_INFO,
 			   "client timed out while SSL handshaking");
 	client_kill(c, false);

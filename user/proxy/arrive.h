@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What an accepted connection is before its protocol is known: the TLS handshake. */
+/* What an accepted connection is before its protocol is known: PROXY protocol, TLS handshake, HTTP/2 preface. */
 #ifndef SL_PROXY_ARRIVE_H
 #define SL_PROXY_ARRIVE_H
 

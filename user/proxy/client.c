@@ -101,6 +101,7 @@ void client_destroy(struct client_conn *c)
 	task_cancel(l, &c->task);
 	bufq_clear(&c->out);
 	inbuf_clear(&c->in);
+	free(c->client.proxied);
 	if (c->reset)
 		conn_reset(&c->conn);
 	else

@@ -227,7 +227,7 @@ static const struct conf_row rows[] = {
 	 .type = CONF_CUSTOM,
 	 .flags = CONF_MULTI,
 	 .set = http_listen_set,
-	 .help = "ADDRESS[:PORT] | PORT | unix:PATH [ssl] [http2] [default_server] [backlog=N] [rcvbuf=SIZE] "
+	 .help = "ADDRESS[:PORT] | PORT | unix:PATH [ssl] [http2] [proxy_protocol] [default_server] [backlog=N] [rcvbuf=SIZE] "
 		 "[sndbuf=SIZE] [deferred] [ipv6only=on|off] -- where the server accepts connections"},
 	{.name = "server_name",
 	 .contexts = CTX_SERVER,

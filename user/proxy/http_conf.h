@@ -33,7 +33,7 @@ struct listen_conf {
 	struct listen_conf *next;
 	struct addr addr;
 	struct listen_opts opts;
-	bool ssl, default_server, http2;
+	bool ssl, default_server, http2, proxy_protocol;
 	bool has_opts; /* socket options were given here */
 	const struct conf_node *node;
 };
@@ -89,7 +89,8 @@ struct listener {
 	struct addr addr;
 	struct listen_opts opts;
 	bool ssl;
-	bool http2; /* said on some `listen`: for all servers of it */
+	bool http2;	     /* said on some `listen`: for all servers of it */
+	bool proxy_protocol; /* each connection begins with a header that says who it is */
 	bool default_is_said, has_opts;
 	bool wildcard;		 /* 0.0.0.0 or [::] */
 	struct listener *shares; /* a wildcard listener on the same port whose socket serves this

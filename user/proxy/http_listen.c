@@ -119,6 +119,10 @@ static int parse_param(struct conf *c, const struct conf_node *n, struct slice p
 		l->default_server = true;
 		return 0;
 	}
+	if (slice_eq(p, SLICE("proxy_protocol"))) {
+		l->proxy_protocol = true;
+		return 0;
+	}
 	if (slice_eq(p, SLICE("http2"))) {
 		l->http2 = true;
 		return 0;
@@ -245,6 +249,7 @@ static int add_listen(struct conf *c, struct server *srv, struct listen_conf *lc
 	l->has_opts |= lc->has_opts;
 	l->ssl |= lc->ssl;
 	l->http2 |= lc->http2;
+	l->proxy_protocol |= lc->proxy_protocol;
 	if (lc->default_server && l->default_is_said)
 		return conf_error(c, lc->node, "a duplicate default server for %s", text);
 	l->default_is_said |= lc->default_server;

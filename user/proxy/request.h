@@ -8,6 +8,7 @@
 #include "http/head.h"
 #include "http/uri.h"
 #include "net/addr.h"
+#include "net/proxy_intro.h"
 #include "policy/ban_conf.h"
 #include "proxy/env.h"
 #include "proxy/http_conf.h"
@@ -65,6 +66,7 @@ struct client {
 	struct conn *conn;
 	bool tls;
 	const struct listener *listener;
+	struct proxy_intro *proxied; /* what a PROXY header said of it; NULL: nothing */
 };
 
 /* A body that goes on while it comes in. In the request's arena. */
