@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import random
+import re
 import resource
 import signal
 import socket
@@ -36,6 +37,7 @@ http {{
     access_log {dir}/access.log bench buffer=64k;
     keepalive_timeout 75s;
     keepalive_requests 1000000;
+    http2_max_concurrent_streams 128;
     upstream mock {{
         server 127.0.0.1:{mock_port};
         keepalive 64;
@@ -44,6 +46,7 @@ http {{
     server {{
         listen 127.0.0.1:{tls_port} ssl;
         listen 127.0.0.1:{plain_port};
+        listen 127.0.0.1:{h2_port} ssl http2;
         server_name localhost;
         ssl_certificate {dir}/cert.pem;
         ssl_certificate_key {dir}/key.pem;
@@ -107,6 +110,60 @@ SCENARIOS = [
 ]
 
 
+class H2Scenario:
+    """A row over HTTP/2, with nghttp2's h2load as the client."""
+
+    unit = "request"
+
+    def __init__(self, name, connections, streams, requests, body, headers):
+        self.name, self.connections, self.streams, self.requests = name, connections, streams, requests
+        self.body, self.headers = body, headers
+
+    def command(self, bench, requests):
+        body = os.path.join(bench.dir, f"{self.name}.json")
+        with open(body, "w", encoding="utf-8") as file:
+            file.write(self.body)
+        headers = [word for header in self.headers for word in ("-H", header)]
+        return ["h2load", "-c", str(self.connections), "-m", str(self.streams), "-n", str(requests), "-d", body,
+                "-H", "content-type: application/json", *headers,
+                f"https://localhost:{bench.h2_port}{self.path}"]
+
+    path = "/v1/chat/completions"
+
+    def run(self, bench, workers, quick):
+        """The row's figures, and what went wrong."""
+        requests = self.requests[quick]
+        bench.run_h2load(self.command(bench, requests // 10))
+        before = sum(map(cpu_of, workers))
+        errors = bench.run_h2load(self.command(bench, requests))
+        return {"errors": errors, "cpu_us": (sum(map(cpu_of, workers)) - before) * 1e6 / requests}
+
+
+class H2Memory(H2Scenario):
+    """Event streams that are open at the same time over few connections."""
+
+    unit = "stream"
+    path = "/stream/v1/chat/completions"
+    SETTLE_S = 4
+
+    def run(self, bench, workers, quick):
+        before = sum(map(pss_kb, workers))
+        total = self.connections * self.streams
+        proc = bench.start_h2load(self.command(bench, total))
+        time.sleep(self.SETTLE_S)
+        kb = (sum(map(pss_kb, workers)) - before) / total
+        return {"errors": bench.end_h2load(proc), "kb": kb}
+
+
+H2_CHAT = '{"model": "m", "messages": [{"role": "user", "content": "' + "x" * 540 + '"}]}'
+H2_STREAM = '{"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]}'
+
+H2_SCENARIOS = [
+    H2Scenario("h2-chat", 8, 16, {False: 20000, True: 5000}, H2_CHAT, [f"X-Mock-Tokens: {ANSWER_TOKENS}"]),
+    H2Memory("h2-memory", 125, 16, None, H2_STREAM, ["X-Mock-Tokens: 70", "X-Mock-Chunk-Delay-Ms: 100"]),
+]
+
+
 class Failure(Exception):
     """The bench itself can't go on, or a scenario did not do what it should."""
 
@@ -153,6 +210,14 @@ def cpu_of(pid):
         return int(file.read().split()[0]) / 1e9
 
 
+def pss_kb(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    raise Failure(f"no Pss of process {pid}")
+
+
 class Noise:
     """The share of the proxy's CPU that went to others, or to the host, while it was measured."""
 
@@ -190,7 +255,7 @@ class Bench:
         cpus = sorted(os.sched_getaffinity(0))
         self.pinned = len(cpus) > 1
         self.proxy_cpu, self.load_cpu = {cpus[0]}, {cpus[1] if self.pinned else cpus[0]}
-        self.mock_port, self.tls_port, self.plain_port = free_ports(3)
+        self.mock_port, self.tls_port, self.plain_port, self.h2_port = free_ports(4)
         self.load = args.load or os.path.join(args.build, "sl-load")
         self.mock = args.mock or os.path.join(args.build, "mock-llm")
         self.config = os.path.join(folder, "bench.conf")
@@ -207,7 +272,7 @@ class Bench:
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(CONFIG.format(user=user, nofile=NOFILE, dir=self.dir,
                                      mock_port=self.mock_port, tls_port=self.tls_port,
-                                     plain_port=self.plain_port))
+                                     plain_port=self.plain_port, h2_port=self.h2_port))
 
     @contextlib.contextmanager
     def started(self, name, command, cpus, ports):
@@ -269,15 +334,50 @@ class Bench:
             raise Failure(f"sl-load: {done.stderr.strip() or 'no result'}") from error
         return done.returncode, result, done.stderr.strip()
 
+    def start_h2load(self, command):
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                preexec_fn=lambda: settle(self.load_cpu))
+
+    @staticmethod
+    def end_h2load(proc):
+        """How many of its requests failed."""
+        out, _ = proc.communicate(timeout=300)
+        found = re.search(r"requests: (\d+) total.* (\d+) succeeded.*\nstatus codes: (\d+) 2xx", out)
+        if proc.returncode != 0 or not found:
+            raise Failure(f"h2load: {out.strip()[-300:]}")
+        total, succeeded, good = map(int, found.groups())
+        return total - min(succeeded, good)
+
+    def run_h2load(self, command):
+        return self.end_h2load(self.start_h2load(command))
+
+    def measure_h2(self, scenario, binary):
+        with self.proxy(binary) as proxy:
+            noise = Noise(min(self.proxy_cpu), proxy.workers)
+            row = scenario.run(self, proxy.workers, self.args.quick)
+            problems = []
+            if children(proxy.pid) != proxy.workers:
+                problems.append("a worker died: " + tail(f"{self.dir}/error.log", 2))
+            return {"problems": problems, "noise": noise.share(), **row}
+
+    @contextlib.contextmanager
+    def proxy(self, binary):
+        """The candidate, after a short warm-up."""
+        command = [binary, "-p", self.dir + "/", "-c", self.config, "-g", "daemon off;"]
+        ports = [self.tls_port, self.plain_port, self.h2_port]
+        with self.started("proxy", command, self.proxy_cpu, ports) as proxy:
+            self.run_load(["requests", "--connections", "16", "--requests", "400"], True)
+            proxy.workers = children(proxy.pid)
+            if not proxy.workers:
+                raise Failure("no worker process")
+            yield proxy
+
     def measure(self, scenario, binary):
         """One round of one candidate, in a process that has served only a short warm-up."""
-        command = [binary, "-p", self.dir + "/", "-c", self.config, "-g", "daemon off;"]
-        ports = [self.tls_port, self.plain_port]
-        with self.started("proxy", command, self.proxy_cpu, ports) as proxy:
-            self.run_load(["requests", "--connections", "16", "--requests", "400"], scenario.tls)
-            workers = proxy.workers = children(proxy.pid)
-            if not workers:
-                raise Failure("no worker process")
+        if isinstance(scenario, H2Scenario):
+            return self.measure_h2(scenario, binary)
+        with self.proxy(binary) as proxy:
+            workers = proxy.workers
             noise = Noise(min(self.proxy_cpu), workers)
             code, result, stderr = self.run_load(scenario.args[self.args.quick], scenario.tls,
                                                  workers)
@@ -336,13 +436,16 @@ def run_scenario(bench, scenario, candidates, rounds):
     """Many short rounds that begin with one and the other in turn: a machine's speed drifts."""
     names = list(candidates)
     results = []
-    for number in range((rounds + 1) // 2 if scenario.name == "sse-event" else rounds):
+    is_long = scenario.name in ("sse-event", "h2-memory")
+    for number in range((rounds + 1) // 2 if is_long else rounds):
         results.append({})
         for name in names if number % 2 == 0 else reversed(names):
             try:
                 results[-1][name] = bench.measure(scenario, candidates[name])
             except (Failure, subprocess.TimeoutExpired) as error:
                 results[-1][name] = {"problems": [str(error)], "errors": 0}
+    if scenario.name == "h2-memory":
+        return [summarize("h2-memory", "KB/stream", "kb", results, names)], results
     lines = [summarize(scenario.name, f"us/{scenario.unit}", "cpu_us", results, names)]
     if scenario.name == "sse-event":
         lines.append(summarize("memory", "KB/stream", "kb", results, names))
@@ -409,7 +512,7 @@ def parse_args():
     parser.add_argument("--build", default="build", help="folder of sluice, sl-load and mock-llm")
     parser.add_argument("--quick", action="store_true", help="one short round: rough figures")
     parser.add_argument("--rounds", type=int, help="default 9, of streams half as many (quick: 1)")
-    parser.add_argument("--only", action="append", choices=[s.name for s in SCENARIOS],
+    parser.add_argument("--only", action="append", choices=[s.name for s in (*SCENARIOS, *H2_SCENARIOS)],
                         help="may be repeated")
     parser.add_argument("--json", metavar="FILE", help="all that was measured, round by round")
     parser.add_argument("--candidate", action="append", metavar="NAME=BINARY", default=[],
@@ -445,7 +548,7 @@ def main():
         names = list(args.candidates)
         with bench.started("mock", mock, bench.load_cpu, [bench.mock_port]):
             table_head(names)
-            for scenario in SCENARIOS:
+            for scenario in (*SCENARIOS, *H2_SCENARIOS):
                 if args.only and scenario.name not in args.only:
                     continue
                 new, raw[scenario.name] = run_scenario(bench, scenario, args.candidates,

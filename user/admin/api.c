@@ -25,6 +25,7 @@ static const struct counter {
 	{"connections", "accepted", AT(conns_accepted), false},
 	{"connections", "refused_banned", AT(conns_refused_banned), false},
 	{"connections", "refused_full", AT(conns_refused_full), false},
+	{"connections", "slow", AT(client_slow), false},
 	{"requests", "active", AT(requests_active), true},
 	{"requests", "total", AT(requests), false},
 	{"requests", "malformed", AT(bad_requests), false},

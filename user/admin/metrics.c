@@ -74,6 +74,8 @@ static const struct row {
 	 AT(responses[0])},
 	{"sluice_requests_cancelled_total", "", "Requests whose client left before the end.",
 	 COUNTER, AT(client_cancelled)},
+	{"sluice_connections_slow_total", "", "Connections that client_min_rate ended.", COUNTER,
+	 AT(client_slow)},
 	{"sluice_requests_malformed_total", "", "Requests that the parser refused.", COUNTER,
 	 AT(bad_requests)},
 	{"sluice_received_bytes_total", "", "Bytes from clients.", COUNTER, AT(bytes_in)},

@@ -28,6 +28,7 @@ struct stats_worker {
 	uint64_t upstream_tries, upstream_retries, upstream_connects, upstream_failures;
 	uint64_t upstream_cut;	   /* answers that ended too early, after the head was sent */
 	uint64_t client_cancelled; /* the client left before the end */
+	uint64_t client_slow;	   /* below client_min_rate */
 	uint64_t bans_requested;
 	uint64_t h2_conns;    /* client connections that spoke HTTP/2 */
 	uint64_t h2_abuse[7]; /* those ended for abuse, by enum h2_abuse */

@@ -21,6 +21,9 @@ struct client_proto {
 	void (*timeout)(struct client_conn *c);
 	/* env->draining: no further request is wanted. QUIT: an idle connection ends now. */
 	void (*drain)(struct client_conn *c, bool quit);
+	/* The settings in force while the client owes us input, or the reading of an answer that waits
+	 * for it; NULL: it owes nothing now. May be NULL. */
+	const struct http_scope *(*awaits)(const struct client_conn *c);
 	/* The connection goes: so do its requests, and what this protocol holds. */
 	void (*end)(struct client_conn *c);
 };
@@ -36,11 +39,12 @@ struct client_conn {
 	struct task task;
 	struct timer timer;
 	uint64_t made_ms, idle_since_ms, discard_ms;
-	uint8_t phase; /* arrive.c's */
-	bool idle;     /* between requests: makes room where connections are scarce */
-	bool dead;     /* the connection failed, or must go without another byte */
-	bool reset;    /* ... with a TCP reset */
-	bool gone;     /* memory is on its way out */
+	uint64_t slow_since_ms, slow_bytes; /* slow.c's; 0: nothing is awaited */
+	uint8_t phase;			    /* arrive.c's */
+	bool idle;  /* between requests: makes room where connections are scarce */
+	bool dead;  /* the connection failed, or must go without another byte */
+	bool reset; /* ... with a TCP reset */
+	bool gone;  /* memory is on its way out */
 };
 
 enum {

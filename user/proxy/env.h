@@ -30,12 +30,13 @@ struct env {
 	uint32_t n_conns, conns_max; /* client and upstream connections, worker_connections */
 	struct client_conn *clients; /* doubly linked list of client connections */
 	struct upstream_pools *pools;
-	struct names *names;   /* upstream names being resolved */
-	struct health *health; /* health checks; NULL: another worker's */
-	struct ocsp *ocsp;     /* what is fetched to be stapled; NULL: another worker does */
-	bool draining;	       /* no new connections; every answer closes its connection */
-	bool quitting;	       /* idle connections are closed too */
-	bool keeps_bodies;     /* $request_body is used: bodies stay until the log is written */
+	struct timer slow_timer; /* slow.c's */
+	struct names *names;	 /* upstream names being resolved */
+	struct health *health;	 /* health checks; NULL: another worker's */
+	struct ocsp *ocsp;	 /* what is fetched to be stapled; NULL: another worker does */
+	bool draining;		 /* no new connections; every answer closes its connection */
+	bool quitting;		 /* idle connections are closed too */
+	bool keeps_bodies;	 /* $request_body is used: bodies stay until the log is written */
 	uint64_t id_seed, id_count; /* for $request_id */
 };
 

@@ -195,11 +195,20 @@ static void drain(struct client_conn *c, bool quit)
 		client_set_timer(c, CLIENT_FIRST_REQUEST_MS);
 }
 
+static const struct http_scope *awaits(const struct client_conn *c)
+{
+	const struct h1 *h = (const struct h1 *)c;
+	bool input = h->phase == H1_HEAD ? h->r != NULL : h->body_wanted && !h->body_paused;
+
+	return !h->tunnel && (input || c->out.bytes) ? h1_scope(h) : NULL;
+}
+
 const struct client_proto h1_proto = {
 	.begin = begin,
 	.event = event,
 	.turn = turn,
 	.timeout = timeout,
 	.drain = drain,
+	.awaits = awaits,
 	.end = end,
 };

@@ -316,11 +316,24 @@ static void begin(struct client_conn *c)
 	client_wake(c);
 }
 
+static const struct http_scope *awaits(const struct client_conn *c)
+{
+	const struct h2 *h = (const struct h2 *)c;
+
+	if (c->out.bytes || h->in_head)
+		return scope_of(h);
+	for (const struct h2_stream *s = h->streams; s; s = s->next)
+		if (s->body_wanted || s->out.bytes)
+			return scope_of(h);
+	return NULL;
+}
+
 const struct client_proto h2_proto = {
 	.begin = begin,
 	.event = event,
 	.turn = turn,
 	.timeout = timeout,
 	.drain = drain,
+	.awaits = awaits,
 	.end = end,
 };

@@ -151,6 +151,26 @@ static int set_return(struct conf *c, struct conf_block *b, void *mod, const str
 	return conf_tmpl(c, n, n->args[n->n_args - 1], &r->text);
 }
 
+static int set_min_rate(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			const struct conf_row *row)
+{
+	struct http_scope *s = mod;
+	struct http_min_rate *m = arena_alloc(&c->arena, sizeof *m);
+	struct slice after;
+
+	*m = (struct http_min_rate){.after_ms = 10000};
+	s->min_rate = m;
+	if (conf_parse_size(n->args[0], &m->bytes_s))
+		return conf_error(c, n, "invalid rate \"%.*s\"", SLICE_FMT(n->args[0]));
+	if (n->n_args < 2)
+		return 0;
+	if (!conf_param(n->args[1], "after", &after) || conf_parse_msec(after, &m->after_ms) ||
+	    m->after_ms < 1000)
+		return conf_error_hint(c, n, "after=TIME, at least 1s",
+				       "invalid parameter \"%.*s\"", SLICE_FMT(n->args[1]));
+	return 0;
+}
+
 static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent)
 {
 	const struct http_scope *outer = parent;
@@ -284,6 +304,16 @@ static const struct conf_row rows[] = {
 	      "how long a body that nobody wants is read and dropped, at most"),
 	TYPED("lingering_timeout", CTX_SCOPE, CONF_MSEC, lingering_timeout_ms, "5s",
 	      "how long is waited for more of such a body"),
+	{.name = "client_min_rate",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(min_rate),
+	 .flags = CONF_INHERIT,
+	 .set = set_min_rate,
+	 .help = "RATE [after=TIME] -- a client that moves less than RATE bytes a second over TIME (10s), while a "
+		 "request or the reading of an answer is awaited from it, loses its connection; 0: no minimum"},
 	TYPED("merge_slashes", CTX_HTTP | CTX_SERVER, CONF_FLAG, merge_slashes, "on",
 	      "several slashes in a path count as one"),
 	TYPED("underscores_in_headers", CTX_HTTP | CTX_SERVER, CONF_FLAG, underscores_in_headers,

@@ -38,6 +38,11 @@ struct listen_conf {
 	const struct conf_node *node;
 };
 
+/* `client_min_rate`; NULL or bytes_s 0: none. */
+struct http_min_rate {
+	int64_t bytes_s, after_ms;
+};
+
 /* MOD_HTTP's struct in http, server and location. */
 struct http_scope {
 	int64_t client_max_body_bytes; /* 0: no limit */
@@ -48,6 +53,7 @@ struct http_scope {
 	int64_t keepalive_timeout_ms, keepalive_header_s; /* header: 0 none */
 	int64_t keepalive_requests, keepalive_time_ms;
 	int64_t lingering_time_ms, lingering_timeout_ms;
+	struct http_min_rate *min_rate;
 	int64_t merge_slashes, underscores_in_headers, chunked;
 	int64_t absolute_redirect, port_in_redirect, server_name_in_redirect;
 	struct slice default_type;

@@ -24,6 +24,7 @@
 #include "proxy/names.h"
 #include "proxy/ocsp.h"
 #include "proxy/pool.h"
+#include "proxy/slow.h"
 
 enum {
 	EVENTS_PER_TURN = 512,
@@ -362,6 +363,7 @@ static int setup(struct worker *w)
 	if (w->p->resolves)
 		health_setup(env);
 	access_log_setup(env);
+	slow_start(env);
 	w->n_accepters = h ? h->n_listeners : 0;
 	w->accepters = calloc(w->n_accepters + 1, sizeof *w->accepters);
 	if (!w->accepters)
@@ -405,6 +407,7 @@ int worker_run(const struct worker_params *p)
 	access_log_flush(&w->env);
 	health_stop(&w->env);
 	ocsp_fini(&w->env);
+	slow_stop(&w->env);
 	names_fini(&w->env);
 	pool_fini(&w->env);
 	free(w->accepters);
