@@ -561,3 +561,51 @@ def test_many_clients_while_peers_come_and_go(group, mocks):
     for t in threads:
         t.join()
     assert not bad
+
+
+# --- worker_connections: those to upstreams count ---
+
+def held(s, n):
+    """N requests whose answers do not come yet."""
+    conns = [Conn(s.port) for _ in range(n)]
+    for c in conns:
+        c.send(build("GET", "/echo", {"X-Mock-Fault": "stall-before-head"}))
+    return conns
+
+
+def test_no_room_for_an_upstream_connection(group, mock):
+    s = group(f"server {mock.addr}; keepalive 0;", main="worker_processes 1;", connections=7)
+    s.expected.append("worker_connections are not enough")
+    conns = held(s, 3)
+    until(lambda: mock.requests() == 3, what="three requests at the upstream")
+    r = fetch(s.port, "/echo")
+    assert r.status == 500, "three clients, their three upstreams, and a client that has no room for his"
+    s.wait_log(r"\[alert\].*7 worker_connections are not enough while connecting to upstream")
+    for c in conns:
+        c.close()
+    until(lambda: fetch(s.port, "/echo").status == 200, what="room again: the upstream was not to blame")
+
+
+def test_idle_connections_make_room(group, mock):
+    s = group(f"server {mock.addr}; keepalive 8;", main="worker_processes 1;", connections=6)
+    idle = [Conn(s.port) for _ in range(2)]
+    for c in idle:
+        assert c.request("GET", "/echo").status == 200
+    conns = held(s, 2)
+    until(lambda: mock.stats()["paths"].get("/echo") == 4, what="two more requests at the upstream")
+    assert fetch(s.port, "/echo").status == 200, "idle ones, of clients and to the upstream, have gone"
+    assert "not enough" not in s.log()
+    for c in [*conns, *idle]:
+        c.close()
+
+
+def test_a_draining_worker_ends_with_its_last_connection(group, mock):
+    s = group(f"server {mock.addr};", main="worker_processes 1;")
+    (c,) = held(s, 1)
+    until(lambda: mock.requests() == 1, what="the request at the upstream")
+    (old,) = s.workers()
+    s.reload()
+    time.sleep(0.2)
+    assert old in s.workers()
+    c.close()
+    until(lambda: old not in s.workers(), 2, "the old worker's end")

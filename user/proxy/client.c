@@ -108,6 +108,8 @@ void client_destroy(struct client_conn *c)
 		conn_close(&c->conn);
 	unlink_conn(c);
 	loop_free(l, c);
+	if (!c->env->clients && c->env->on_no_clients)
+		c->env->on_no_clients(c->env);
 }
 
 void client_write(struct client_conn *c)

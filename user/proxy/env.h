@@ -28,7 +28,8 @@ struct env {
 	unsigned slot;		     /* of this worker in struct stats */
 	uint64_t n_serial;	     /* connections so far: $connection */
 	uint32_t n_conns, conns_max; /* client and upstream connections, worker_connections */
-	struct client_conn *clients; /* doubly linked list of client connections */
+	void (*on_no_clients)(struct env *env); /* the last client's connection is closed */
+	struct client_conn *clients;		/* doubly linked list of client connections */
 	struct upstream_pools *pools;
 	struct timer slow_timer; /* slow.c's */
 	struct names *names;	 /* upstream names being resolved */

@@ -242,6 +242,13 @@ static bool open_new(struct exchange *x, const struct addr *addr, const struct a
 	struct tls_client *tls = u->https ? u->conf->tls->client : NULL;
 	int one = 1;
 
+	if (!pool_make_room(x->r->env)) {
+		request_log(x->r, LOG_LVL_ALERT,
+			    "%u worker_connections are not enough while connecting to upstream",
+			    x->r->env->conns_max);
+		x->no_room = true;
+		return false;
+	}
 	x->uc = pool_connect(x->r->env, u->group_conf, addr, local, on_event);
 	if (!x->uc) {
 		request_log(x->r, LOG_LVL_ERROR, "%s failed (%d: %s) while connecting to upstream",
@@ -309,7 +316,10 @@ void exchange_start(struct request *r, const struct addr *addr, bool fresh)
 	bufq_init(&x->framed);
 	timer_init(&x->timer, on_timer);
 	if (!attach(x, addr, fresh)) {
-		exchange_fail(x, NEXT_ERROR, 502);
+		if (x->no_room)
+			upstream_no_room(r);
+		else
+			exchange_fail(x, NEXT_ERROR, 502);
 		return;
 	}
 	if (x->state == X_CONNECT)

@@ -30,7 +30,7 @@ struct exchange {
 		framed;	 /* of a body that streams: taken, and in chunks where it has no length */
 	bool framed_all; /* its end is in there too */
 	bool starved;	 /* all is out that came so far */
-	bool sent_all, reused, got_any;
+	bool sent_all, reused, got_any, no_room;
 	/* the answer */
 	struct inbuf in; /* its head */
 	struct head_scan scan;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "core/err.h"
+#include "proxy/client.h"
 
 struct upstream_pool {
 	const struct upstream_conf *conf;
@@ -154,6 +155,22 @@ void pool_put(struct upconn *uc)
 	timer_set(&uc->env->loop, &uc->timer, (uint64_t)p->conf->keepalive_timeout_ms);
 	/* What came behind the answer has no edge of its own any more; it would answer the next request. */
 	on_idle_event(&uc->conn);
+}
+
+static bool close_one_idle(struct env *env)
+{
+	for (uint32_t i = 0; i < env->pools->n; i++) {
+		if (!env->pools->pool[i].last)
+			continue;
+		pool_close(env->pools->pool[i].last);
+		return true;
+	}
+	return false;
+}
+
+bool pool_make_room(struct env *env)
+{
+	return env->n_conns < env->conns_max || client_close_idlest(env) || close_one_idle(env);
 }
 
 void pool_close_idle(struct env *env)

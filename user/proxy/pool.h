@@ -37,6 +37,9 @@ struct upconn *pool_get(struct env *env, const struct upstream_conf *group, cons
 struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
 			    const struct addr *addr, const struct addr *local,
 			    void (*on_event)(struct conn *));
+/* Is one more connection within worker_connections? Idle ones of clients make room first, as in nginx, then
+ * idle ones to peers. */
+bool pool_make_room(struct env *env);
 /* Gives it back: kept if it may be, closed otherwise. */
 void pool_put(struct upconn *uc);
 void pool_close(struct upconn *uc);

@@ -298,6 +298,13 @@ void upstream_divert(struct request *r)
 		error_page_accel(r, hdrs_find(&fields, HDR_X_ACCEL_REDIRECT)->value, &fields);
 }
 
+void upstream_no_room(struct request *r)
+{
+	drop_exchange(r);
+	settle(r, BALANCE_NEUTRAL, 0);
+	reply_error(r, 500, "the gateway has too many connections now");
+}
+
 void upstream_finished(struct request *r, bool whole)
 {
 	/* As in nginx: what was passed on counts for the peer, a 503 and an answer that was cut too. */

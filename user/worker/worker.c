@@ -48,7 +48,7 @@ struct worker {
 	struct accepter *accepters;
 	uint32_t n_accepters;
 	struct io signal_io, channel_io;
-	struct timer accept_timer, shutdown_timer, idle_timer, trim_timer;
+	struct timer accept_timer, shutdown_timer, trim_timer;
 	uint64_t complained_ms;
 	bool has_denies;
 	bool master_gone;
@@ -130,8 +130,7 @@ static void take(struct worker *w, const struct listener *l, int fd, const struc
 		reset_fd(fd);
 		return;
 	}
-	/* As nginx: idle keep-alive connections make room first. */
-	if (w->env.n_conns >= w->env.conns_max && !client_close_idlest(&w->env)) {
+	if (!pool_make_room(&w->env)) {
 		w->env.stats->conns_refused_full++;
 		if (may_complain(w))
 			log_write(w->env.log, LOG_LVL_ALERT, 0,
@@ -176,18 +175,10 @@ static void on_accept(struct io *io, uint32_t events)
 
 /* Ending. */
 
-static void check_ended(struct worker *w)
+static void check_ended(struct env *env)
 {
-	if (w->env.draining && !w->env.clients)
-		w->env.loop.stop = true;
-}
-
-static void on_idle_timer(struct timer *t)
-{
-	struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, idle_timer));
-
-	check_ended(w);
-	timer_set(&w->env.loop, &w->idle_timer, 20);
+	if (env->draining && !env->clients)
+		env->loop.stop = true;
 }
 
 static void on_shutdown_timer(struct timer *t)
@@ -215,10 +206,10 @@ static void drain(struct worker *w, bool quit)
 		ocsp_fini(&w->env);
 		if (w->p->shutdown_timeout_ms)
 			timer_set(&w->env.loop, &w->shutdown_timer, w->p->shutdown_timeout_ms);
-		timer_set(&w->env.loop, &w->idle_timer, 1);
 	}
 	w->env.quitting |= quit;
 	client_drain(&w->env, quit);
+	check_ended(&w->env);
 }
 
 static void reopen(struct worker *w)
@@ -349,7 +340,6 @@ static int setup(struct worker *w)
 		return -SL_ESYS;
 	timer_init(&w->accept_timer, on_accept_timer);
 	timer_init(&w->shutdown_timer, on_shutdown_timer);
-	timer_init(&w->idle_timer, on_idle_timer);
 	timer_init(&w->trim_timer, on_trim_timer);
 	timer_set(&env->loop, &w->trim_timer, TRIM_MS);
 	if (w->p->channel_fd >= 0) {
@@ -392,6 +382,7 @@ int worker_run(const struct worker_params *p)
 		.bans = p->bans,
 		.evidence = p->evidence,
 		.ask_ban = ask_ban,
+		.on_no_clients = check_ended,
 		.slot = p->slot,
 		.conns_max = p->conns_max,
 		.keeps_bodies = uses_request_body(p->conf),
