@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """TLS, both sides of it: one file, Debian's nginx and sluice, and both must answer alike."""
 import contextlib
-import pathlib
+import json
 import re
 import socket
 import ssl
 import subprocess
+import threading
 
 import harness
 import pytest
@@ -234,8 +235,9 @@ class Files:
                 "-extfile", ext)
         key, csr, leaf = folder / "deep.key", folder / "deep.csr", folder / "deep.pem"
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", csr,
-                "-subj", "/CN=client deep")
-        openssl("x509", "-req", "-in", csr, "-CA", crt, "-CAkey", mid.key, "-CAcreateserial", "-days", "9", "-out", leaf)
+                "-subj", "/CN=client deep", "-addext", "subjectAltName=DNS:deep.test")
+        openssl("x509", "-req", "-in", csr, "-CA", crt, "-CAkey", mid.key, "-CAcreateserial", "-days", "9", "-out", leaf,
+                "-copy_extensions", "copy")
         leaf.write_text(leaf.read_text() + crt.read_text())
         return harness.Cert(leaf, key)
 
@@ -500,6 +502,180 @@ def renegotiates(s, version):
 
 def test_no_renegotiation(both):
     assert [renegotiates(s, "-tls1_2") for s in both.servers] == [True, True]
+
+
+# --- towards upstreams --------------------------------------------------------------------------------
+
+class TlsUpstream:
+    """A TLS server that answers with what it saw of its client; ASK: wants a certificate."""
+
+    def __init__(self, cert, ca=None, ask=False, plain=False):
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(cert.chain, cert.key)
+        if ask:
+            self.tls.verify_mode = ssl.CERT_OPTIONAL
+            self.tls.load_verify_locations(ca)
+        self.names, self.plain = {}, plain
+        self.tls.sni_callback = lambda sock, name, _: self.names.__setitem__(sock, name)
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                c, _ = self.sock.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+
+    def serve(self, raw):
+        with contextlib.suppress(OSError):
+            raw.settimeout(20)
+            if self.plain:
+                raw.recv(100)
+                raw.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                raw.close()
+                return
+            c = self.tls.wrap_socket(raw, server_side=True)
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += c.recv(65536)
+            subject = c.getpeercert() and dict(x[0] for x in c.getpeercert()["subject"])
+            saw = [c.version(), self.names.pop(c, None), c.session_reused, c.cipher()[0], subject]
+            body = json.dumps(saw).encode()
+            c.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            c.unwrap()
+            c.close()
+
+
+UPSTREAM_CONF = r"""
+    proxy_ssl_protocols TLSv1.2 TLSv1.3;
+    proxy_ssl_server_name on;
+    proxy_ssl_name localhost;
+    proxy_ssl_session_reuse off;   # nginx would resume sessions of other locations
+    upstream tries { server 127.0.0.1:@bad@ max_fails=0; server 127.0.0.1:@up@ backup; }
+    upstream wrong { server 127.0.0.1:@wrong@ max_fails=0; server 127.0.0.1:@up@ backup; }
+    server {
+        listen 127.0.0.1:@http@;
+        add_header X-Tries "$upstream_status|$upstream_addr";
+        location = /plain { proxy_pass https://127.0.0.1:@up@; }
+        location = /name { proxy_pass https://127.0.0.1:@up@; proxy_ssl_name other.test; }
+        location = /variable { proxy_pass https://127.0.0.1:@up@; proxy_ssl_name $arg_name; }
+        location = /port { proxy_pass https://127.0.0.1:@up@; proxy_ssl_name name.test:1234; }
+        location = /address { proxy_pass https://127.0.0.1:@up@; proxy_ssl_name 127.0.0.1; }
+        location = /nosni { proxy_pass https://127.0.0.1:@up@; proxy_ssl_server_name off; }
+        location = /v12 { proxy_pass https://127.0.0.1:@up@; proxy_ssl_protocols TLSv1.2; }
+        location = /v13 { proxy_pass https://127.0.0.1:@up@; proxy_ssl_protocols TLSv1.3; }
+        location = /ciphers { proxy_pass https://127.0.0.1:@up@; proxy_ssl_protocols TLSv1.2; proxy_ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256; }
+        location = /noshared { proxy_pass https://127.0.0.1:@up@; proxy_ssl_protocols TLSv1.2; proxy_ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256; }
+        location = /cert { proxy_pass https://127.0.0.1:@up@; proxy_ssl_certificate @client.crt@; proxy_ssl_certificate_key @client.key@; }
+        location = /locked { proxy_pass https://127.0.0.1:@up@; proxy_ssl_certificate @site.crt@; proxy_ssl_certificate_key @locked.key@; proxy_ssl_password_file @passwords@; }
+        location = /command { proxy_pass https://127.0.0.1:@up@; proxy_ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256; proxy_ssl_conf_command MinProtocol TLSv1.3; }
+        location = /tries { proxy_pass https://tries; }
+        location = /tries/off { proxy_pass https://tries; proxy_next_upstream off; }
+        location = /plain/upstream { proxy_pass https://127.0.0.1:@bad@; }
+        location = /reuse { proxy_pass https://127.0.0.1:@up@; proxy_ssl_session_reuse on; }
+        location = /noreuse { proxy_pass https://127.0.0.1:@up@; }
+        location /verify/ {
+            proxy_ssl_verify on;
+            proxy_ssl_trusted_certificate @ca@;
+            location = /verify/ok { proxy_pass https://127.0.0.1:@up@; }
+            location = /verify/name { proxy_pass https://127.0.0.1:@up@; proxy_ssl_name other.test; }
+            location = /verify/authority { proxy_pass https://127.0.0.1:@wrong@; }
+            location = /verify/expired { proxy_pass https://127.0.0.1:@expired@; }
+            location = /verify/revoked { proxy_pass https://127.0.0.1:@revoked@; proxy_ssl_crl @crl@; proxy_ssl_name client.test; }
+            location = /verify/unrevoked { proxy_pass https://127.0.0.1:@up@; proxy_ssl_crl @crl@; }
+            location = /verify/deep { proxy_pass https://127.0.0.1:@deep@; proxy_ssl_name deep.test; }
+            location = /verify/shallow { proxy_pass https://127.0.0.1:@deep@; proxy_ssl_name deep.test; proxy_ssl_verify_depth 0; }
+            location = /verify/tries { proxy_pass https://wrong; }
+            location = /verify/not { proxy_pass https://127.0.0.1:@wrong@; proxy_ssl_verify off; }
+        }
+    }
+"""
+
+
+@pytest.fixture(scope="module")
+def upstreams(files, ca, wrong_ca):
+    with contextlib.ExitStack() as stack:
+        site = harness.Cert(files.values["site.crt"], files.values["site.key"])
+        made = {"up": TlsUpstream(site, ca.ca, ask=True), "bad": TlsUpstream(site, plain=True),
+                "wrong": TlsUpstream(wrong_ca.make("localhost", ["localhost"])),
+                "expired": TlsUpstream(ca.make("localhost-expired", ["localhost"], expired=True)),
+                "revoked": TlsUpstream(files.clients["revoked"]), "deep": TlsUpstream(files.clients["deep"])}
+        for u in made.values():
+            stack.callback(u.sock.close)
+        client = files.clients["good"]
+        values = {"client.crt": client.chain, "client.key": client.key, **{k: u.port for k, u in made.items()}}
+        b = Both(stack, UPSTREAM_CONF, files, **values)
+        b.made = made
+        yield b
+
+
+def to_upstream(s, path):
+    with Conn(s.ports["http"]) as c:
+        r = c.request("GET", path, {"Connection": "close"})
+        return r.status, r.header("X-Tries"), json.loads(r.body) if r.status == 200 else None
+
+
+# What both must say, and what both log.
+UPSTREAM_CASES = {
+    "/plain": (200, None), "/name": (200, None), "/variable?name=var.test": (200, None), "/port": (200, None),
+    "/address": (200, None), "/nosni": (200, None), "/v12": (200, None), "/v13": (200, None), "/ciphers": (200, None),
+    "/noshared": (502, r"SSL_do_handshake\(\) failed \(SSL: error:.*handshake failure.*\) while SSL handshaking to upstream"),
+    "/cert": (200, None), "/locked": (200, None), "/command": (200, None),
+    "/plain/upstream": (502, r"SSL_do_handshake\(\) failed \(SSL: error:.*wrong version number.*\) while SSL handshaking to upstream"),
+    "/verify/ok": (200, None), "/verify/not": (200, None), "/verify/unrevoked": (200, None),
+    "/verify/name": (502, r'upstream SSL certificate does not match "other.test" while SSL handshaking to upstream'),
+    "/verify/authority": (502, r"upstream SSL certificate verify error: \(20:unable to get local issuer certificate\)"),
+    "/verify/expired": (502, r"upstream SSL certificate verify error: \(10:certificate has expired\)"),
+    "/verify/revoked": (502, r"upstream SSL certificate verify error: \(23:certificate revoked\)"),
+    "/verify/deep": (200, None),
+    "/verify/shallow": (502, r"upstream SSL certificate verify error: \(2[02]:"),
+}
+
+
+@pytest.mark.parametrize("path", UPSTREAM_CASES)
+def test_upstream(upstreams, path):
+    status, logged = UPSTREAM_CASES[path]
+    got = []
+    for s in upstreams.servers:
+        n = len(s.log())
+        got.append(to_upstream(s, path))
+        if logged:
+            harness.until(lambda s=s, n=n: re.search(logged, s.log()[n:]), 3, f"{logged} in {s.name}'s log")
+    for _, _, saw in got:
+        if saw:
+            saw[2] = None   # whether a session was there to be resumed
+    assert got[1] == got[0] and got[0][0] == status
+
+
+@pytest.mark.parametrize("path", ["/tries", "/verify/tries"])
+def test_failed_handshakes_are_tried_elsewhere(upstreams, path):
+    for s in upstreams.servers:
+        status, tries, _ = to_upstream(s, path)
+        port = upstreams.made["up"].port
+        assert status == 200 and tries.startswith("502, 200|") and tries.endswith(f", 127.0.0.1:{port}"), (s.name, tries)
+    for s in upstreams.servers:
+        assert to_upstream(s, "/tries/off")[0] == 502
+
+
+@pytest.mark.parametrize("path,expected", [("/reuse", True), ("/noreuse", False)])
+def test_upstream_sessions(upstreams, path, expected):
+    for s in upstreams.servers:
+        for _ in range(3):
+            saw = to_upstream(s, path)[2]
+        assert saw[2] == expected, s.name
+
+
+def test_upstream_key_of_another_certificate(files):
+    """sluice refuses at once what nginx would only find out when it starts to speak."""
+    text = ("server { listen 127.0.0.1:@http@; location / { proxy_pass https://127.0.0.1:1; proxy_ssl_certificate @site.crt@; "
+            "proxy_ssl_certificate_key @rsa.key@; } }")
+    s = harness.Sluice(text, {**files.values, "http": free_port()})
+    with s.stack:
+        p = subprocess.run(s.command("-t"), capture_output=True, text=True, timeout=60)
+        assert p.returncode == 1 and "does not match certificate" in p.stderr
 
 
 # --- mistakes -----------------------------------------------------------------------------------------
