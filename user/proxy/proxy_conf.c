@@ -110,6 +110,16 @@ static int set_name(struct conf *c, struct conf_block *b, void *mod, const struc
 	return 0;
 }
 
+/* Files that do cache elsewhere say so where they do not. */
+static int set_cache(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		     const struct conf_row *row)
+{
+	if (slice_eq(n->args[0], SLICE("off")))
+		return 0;
+	return conf_error_hint(c, n, "only \"off\" is taken",
+			       "this version of sluice does not cache answers");
+}
+
 static void hide(uint8_t table[HDR_N], struct slice name, uint8_t value)
 {
 	enum hdr_id id = hdr_id_of(name, hdr_hash(name));
@@ -193,6 +203,13 @@ static const struct conf_value next_values[] = {{"error", NEXT_ERROR},
 	}
 
 static const struct conf_row rows[] = {
+	{.name = "proxy_cache",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_CUSTOM,
+	 .set = set_cache,
+	 .help = "off -- answers are not cached; there is nothing else yet"},
 	{.name = "proxy_pass",
 	 .contexts = CTX_LOCATION,
 	 .args_min = 1,
