@@ -183,6 +183,7 @@ install: all ## into DESTDIR and PREFIX
 	install -d $(DESTDIR)$(SYSCONFDIR)
 	test -e $(DESTDIR)$(SYSCONFDIR)/sluice.conf || \
 		install -m 644 conf/sluice.conf $(DESTDIR)$(SYSCONFDIR)/sluice.conf
+	install -m 644 conf/mime.types $(DESTDIR)$(SYSCONFDIR)/mime.types
 	install -d $(DESTDIR)/var/log/sluice $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/local|$(PREFIX)|' conf/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
 	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice

@@ -12,6 +12,7 @@
 #include "policy/upstream_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/fields.h"
+#include "proxy/files_conf.h"
 #include "proxy/filters_conf.h"
 #include "proxy/flow_conf.h"
 #include "proxy/gzip_conf.h"
@@ -46,6 +47,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_BAN] = &ban_module,
 	[MOD_ACCESS_LOG] = &access_log_module,
 	[MOD_GZIP] = &gzip_module,
+	[MOD_FILES] = &files_module,
 	[MOD_FILTERS] = &filters_module,
 	[MOD_XDP] = &xdp_module,
 	[MOD_ADMIN] = &admin_module,

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "core/err.h"
@@ -142,6 +143,24 @@ ssize_t conn_raw_write(struct conn *c, const void *from, size_t n)
 		put = send(c->io.fd, from, n, MSG_NOSIGNAL);
 	while (put < 0 && errno == EINTR);
 	return written(c, put, n);
+}
+
+ssize_t conn_sendfile(struct conn *c, int fd, uint64_t *at, size_t n)
+{
+	off_t offset = (off_t)*at;
+	ssize_t put;
+
+	if (!c->writable)
+		return -SL_EAGAIN;
+	do
+		put = sendfile(c->io.fd, fd, &offset, n);
+	while (put < 0 && errno == EINTR);
+	/* Less than was wanted may be the file's doing: only EAGAIN says that the socket is full. */
+	if (put <= 0)
+		return put ? written(c, put, n) : 0;
+	c->n_sent += (uint64_t)put;
+	*at = (uint64_t)offset;
+	return put;
 }
 
 static ssize_t plain_read(struct conn *c, void *to, size_t n)

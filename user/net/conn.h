@@ -86,5 +86,8 @@ ssize_t conn_raw_read(struct conn *c, void *to, size_t n);
 /* Reads without taking: what there is is found again by the next call, after the next event. */
 ssize_t conn_raw_peek(struct conn *c, void *to, size_t n);
 ssize_t conn_raw_write(struct conn *c, const void *from, size_t n);
+/* sendfile(2) on a connection without a layer: at most N bytes of FD from *AT on, which advances. 0: the file has
+ * no more. */
+ssize_t conn_sendfile(struct conn *c, int fd, uint64_t *at, size_t n);
 
 #endif

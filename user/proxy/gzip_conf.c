@@ -92,6 +92,11 @@ static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *
 	const struct gzip_scope *outer = parent;
 	struct gzip_scope *g = mod;
 
+	if (!g->types) {
+		g->types = arena_zalloc(&c->arena, sizeof *g->types);
+		g->types->v = arena_alloc(&c->arena, sizeof *g->types->v);
+		g->types->v[g->types->n++] = SLICE("text/html");
+	}
 	if (!g->disable_msie6 && outer)
 		g->disable_msie6 = outer->disable_msie6;
 	return 0;
@@ -125,7 +130,6 @@ static const struct conf_row rows[] = {
 	 .type = CONF_CUSTOM,
 	 .offset = AT(types),
 	 .flags = CONF_INHERIT,
-	 .deflt = "text/html",
 	 .set = set_types,
 	 .help = "TYPE ... | * -- which Content-Types are compressed besides text/html"},
 	{.name = "gzip_min_length",

@@ -125,9 +125,10 @@ static void serve(struct h1 *h)
 		h1_pull_body(h, true);
 	if (h->c.dead)
 		return;
-	if (before) {
+	if (before || h->copies) {
 		h1_flush(h);
-		if (!h->c.dead && h->c.out.bytes < before && !h->finished)
+		if (!h->c.dead && !h->finished &&
+		    (h->c.out.bytes < before || (h->copies && h->c.conn.writable)))
 			request_drained(h->r);
 	}
 	if (h->tunnel) {

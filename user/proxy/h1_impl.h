@@ -30,6 +30,7 @@ struct h1 {
 	bool chunked;
 	bool close_after;   /* no further request */
 	bool ends_by_close; /* the body's end is the connection's end */
+	bool copies;	    /* sends a file: request_drained() when there is room */
 	bool finished, abort_after;
 };
 

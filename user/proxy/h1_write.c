@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The answer's way out: head, body framing, flushing. Never frees a request: what ends is marked, and
  * h1.c's turn sees to it. */
+#include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
+#include "core/err.h"
 #include "core/num.h"
+#include "proxy/files_conf.h"
 #include "proxy/h1_impl.h"
 
 enum {
-	JOIN_MAX = 4096, /* pieces up to this share a buffer where one waits already */
+	SENDFILE_MAX = 512 * 1024, /* in one turn */
+	JOIN_MAX = 4096,	   /* pieces up to this share a buffer where one waits already */
 };
 
 static void out_put(struct h1 *h, const char *p, size_t n)
@@ -141,6 +146,53 @@ static void send_body(struct request *r, struct buf *b)
 	bufq_push(&h->c.out, b);
 }
 
+/* With tcp_nopush the kernel sends full packets until the file is out. */
+static void set_cork(struct h1 *h, const struct request *r, bool on)
+{
+	int value = on;
+
+	if (files_scope_of(r->block)->tcp_nopush)
+		setsockopt(h->c.conn.io.fd, IPPROTO_TCP, TCP_CORK, &value, sizeof value);
+}
+
+static int send_file(struct request *r, int fd, uint64_t *at, uint64_t n)
+{
+	size_t want = n < SENDFILE_MAX ? (size_t)n : SENDFILE_MAX;
+	struct h1 *h = r->front;
+	ssize_t put;
+
+	if (h->c.conn.ops != &conn_plain_ops || h->chunked)
+		return -SL_EINVAL;
+	if (!h->copies)
+		set_cork(h, r, true);
+	h->copies = true;
+	h1_flush(h);
+	if (h->c.dead)
+		return -SL_ERESET;
+	if (h->c.out.bytes)
+		return 0;
+	put = conn_sendfile(&h->c.conn, fd, at, want);
+	if (put == 0)
+		return -SL_ETRUNCATED;
+	if (put < 0 && put != -SL_EAGAIN) {
+		client_kill(&h->c, false);
+		return -SL_ERESET;
+	}
+	if (put > 0) {
+		r->sent_body_bytes += (uint64_t)put;
+		h->c.env->stats->bytes_out += (uint64_t)put;
+	}
+	if ((uint64_t)(put > 0 ? put : 0) == n) {
+		h->copies = false;
+		set_cork(h, r, false);
+		timer_pause(&h->c.timer);
+		return 1;
+	}
+	if (put > 0 || !timer_is_set(&h->c.timer))
+		client_set_timer(&h->c, r->scope->send_timeout_ms);
+	return put > 0;
+}
+
 static void finish(struct request *r)
 {
 	struct h1 *h = r->front;
@@ -223,6 +275,7 @@ const struct front_ops h1_front_ops = {
 	.end_sending = end_sending,
 	.send_head = send_head,
 	.send_body = send_body,
+	.send_file = send_file,
 	.finish = finish,
 	.abort = abort_answer,
 	.drop = drop,

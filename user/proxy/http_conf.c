@@ -326,8 +326,6 @@ static const struct conf_row rows[] = {
 	      "absolute redirects name the port"),
 	TYPED("server_name_in_redirect", CTX_SCOPE, CONF_FLAG, server_name_in_redirect, "off",
 	      "absolute redirects name the first server_name, not the request's host"),
-	TYPED("default_type", CTX_SCOPE, CONF_STR, default_type, "text/plain",
-	      "Content-Type of `return` with a text"),
 	{.name = "return",
 	 .contexts = CTX_SERVER | CTX_LOCATION,
 	 .args_min = 1,

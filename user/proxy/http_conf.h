@@ -56,7 +56,6 @@ struct http_scope {
 	struct http_min_rate *min_rate;
 	int64_t merge_slashes, underscores_in_headers, chunked;
 	int64_t absolute_redirect, port_in_redirect, server_name_in_redirect;
-	struct slice default_type;
 	struct http_large_buffers *large;
 	struct http_keepalive *keepalive;
 	struct http_return *ret; /* not inherited */

@@ -70,8 +70,8 @@ static void say(struct fetch *f, enum log_level level, const char *text)
 	const struct log *log = f->server->scope->error_log;
 
 	log_write(log ? log : f->env->log, level, 0,
-		  "%s while requesting certificate status, responder: %.*s, certificate: \"%s\"", text,
-		  SLICE_FMT(to->url), tls_staple_cert_cstr(f->staple));
+		  "%s while requesting certificate status, responder: %.*s, certificate: \"%s\"",
+		  text, SLICE_FMT(to->url), tls_staple_cert_cstr(f->staple));
 }
 
 /* 2 s, 4 s, 8 s ... 5 minutes. */
@@ -215,8 +215,8 @@ static void connect_next(struct fetch *f, const char *why)
 	while (f->at_addr < f->n_addrs) {
 		f->phase = CONNECTING;
 		f->sent = 0;
-		if (conn_connect(&f->conn, &f->env->loop, &f->addrs[f->at_addr++], NULL, on_event) ==
-		    0)
+		if (conn_connect(&f->conn, &f->env->loop, &f->addrs[f->at_addr++], NULL,
+				 on_event) == 0)
 			return;
 		snprintf(text, sizeof text, "connect() to OCSP responder failed (%s)",
 			 strerror(errno));

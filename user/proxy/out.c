@@ -8,6 +8,7 @@
 #include "proxy/expires.h"
 #include "proxy/flow.h"
 #include "proxy/gzip.h"
+#include "proxy/ranges.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
 #include "proxy/spool.h"
@@ -32,6 +33,7 @@ static const struct out_step {
 	{.name = "temporary file", .run = spool_step},
 	{.name = "gunzip", .run = gunzip_step},
 	{.name = "gzip", .run = gzip_step},
+	{.name = "ranges", .decide = ranges_step},
 	{.name = "add_trailer", .run = add_header_trailers_step},
 	{.name = "limit_rate", .run = throttle_step},
 	{.name = "ban evidence", .run = count_status},

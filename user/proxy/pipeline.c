@@ -6,6 +6,7 @@
 
 #include "core/err.h"
 #include "proxy/fields.h"
+#include "proxy/files.h"
 #include "proxy/flow_conf.h"
 #include "proxy/io_conf.h"
 #include "proxy/limits.h"
@@ -89,7 +90,7 @@ static enum step_result step_content(struct request *r)
 {
 	const struct proxy_scope *p = r->block->mod[MOD_PROXY];
 
-	return p->pass ? STEP_NEXT : answer(r, 404, NULL);
+	return p->pass ? STEP_NEXT : files_step_serve(r);
 }
 
 static bool is_redirect(unsigned status)
@@ -113,7 +114,7 @@ static enum step_result run_return(struct request *r, const struct http_return *
 	if (ret->text && is_redirect(ret->status))
 		reply_redirect(r, ret->status, text);
 	else if (ret->text || ret->status == 204 || ret->status < 400)
-		reply_text(r, ret->status, r->scope->default_type, text);
+		reply_text(r, ret->status, files_type(r), text);
 	else
 		reply_error(r, ret->status, NULL);
 	return STEP_DONE;
@@ -170,6 +171,7 @@ static const struct step steps[] = {
 	{"return", step_return},
 	{"limit_req", limits_step_req},
 	{"limit_conn", limits_step_conn},
+	{"try_files", files_step_try},
 	{"content", step_content},
 	{"body", step_body},
 	{"balance", upstream_step_balance},

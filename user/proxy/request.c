@@ -8,6 +8,7 @@
 #include "policy/ban_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/flow.h"
+#include "proxy/files_send.h"
 #include "proxy/limits.h"
 #include "proxy/out.h"
 #include "proxy/pipeline.h"
@@ -112,6 +113,8 @@ void request_drained(struct request *r)
 	out_drained(r);
 	if (r->up)
 		upstream_resume(r);
+	if (r->file)
+		files_send_resume(r);
 }
 
 /* What is left when the answer is out, or nobody waits for it any more. */
@@ -124,6 +127,7 @@ static void release(struct request *r)
 	timer_cancel(&env->loop, &r->timer);
 	upstream_cancel(r);
 	limits_release(r);
+	files_send_cancel(r);
 	env->stats->requests_active--;
 	env->stats->responses[r->head_sent && class < 6 ? class : 0]++;
 	access_log_write(r);

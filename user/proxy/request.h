@@ -13,6 +13,7 @@
 #include "proxy/env.h"
 #include "proxy/http_conf.h"
 
+struct files_send;
 struct ranges_parts;
 struct request;
 struct upstream;
@@ -30,6 +31,11 @@ struct front_ops {
 	void (*send_head)(struct request *r);
 	/* Takes B; data begins at or behind BUF_HEADROOM. */
 	void (*send_body)(struct request *r, struct buf *b);
+	/* Sends up to N bytes of FD from *AT on, which advances, without a copy; body that is not chunked, behind
+	 * all that was queued. 1: call again at once for more, 0: request_drained() will come, -SL_EINVAL: not
+	 * on this connection, -SL_ETRUNCATED: the file is shorter, -SL_ERESET: the connection is lost. NULL:
+	 * this protocol has no such thing. */
+	int (*send_file)(struct request *r, int fd, uint64_t *at, uint64_t n);
 	/* The answer is whole. The front calls request_done() when it is written out. */
 	void (*finish)(struct request *r);
 	/* The answer cannot be completed: what is queued goes out, then the connection ends in a way
@@ -145,11 +151,12 @@ struct request {
 	struct timer timer;  /* of the step that waits */
 	struct request_body body;
 	struct response resp;
-	struct upstream *up;	/* NULL until the pipeline needs one */
-	struct vars_user *user; /* values of the configuration's own variables; NULL: none yet */
-	struct flow *flow;	/* NULL until there is something in it, see flow.h */
-	struct filter *filters; /* what the answer goes through, see out.h */
-	uint64_t limit_rate;	/* bytes a second, 0: no limit */
+	struct upstream *up;	 /* NULL until the pipeline needs one */
+	struct vars_user *user;	 /* values of the configuration's own variables; NULL: none yet */
+	struct flow *flow;	 /* NULL until there is something in it, see flow.h */
+	struct filter *filters;	 /* what the answer goes through, see out.h */
+	struct files_send *file; /* that the body comes from; NULL: none */
+	uint64_t limit_rate;	 /* bytes a second, 0: no limit */
 	bool limit_rate_set; /* ... by $limit_rate or an upstream, so the configuration's is not asked */
 	struct try *tries, **tries_tail;
 	char id[33];		  /* $request_id, made when asked for */

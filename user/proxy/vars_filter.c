@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Variables of what becomes of an answer on its way out. Reads only. */
+/* Variables of files and of what becomes of an answer on its way out. Only $limit_rate can be set. */
 #include "conf/conf.h"
+#include "proxy/files.h"
 #include "proxy/gzip.h"
 #include "proxy/vars.h"
 #include "proxy/vars_impl.h"
@@ -28,7 +29,25 @@ static void set_limit_rate(void *request, void *data, struct slice value)
 	r->limit_rate_set = true;
 }
 
+VARS_GETTER(get_request_filename)
+{
+	return files_path(request, a, out);
+}
+
+VARS_GETTER(get_document_root)
+{
+	return files_root(request, a, out);
+}
+
+VARS_GETTER(get_realpath_root)
+{
+	return files_real_root(request, a, out);
+}
+
 const struct var_def vars_filter[] = {
+	{.name = "request_filename", .get = get_request_filename},
+	{.name = "document_root", .get = get_document_root},
+	{.name = "realpath_root", .get = get_realpath_root},
 	{.name = "limit_rate", .get = get_limit_rate, .set = set_limit_rate},
 	{.name = "gzip_ratio", .get = get_gzip_ratio},
 	{.name = NULL},

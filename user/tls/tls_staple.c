@@ -31,14 +31,14 @@ struct memory { /* in the zone */
 _Static_assert(sizeof(struct memory) <= TLS_STAPLE_ZONE_BYTES, "it fits");
 
 struct tls_staple {
-	struct memory *memory;	  /* fetched; else: */
-	unsigned char *file;	  /* what the file holds */
+	struct memory *memory; /* fetched; else: */
+	unsigned char *file;   /* what the file holds */
 	size_t file_n;
 	bool verify;
 	char *cert, *url, *host, *name, *target;
 	struct tls_responder responder;
 	OCSP_CERTID *id;
-	STACK_OF(X509) *signers; /* the issuer */
+	STACK_OF(X509) * signers; /* the issuer */
 	X509_STORE *store;
 };
 
@@ -372,7 +372,7 @@ static int set_up(struct tls_staple *s, SSL_CTX *ctx, X509 *leaf, const struct t
 {
 	X509 *issuer = find_issuer(ctx, leaf);
 	STACK_OF(OPENSSL_STRING) *urls = X509_get1_ocsp(leaf);
-	const char *url = p->responder_cstr                 ? p->responder_cstr
+	const char *url = p->responder_cstr		    ? p->responder_cstr
 			  : sk_OPENSSL_STRING_num(urls) > 0 ? sk_OPENSSL_STRING_value(urls, 0)
 							    : NULL;
 	struct slice name, path;
@@ -384,7 +384,8 @@ static int set_up(struct tls_staple *s, SSL_CTX *ctx, X509 *leaf, const struct t
 		     "\"ssl_stapling\" ignored, issuer certificate not found for certificate \"%s\"%s",
 		     s->cert, "");
 	} else if (!url) {
-		warn(p, "\"ssl_stapling\" ignored, no OCSP responder URL in the certificate \"%s\"%s",
+		warn(p,
+		     "\"ssl_stapling\" ignored, no OCSP responder URL in the certificate \"%s\"%s",
 		     s->cert, "");
 	} else if (!parse_url(slice_cstr(url), &name, &port, &path)) {
 		warn(p,
