@@ -402,3 +402,49 @@ def test_wrong_settings(tmp_path, line, error):
     assert code == 1 and error in out
 
 
+
+
+# --- trailers of answers ----------------------------------------------------------------------------------
+
+TRAILERS = ["X-Sum: abc", "ETag: \"x\"", "Content-Length: 5", "Transfer-Encoding: chunked", "Host: evil", "Set-Cookie: a=b",
+            "Connection: close", "Content-Encoding: gzip", "X-Hide: 1", "X-Accel-Redirect: /x", "Authorization: x",
+            "X-Forwarded-For: 1.2.3.4", "Location: /", "Status: 500", "X-Sum: def"]
+
+
+def trailers(c, fields):
+    c.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\n" +
+           "\r\n".join(TRAILERS) + "\r\n\r\n")
+    return True
+
+
+@pytest.mark.parametrize("inside,passed", [
+    ("", []), ("proxy_pass_trailers off;", []),
+    ("proxy_pass_trailers on; proxy_hide_header X-Hide;",
+     [("X-Sum", "abc"), ("ETag", '"x"'), ("Status", "500"), ("X-Sum", "def")]),
+    ("proxy_pass_trailers on; proxy_hide_header X-Hide; proxy_hide_header X-Sum; add_trailer X-Own o;",
+     [("ETag", '"x"'), ("Status", "500"), ("X-Own", "o")])])
+def test_trailers_of_an_answer(stack, gateway, inside, passed):
+    peer = stack.enter_context(Peer(lambda c, first, fields: trailers(c, fields)))
+    s = gateway(inside, up=peer.addr)
+    with Conn(s.port) as c:
+        for _ in range(2):
+            c.send(build("GET", "/"))
+            r = c.head()
+            assert (r.header("Trailer") == "X-Sum") == ("on" in inside)
+            assert c.line() == "3" and c.take(5) == b"abc\r\n" and c.line() == "0"
+            assert c.fields() == passed
+    old = fetch(s.port, version="1.0")
+    assert old.body == b"abc"
+    assert peer.n_conns == 1, "the upstream's connection stays in use"
+
+
+def test_too_many_trailers(stack, gateway):
+    def serve(c, first, fields):
+        c.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n" + "A: b\r\n" * 2000 + "\r\n")
+        return True
+    peer = stack.enter_context(Peer(serve))
+    for inside in ("", "proxy_pass_trailers on;"):
+        s = gateway(inside, up=peer.addr)
+        with Conn(s.port) as c, pytest.raises((Closed, ConnectionResetError)):
+            c.request("GET", "/")
+        s.wait_log("upstream sent invalid chunked response")

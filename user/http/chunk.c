@@ -38,6 +38,19 @@ void chunk_dec_init(struct chunk_dec *d)
 	*d = (struct chunk_dec){.state = SIZE};
 }
 
+void chunk_keep_trailers(struct chunk_dec *d, char *to)
+{
+	d->kept = to;
+}
+
+struct slice chunk_trailers(const struct chunk_dec *d)
+{
+	if (!d->n_kept)
+		return (struct slice){0};
+	memcpy(d->kept + d->n_kept, "\r\n", 2);
+	return slice_make(d->kept, d->n_kept + 2u);
+}
+
 /* Each returns the state behind byte C. */
 static enum state after_size(struct chunk_dec *d, char c)
 {
@@ -145,6 +158,17 @@ static bool over_limit(struct chunk_dec *d)
 	return ++d->overhead > CHUNK_OVERHEAD_MAX;
 }
 
+/* C was read in state BEFORE. False: there is no room. */
+static bool keep(struct chunk_dec *d, enum state before, char c)
+{
+	if (!d->kept || before < TRAILER_FIRST || before > TRAILER_LF || d->state == END_LF)
+		return true;
+	if (d->n_kept == CHUNK_OVERHEAD_MAX)
+		return false;
+	d->kept[d->n_kept++] = c;
+	return true;
+}
+
 /* Moves what is there of the current chunk's data to OUT; returns how much that is. */
 static size_t take_data(struct chunk_dec *d, char *out, const char *in, size_t n)
 {
@@ -164,6 +188,8 @@ int chunk_decode(struct chunk_dec *d, char *buf, size_t n, size_t *out_n, size_t
 	int rc = 0;
 
 	while (in < n && d->state != DONE && d->state != BROKEN) {
+		enum state before = d->state;
+
 		if (d->state == DATA) {
 			size_t k = take_data(d, buf + out, buf + in, n - in);
 
@@ -172,7 +198,7 @@ int chunk_decode(struct chunk_dec *d, char *buf, size_t n, size_t *out_n, size_t
 			continue;
 		}
 		d->state = (uint8_t)after(d, buf[in]);
-		if (over_limit(d)) {
+		if (over_limit(d) || !keep(d, before, buf[in])) {
 			d->state = BROKEN;
 			rc = -SL_ELIMIT;
 		}

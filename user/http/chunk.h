@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Chunked transfer coding (RFC 9112 7.1), decoded in place and incrementally, strictly: the size is
  * 1 to 15 hexadecimal digits and nothing else, every line ends in CRLF, no white space where the
- * grammar calls it bad; extensions and trailers must be well formed, are bounded, and dropped. */
+ * grammar calls it bad; extensions and trailers must be well formed, and are bounded. Trailers are
+ * dropped unless somebody gives a place for them. */
 #ifndef SL_HTTP_CHUNK_H
 #define SL_HTTP_CHUNK_H
 
@@ -19,9 +20,18 @@ struct chunk_dec {
 	uint8_t state;
 	uint8_t digits;
 	bool in_trailers; /* the last chunk's size line is complete: no more data will come */
+	uint16_t n_kept;
+	char *kept; /* trailers, as they came; NULL: dropped */
 };
 
 void chunk_dec_init(struct chunk_dec *d);
+
+/* Trailers are copied to TO, CHUNK_OVERHEAD_MAX + 2 bytes, whose owner keeps it as long as D. Call it
+ * before the first chunk_decode(). */
+void chunk_keep_trailers(struct chunk_dec *d, char *to);
+/* After chunk_decode() returned 1: all kept trailer lines and the empty line, as head_parse_trailers()
+ * takes them; empty when there were none. */
+struct slice chunk_trailers(const struct chunk_dec *d);
 
 /* Decodes BUF[0..n) in place: afterwards BUF[0..*out_n) is body data, *used bytes of the input are
  * spent. Returns 0: all input used, more to come; 1: the final chunk and its trailers are complete

@@ -125,6 +125,13 @@ int head_parse_request(struct head_scan *s, struct slice buf, const struct head_
 	return *why == HEAD_OK ? rc + (int)s->skip * 2 : refuse(why, *why);
 }
 
+int head_parse_trailers(struct slice block, struct arena *a, struct hdrs *out)
+{
+	struct head_facts facts = {0};
+
+	return head_fields_parse(block, a, out, &facts) == HEAD_OK ? 0 : -SL_EINVAL;
+}
+
 int head_parse_response(struct head_scan *s, struct slice buf, const struct head_limits *lim,
 			struct arena *a, struct resp_head *out, enum head_error *why)
 {

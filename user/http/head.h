@@ -140,6 +140,9 @@ int head_parse_request(struct head_scan *s, struct slice buf, const struct head_
 int head_parse_response(struct head_scan *s, struct slice buf, const struct head_limits *lim,
 			struct arena *a, struct resp_head *out, enum head_error *why);
 
+/* Trailer lines with the empty line behind them. The fields point into BLOCK. 0 or -SL_EINVAL. */
+int head_parse_trailers(struct slice block, struct arena *a, struct hdrs *out);
+
 struct slice head_reason_of(unsigned status); /* standard reason phrase or empty */
 
 #endif

@@ -40,6 +40,8 @@ static bool is_hidden(const struct request *r, const struct hdr *f, bool has_con
 
 	if (f->id == HDR_UPGRADE && r->resp.status == 101)
 		return false;
+	if (f->id == HDR_TRAILER && r->up->io->pass_trailers)
+		return r->resp.no_body || !r->up->is_chunked;
 	if (is_hop_by_hop(f->id) || p->hide[f->id])
 		return true;
 	if (f->id == HDR_OTHER && p->hide_headers && is_listed(p->hide_headers, f->name))
@@ -141,11 +143,12 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 				  .from_upstream = true};
 	r->up->fields = head->fields;
 	hdrs_reserve(&resp->fields, &r->arena, head->fields.n + 2);
+	resp->no_body = bodiless || r->head.method == METHOD_HEAD;
+	r->up->is_chunked = head->body == BODY_CHUNKED;
 	has_connection = hdrs_find(&head->fields, HDR_CONNECTION) != NULL;
 	for (uint32_t i = 0; i < head->fields.n; i++)
 		if (!is_hidden(r, &head->fields.v[i], has_connection))
 			take_field(r, &head->fields.v[i]);
-	resp->no_body = bodiless || r->head.method == METHOD_HEAD;
 	if (head->body == BODY_LENGTH && head->status != 204)
 		resp->content_length = (int64_t)head->content_length;
 	/* proxy_method HEAD: of the length that is told nothing comes. */
@@ -153,4 +156,47 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 		resp->content_length = 0;
 	accel(r, &head->fields);
 	resp->streaming = slice_istarts(resp->content_type, SLICE("text/event-stream"));
+}
+
+/* What frames, routes, authenticates or says how to read the body is no trailer (RFC 9110 6.5.1): who joins
+ * trailers to the head would be told something new of what he has dealt with already. */
+static bool is_no_trailer(const struct hdr *f)
+{
+	static const char *const names[] = {"age",	     "authentication-info",
+					    "content-range", "max-forwards",
+					    "pragma",	     "forwarded"};
+
+	switch (f->id) {
+	case HDR_OTHER:
+		break;
+	case HDR_ETAG:
+	case HDR_LINK:
+	case HDR_VIA:
+	case HDR_X_REQUEST_ID:
+		return false;
+	default:
+		return true;
+	}
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (slice_ieq(f->name, slice_cstr(names[i])))
+			return true;
+	return slice_istarts(f->name, SLICE("x-forwarded-")) ||
+	       slice_istarts(f->name, SLICE("x-accel-"));
+}
+
+void answer_trailers(struct request *r, struct slice trailers)
+{
+	struct hdrs all = {0};
+
+	if (!trailers.n || head_parse_trailers(trailers, &r->arena, &all))
+		return;
+	for (uint32_t i = 0; i < all.n; i++) {
+		const struct hdr *f = &all.v[i];
+
+		if (is_no_trailer(f) || is_hidden(r, f, false))
+			continue;
+		if (!r->resp.trailers)
+			r->resp.trailers = arena_zalloc(&r->arena, sizeof *r->resp.trailers);
+		hdrs_add(r->resp.trailers, &r->arena, f->name, f->value);
+	}
 }

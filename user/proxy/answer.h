@@ -10,4 +10,7 @@
 /* Fills r->resp from HEAD, whose slices point into RAW; copies what it keeps. */
 void answer_build(struct request *r, struct resp_head *head, struct slice raw);
 
+/* Adds to r->resp.trailers what of TRAILERS (see head_parse_trailers()) may stand there. */
+void answer_trailers(struct request *r, struct slice trailers);
+
 #endif

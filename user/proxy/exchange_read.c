@@ -8,6 +8,7 @@
 #include "proxy/exchange_impl.h"
 #include "proxy/out.h"
 #include "proxy/spool.h"
+#include "proxy/throttle.h"
 
 enum {
 	READS_PER_TURN = 16, /* a fast stream lets others have their turn */
@@ -61,6 +62,8 @@ static int pass_on(struct exchange *x)
 	out_body(x->r, b);
 	if (!done)
 		return 0;
+	if (x->body == BODY_CHUNKED)
+		answer_trailers(x->r, chunk_trailers(&x->dec));
 	if (leftover)
 		request_log(x->r, LOG_LVL_WARN, "upstream sent more data than its response has");
 	exchange_read_finish(x, leftover);
@@ -91,11 +94,11 @@ static size_t paced(struct exchange *x, size_t n)
 		return n;
 	if (!x->body_ms)
 		x->body_ms = now;
-	may = rate + rate * (now - x->body_ms) / 1000;
-	if (may > x->n_read)
-		return may - x->n_read < n ? (size_t)(may - x->n_read) : n;
+	may = throttle_allowance(rate, 0, now - x->body_ms, x->n_read);
+	if (may)
+		return may < n ? (size_t)may : n;
 	x->paced = true;
-	timer_set(&x->r->env->loop, &x->timer, (x->n_read - may) * 1000 / rate + 1);
+	timer_set(&x->r->env->loop, &x->timer, 1000 / rate + 10);
 	return 0;
 }
 
@@ -165,6 +168,13 @@ void exchange_read_body(struct exchange *x)
 
 /* The head. */
 
+static void begin_chunks(struct exchange *x)
+{
+	chunk_dec_init(&x->dec);
+	if (x->u->io->pass_trailers)
+		chunk_keep_trailers(&x->dec, arena_bytes(&x->r->arena, CHUNK_OVERHEAD_MAX + 2));
+}
+
 /* The head is complete: HEAD points into x->in, N bytes. */
 static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 {
@@ -189,7 +199,7 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	if (r->resp.no_body || x->u->is_head)
 		x->body = BODY_NONE;
 	if (x->body == BODY_CHUNKED)
-		chunk_dec_init(&x->dec);
+		begin_chunks(x);
 	if (upstream_is_diverted(r)) {
 		inbuf_consume(&x->in, n);
 		exchange_end(x, x->keep_alive && x->sent_all && body_is_whole(x) &&

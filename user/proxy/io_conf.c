@@ -154,8 +154,18 @@ static const struct conf_row rows[] = {
 	 .set = set_temp_path,
 	 .help = "PATH [DIGITS [DIGITS [DIGITS]]] -- folder of temporary files of answers; they have no "
 		 "name, so that there are no subfolders"},
-	TYPED("proxy_limit_rate", CONF_SIZE, limit_rate, "0",
-	      "bytes a second that are read of an answer, with proxy_buffering; 0: no limit"),
+	{.name = "proxy_limit_rate",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_SIZE,
+	 .offset = AT(limit_rate),
+	 .max = (int64_t)1 << 40,
+	 .deflt = "0",
+	 .help = "bytes a second that are read of an answer, with proxy_buffering; 0: no limit"},
+	TYPED("proxy_pass_trailers", CONF_FLAG, pass_trailers, "off",
+	      "fields behind a chunked answer reach the client, but those that frame, route or "
+	      "authenticate"),
 };
 
 const struct conf_module io_module = {

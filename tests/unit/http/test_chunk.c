@@ -208,6 +208,44 @@ static void test_incomplete(void **state)
 	}
 }
 
+static void test_trailers_that_are_kept(void **state)
+{
+	char in[] = "3\r\nabc\r\n0;x\r\nA: 1\r\nlong-name:  v\r\n\r\nrest";
+	char none[] = "0\r\n\r\n", kept[CHUNK_OVERHEAD_MAX + 2], many[2 * CHUNK_OVERHEAD_MAX];
+	struct chunk_dec d;
+	size_t out_n, used;
+
+	for (size_t step = 1; step < sizeof in; step++) {
+		size_t at = 0;
+		int rc = 0;
+		char copy[sizeof in];
+
+		memcpy(copy, in, sizeof in);
+		chunk_dec_init(&d);
+		chunk_keep_trailers(&d, kept);
+		while (rc == 0) {
+			size_t n = sizeof in - 1 - at < step ? sizeof in - 1 - at : step;
+
+			rc = chunk_decode(&d, copy + at, n, &out_n, &used);
+			at += used;
+		}
+		assert_int_equal(rc, 1);
+		assert_int_equal(at, sizeof in - 1 - 4);
+		assert_true(slice_eq(chunk_trailers(&d), SLICE("A: 1\r\nlong-name:  v\r\n\r\n")));
+	}
+	chunk_dec_init(&d);
+	chunk_keep_trailers(&d, kept);
+	assert_int_equal(chunk_decode(&d, none, 5, &out_n, &used), 1);
+	assert_int_equal(chunk_trailers(&d).n, 0);
+	/* Many short lines: the line ends count here, too. */
+	memcpy(many, "0\r\n", 3);
+	for (size_t i = 3; i + 4 <= sizeof many; i += 4)
+		memcpy(many + i, "a:\r\n", 4);
+	chunk_dec_init(&d);
+	chunk_keep_trailers(&d, kept);
+	assert_int_equal(chunk_decode(&d, many, sizeof many, &out_n, &used), -SL_ELIMIT);
+}
+
 static void test_errors_and_the_end_are_final(void **state)
 {
 	char bad[] = "zz", good[] = "0\r\n\r\n", more[] = "5\r\n";
@@ -351,6 +389,7 @@ int main(void)
 		cmocka_unit_test(test_data_that_looks_like_framing),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_incomplete),
+		cmocka_unit_test(test_trailers_that_are_kept),
 		cmocka_unit_test(test_errors_and_the_end_are_final),
 		cmocka_unit_test(test_data_before_an_error),
 		cmocka_unit_test(test_limits),
