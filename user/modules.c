@@ -23,6 +23,7 @@
 #include "proxy/map_conf.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/proxy_tls.h"
+#include "proxy/rewrite.h"
 #include "proxy/vars.h"
 #include "proxy/vars_user.h"
 #include "tls/tls_conf.h"
@@ -36,6 +37,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_HTTP2] = &h2_module,
 	[MOD_TLS] = &tls_module,
 	[MOD_MAP] = &map_module,
+	[MOD_REWRITE] = &rewrite_module,
 	[MOD_UPSTREAM] = &upstream_module,
 	[MOD_PROXY] = &proxy_module,
 	[MOD_FIELDS] = &fields_module,

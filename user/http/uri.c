@@ -162,20 +162,21 @@ int uri_parse_safe(struct slice raw, struct arena *a, struct slice *path, struct
 	return path->n && !climbs(*path) ? 0 : -SL_EINVAL;
 }
 
-struct slice uri_escape_path(struct slice path, struct arena *a)
+/* Bytes of which KEEPS says no become %XX; TEXT itself when there are none. */
+static struct slice escape(struct slice text, struct arena *a, bool (*keeps)(char c))
 {
 	size_t n = 0;
 	char *at, *start;
 
-	for (size_t i = 0; i < path.n; i++)
-		n += !chars_is(path.p[i], CHARS_URI);
+	for (size_t i = 0; i < text.n; i++)
+		n += !keeps(text.p[i]);
 	if (n == 0)
-		return path;
-	start = at = arena_bytes(a, path.n + 2 * n);
-	for (size_t i = 0; i < path.n; i++) {
-		unsigned char c = (unsigned char)path.p[i];
+		return text;
+	start = at = arena_bytes(a, text.n + 2 * n);
+	for (size_t i = 0; i < text.n; i++) {
+		unsigned char c = (unsigned char)text.p[i];
 
-		if (chars_is((char)c, CHARS_URI)) {
+		if (keeps((char)c)) {
 			*at++ = (char)c;
 			continue;
 		}
@@ -184,6 +185,69 @@ struct slice uri_escape_path(struct slice path, struct arena *a)
 		*at++ = "0123456789ABCDEF"[c & 15];
 	}
 	return slice_make(start, (size_t)(at - start));
+}
+
+static bool keeps_path(char c)
+{
+	return chars_is(c, CHARS_URI);
+}
+
+static bool keeps_args(char c)
+{
+	return chars_is(c, CHARS_URI) && c != '&' && c != '+' && c != ';';
+}
+
+struct slice uri_escape_path(struct slice path, struct arena *a)
+{
+	return escape(path, a, keeps_path);
+}
+
+struct slice uri_escape_args(struct slice text, struct arena *a)
+{
+	return escape(text, a, keeps_args);
+}
+
+struct slice uri_unescape_redirect(struct slice text, struct arena *a)
+{
+	const char *p = text.p, *end = text.p + text.n;
+	char *start, *at;
+
+	if (slice_find(text, '%') < 0)
+		return text;
+	start = at = arena_bytes(a, text.n);
+	while (p < end && *p != '?') {
+		int high, low;
+
+		if (*p != '%') {
+			*at++ = *p++;
+			continue;
+		}
+		p++;
+		if (p == end)
+			break;
+		high = num_hex_digit(*p);
+		if (high < 0) {
+			*at++ = *p++;
+			continue;
+		}
+		p++;
+		if (p == end)
+			break;
+		low = num_hex_digit(*p++);
+		if (low < 0)
+			continue;
+		if ((high << 4 | low) > '%' && (high << 4 | low) < 0x7f) {
+			*at++ = (char)(high << 4 | low);
+			if (at[-1] == '?')
+				break;
+			continue;
+		}
+		*at++ = '%';
+		*at++ = p[-2];
+		*at++ = p[-1];
+	}
+	memcpy(at, p, (size_t)(end - p));
+	return slice_make(start, (size_t)(at - start) + (size_t)(end - p));
 }
 
 bool uri_arg(struct slice args, struct slice name, struct slice *value)

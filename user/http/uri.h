@@ -28,6 +28,14 @@ int uri_parse_safe(struct slice raw, struct arena *a, struct slice *path, struct
  * when nothing needs escaping. */
 struct slice uri_escape_path(struct slice path, struct arena *a);
 
+/* Escapes text for use as a part of a query string, as nginx's NGX_ESCAPE_ARGS: bytes <= 0x20, >= 0x7f, and
+ * '"' '#' '%' '&' '+' ';' '<' '>' '?' '\\' '^' '`' '{' '|' '}' become %XX. */
+struct slice uri_escape_args(struct slice text, struct arena *a);
+
+/* Undoes escapes in front of the first '?', as nginx's NGX_UNESCAPE_REDIRECT: only those of printable bytes
+ * over '%'; a malformed one loses its '%'. */
+struct slice uri_unescape_redirect(struct slice text, struct arena *a);
+
 /* The value of an argument in a query string, raw, first match, name compared without case as
  * nginx's $arg_NAME. False when it is absent, or there without a '='. */
 bool uri_arg(struct slice args, struct slice name, struct slice *value);

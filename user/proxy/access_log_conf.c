@@ -261,7 +261,7 @@ static const struct conf_row rows[] = {
 	},
 	{
 		.name = "access_log",
-		.contexts = CTX_SCOPE,
+		.contexts = CTX_SCOPE | CTX_PART,
 		.args_min = 1,
 		.args_max = -1,
 		.type = CONF_CUSTOM,

@@ -125,32 +125,6 @@ static int set_keepalive_timeout(struct conf *c, struct conf_block *b, void *mod
 	return 0;
 }
 
-static int set_return(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-		      const struct conf_row *row)
-{
-	struct http_scope *s = mod;
-	struct http_return *r = arena_zalloc(&c->arena, sizeof *r);
-	struct slice first = n->args[0];
-	uint64_t status;
-
-	if (s->ret)
-		return 0; /* as nginx: the first one ends the request */
-	if (num_u63(first, &status) == 0 && status <= 999) {
-		r->status = (unsigned)status;
-	} else if (n->n_args == 1 && (slice_istarts(first, SLICE("http://")) ||
-				      slice_istarts(first, SLICE("https://")) ||
-				      slice_istarts(first, SLICE("$scheme")))) {
-		r->status = 302;
-		r->bare_url = true;
-	} else {
-		return conf_error(c, n, "invalid return code \"%.*s\"", SLICE_FMT(first));
-	}
-	s->ret = r;
-	if (n->n_args == 1 && !r->bare_url)
-		return 0;
-	return conf_tmpl(c, n, n->args[n->n_args - 1], &r->text);
-}
-
 static int set_min_rate(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 			const struct conf_row *row)
 {
@@ -326,14 +300,6 @@ static const struct conf_row rows[] = {
 	      "absolute redirects name the port"),
 	TYPED("server_name_in_redirect", CTX_SCOPE, CONF_FLAG, server_name_in_redirect, "off",
 	      "absolute redirects name the first server_name, not the request's host"),
-	{.name = "return",
-	 .contexts = CTX_SERVER | CTX_LOCATION,
-	 .args_min = 1,
-	 .args_max = 2,
-	 .type = CONF_CUSTOM,
-	 .flags = CONF_MULTI,
-	 .set = set_return,
-	 .help = "CODE [TEXT] | CODE URL | URL -- answers by itself; 444 closes without an answer"},
 };
 
 const struct conf_module http_module = {

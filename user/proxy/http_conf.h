@@ -12,13 +12,6 @@
 
 extern const struct conf_module http_module;
 
-/* `return`: status 0 is none. */
-struct http_return {
-	unsigned status;
-	struct tmpl *text; /* body, or the URL of a redirect; may be NULL */
-	bool bare_url;	   /* `return URL;` */
-};
-
 struct request;
 struct vars_regex;
 
@@ -58,8 +51,7 @@ struct http_scope {
 	int64_t absolute_redirect, port_in_redirect, server_name_in_redirect;
 	struct http_large_buffers *large;
 	struct http_keepalive *keepalive;
-	struct http_return *ret; /* not inherited */
-	struct log *error_log;	 /* filled from MOD_LOG */
+	struct log *error_log; /* filled from MOD_LOG */
 	/* server only */
 	struct listen_conf *listens, **listens_tail;
 	struct server_name *names;

@@ -14,6 +14,7 @@
 #include "proxy/proxy_conf.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
+#include "proxy/rewrite.h"
 #include "proxy/tls_gate.h"
 #include "proxy/upstream.h"
 
@@ -93,41 +94,38 @@ static enum step_result step_content(struct request *r)
 	return p->pass ? STEP_NEXT : files_step_serve(r);
 }
 
-static bool is_redirect(unsigned status)
+/* False: it was the last one, and R is answered. */
+static bool may_redirect(struct request *r, struct slice to, const char *how)
 {
-	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+	if (r->n_redirects++ < PIPELINE_REDIRECTS_MAX)
+		return true;
+	request_log(r, LOG_LVL_ERROR, "rewrite or internal redirection cycle while %s \"%.*s\"",
+		    how, SLICE_FMT(to));
+	reply_error(r, 500, NULL);
+	return false;
 }
 
-static enum step_result run_return(struct request *r, const struct http_return *ret)
+static enum step_result step_server_rewrite(struct request *r)
 {
-	struct slice text;
+	return rewrite_run(r) == REWRITE_DONE ? STEP_DONE : STEP_NEXT;
+}
 
-	if (ret->status == 444) {
-		r->resp.status = 444;
-		r->ops->drop(r);
+static enum step_result step_rewrite(struct request *r)
+{
+	/* Where no location matched, the server's part has run already. */
+	if (r->block == r->server->block)
+		return STEP_NEXT;
+	switch (rewrite_run(r)) {
+	case REWRITE_DONE:
 		return STEP_DONE;
+	case REWRITE_AGAIN:
+		if (!may_redirect(r, r->uri.path, "processing"))
+			return STEP_DONE;
+		r->step = pipeline_step_of(step_route);
+		return STEP_JUMP;
+	default:
+		return STEP_NEXT;
 	}
-	/* $status in the text. */
-	if (ret->text || ret->status < 400)
-		r->resp.status = (uint16_t)ret->status;
-	text = ret->text ? tmpl_eval(ret->text, r, &r->arena) : (struct slice){0};
-	if (ret->text && is_redirect(ret->status))
-		reply_redirect(r, ret->status, text);
-	else if (ret->text || ret->status == 204 || ret->status < 400)
-		reply_text(r, ret->status, files_type(r), text);
-	else
-		reply_error(r, ret->status, NULL);
-	return STEP_DONE;
-}
-
-static enum step_result step_server_return(struct request *r)
-{
-	return r->server->scope->ret ? run_return(r, r->server->scope->ret) : STEP_NEXT;
-}
-
-static enum step_result step_return(struct request *r)
-{
-	return r->scope->ret ? run_return(r, r->scope->ret) : STEP_NEXT;
 }
 
 /* May the body go on while it comes in? HTTP/1.0 has no chunks: there it is collected, as in nginx. */
@@ -166,9 +164,9 @@ static enum step_result step_body(struct request *r)
 static const struct step steps[] = {
 	{"identify", step_identify},
 	{"tls", tls_gate_step},
-	{"server return", step_server_return},
+	{"server rewrite", step_server_rewrite},
 	{"route", step_route},
-	{"return", step_return},
+	{"rewrite", step_rewrite},
 	{"limit_req", limits_step_req},
 	{"limit_conn", limits_step_conn},
 	{"try_files", files_step_try},
@@ -194,6 +192,8 @@ void pipeline_run(struct request *r)
 		case STEP_NEXT:
 			r->step++;
 			continue;
+		case STEP_JUMP:
+			continue;
 		case STEP_WAIT:
 		case STEP_DONE:
 			return;
@@ -218,24 +218,14 @@ static void restart(struct request *r, enum step_result (*step)(struct request *
 	pipeline_run(r);
 }
 
-/* False: it was the last one, and R is answered. */
-static bool may_redirect(struct request *r, struct slice to, const char *how)
-{
-	if (r->n_redirects++ < PIPELINE_REDIRECTS_MAX)
-		return true;
-	request_log(r, LOG_LVL_ERROR, "rewrite or internal redirection cycle while %s \"%.*s\"",
-		    how, SLICE_FMT(to));
-	reply_error(r, 500, NULL);
-	return false;
-}
-
 void pipeline_redirect(struct request *r, struct slice path, struct slice args)
 {
 	if (!may_redirect(r, path, "internally redirecting to"))
 		return;
 	r->uri = (struct uri){.path = path, .args = args, .has_args = args.n > 0};
 	r->uri_changed = true;
-	restart(r, step_server_return, r->server->block);
+	r->whole_uri = false;
+	restart(r, step_server_rewrite, r->server->block);
 }
 
 void pipeline_named(struct request *r, struct slice name)
@@ -245,7 +235,7 @@ void pipeline_named(struct request *r, struct slice name)
 	if (!may_redirect(r, name, "redirect to named location"))
 		return;
 	if (r->uri.path.n && b) {
-		restart(r, step_return, flow_conf_limited(b, r->head.method));
+		restart(r, step_rewrite, flow_conf_limited(b, r->head.method));
 		return;
 	}
 	request_log(r, LOG_LVL_ERROR,

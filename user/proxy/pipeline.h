@@ -15,6 +15,7 @@ enum {
 
 enum step_result {
 	STEP_NEXT, /* go on with the next step */
+	STEP_JUMP, /* go on with r->step, which was set */
 	STEP_WAIT, /* pipeline_resume() will be called: the same step runs again */
 	STEP_DONE, /* an answer was begun, or the request is gone */
 };

@@ -147,8 +147,9 @@ struct request {
 	uint32_t step;
 	uint8_t n_redirects; /* internal ones so far */
 	bool internal;	     /* this path is the configuration's, not the client's */
-	bool uri_changed;    /* uri is no longer what head.path says */
-	struct timer timer;  /* of the step that waits */
+	bool whole_uri;	  /* after a rewrite that stays here: proxy_pass's URI is not put into it */
+	bool uri_changed; /* uri is no longer what head.path says */
+	struct timer timer; /* of the step that waits */
 	struct request_body body;
 	struct response resp;
 	struct upstream *up;	 /* NULL until the pipeline needs one */

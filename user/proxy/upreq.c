@@ -67,13 +67,13 @@ static struct slice replaced_target(struct request *r, struct slice uri)
 	struct slice rest = slice_skip(r->uri.path, r->scope->loc_path.n);
 
 	rest = uri_escape_path(rest, &r->arena);
-	if (!r->uri.has_args)
+	if (!r->uri.args.n)
 		return arena_printf(&r->arena, "%.*s%.*s", SLICE_FMT(uri), SLICE_FMT(rest));
-	return arena_printf(&r->arena, "%.*s%.*s?%.*s", SLICE_FMT(uri), SLICE_FMT(rest),
-			    SLICE_FMT(r->uri.args));
+	return safe_target(&r->arena, arena_printf(&r->arena, "%.*s%.*s?%.*s", SLICE_FMT(uri),
+						   SLICE_FMT(rest), SLICE_FMT(r->uri.args)));
 }
 
-/* What the client asked for, as it wrote it; after an internal redirect the path that it led to. */
+/* What the client asked for, as it wrote it; after an internal redirect or a rewrite where that led to. */
 static struct slice whole_target(struct request *r)
 {
 	struct slice path;
@@ -150,7 +150,8 @@ int upreq_target(struct request *r)
 	u->host_text = pass->host_text;
 	u->group_conf = pass->group;
 	u->group = pass->group->group;
-	u->target = pass->has_uri ? replaced_target(r, pass->uri) : whole_target(r);
+	u->target =
+		pass->has_uri && !r->whole_uri ? replaced_target(r, pass->uri) : whole_target(r);
 	return 0;
 }
 

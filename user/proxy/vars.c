@@ -63,6 +63,33 @@ VARS_GETTER(get_cookie)
 	return false;
 }
 
+/* Empty where a `rewrite` made it so; none before it is known. */
+VARS_GETTER(get_uri)
+{
+	const struct request *r = request;
+
+	*out = r->uri.path;
+	return r->uri.path.p != NULL;
+}
+
+/* A configuration that took all arguments away has left an empty value. */
+VARS_GETTER(get_args)
+{
+	const struct request *r = request;
+
+	*out = r->uri.args;
+	return r->uri.args.n || (r->uri_changed && r->uri.has_args);
+}
+
+static void set_args(void *request, void *data, struct slice value)
+{
+	struct request *r = request;
+
+	r->uri.args = value;
+	r->uri.has_args = true;
+	r->uri_changed = true;
+}
+
 VARS_GETTER(get_is_args)
 {
 	const struct request *r = request;
@@ -468,11 +495,11 @@ const struct var_def vars_request[] = {
 	PREFIX_ROW("http_", get_http),
 	PREFIX_ROW("arg_", get_arg),
 	PREFIX_ROW("cookie_", get_cookie),
-	SLICE_ROW("args", uri.args),
-	SLICE_ROW("query_string", uri.args),
+	{.name = "args", .get = get_args, .set = set_args},
+	ROW("query_string", get_args),
 	ROW("is_args", get_is_args),
-	SLICE_ROW("uri", uri.path),
-	SLICE_ROW("document_uri", uri.path),
+	ROW("uri", get_uri),
+	ROW("document_uri", get_uri),
 	ROW("request_uri", get_request_uri),
 	ROW("request", get_request),
 	SLICE_ROW("request_method", head.method_text),

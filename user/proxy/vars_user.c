@@ -5,6 +5,7 @@
 
 #include "conf/regex.h"
 #include "core/err.h"
+#include "proxy/rewrite.h"
 #include "proxy/vars_impl.h"
 
 enum { N_CAPTURES = 10 }; /* $0, that is the whole, and $1 to $9 */
@@ -14,7 +15,7 @@ struct user_var {
 	const char *name;
 	bool (*compute)(struct request *r, const void *data, struct slice *out);
 	const void *data;
-	bool is_volatile, is_assigned;
+	bool is_volatile, is_assigned, is_capture;
 	/* "$http_x" that a configuration assigns is the field until then. */
 	const struct var_def *fallback;
 	struct slice fallback_arg;
@@ -35,7 +36,8 @@ enum state { UNSET, SET, COMPUTING };
 
 struct vars_user {
 	struct slice subject;
-	uint32_t n; /* groups of it that can be asked for */
+	uint32_t n;	/* groups of it that can be asked for */
+	bool is_quoted; /* captures are escaped when they are read */
 	size_t at[2 * N_CAPTURES];
 	struct {
 		struct slice value;
@@ -55,14 +57,16 @@ static struct vars_user *values_of(struct request *r)
 static bool compute(struct request *r, const struct user_var *v, struct slice *out)
 {
 	struct vars_user *u = values_of(r);
-	bool has;
+	bool has, was_quoted = u->is_quoted;
 
 	if (u->slot[v->slot].state == COMPUTING) {
 		request_log(r, LOG_LVL_ERROR, "cycle while evaluating variable \"%s\"", v->name);
 		return false;
 	}
 	u->slot[v->slot].state = COMPUTING;
+	u->is_quoted = false;
 	has = v->compute(r, v->data, out);
+	u->is_quoted = was_quoted;
 	u->slot[v->slot].state = UNSET;
 	if (has && !v->is_volatile)
 		vars_user_set(r, v, *out);
@@ -82,9 +86,13 @@ VARS_GETTER(get_user)
 		return compute(r, v, out);
 	if (v->fallback)
 		return v->fallback->get(r, v->fallback_arg, v->fallback->data, a, out);
-	if (!v->is_assigned)
+	if (!v->is_assigned || v->is_capture)
 		return false;
+	if (rewrite_warns_of_unset(r))
+		request_log(r, LOG_LVL_WARN, "using uninitialized \"%s\" variable", v->name);
+	/* From here on it is empty, so that there is one line. */
 	*out = SLICE("");
+	vars_user_set(r, v, *out);
 	return true;
 }
 
@@ -186,10 +194,13 @@ struct vars_regex *vars_user_regex(struct conf *c, const struct conf_node *n, st
 		re->n_names++;
 	re->names = arena_zalloc(&c->arena, (size_t)(re->n_names + 1) * sizeof *re->names);
 	for (int i = 0; regex_name(re->re, i, &name, &group); i++) {
-		re->names[i].var = add(c, n, name);
-		re->names[i].group = group;
-		if (!re->names[i].var)
+		struct user_var *v = add(c, n, name);
+
+		if (!v)
 			return NULL;
+		v->is_capture = true;
+		re->names[i].var = v;
+		re->names[i].group = group;
 	}
 	return re;
 }
@@ -249,6 +260,12 @@ struct slice vars_user_pattern(const struct vars_regex *re)
 	return regex_pattern(re->re);
 }
 
+void vars_user_quote_captures(struct request *r, bool on)
+{
+	if (r->user)
+		r->user->is_quoted = on;
+}
+
 void vars_user_clear_captures(struct request *r)
 {
 	if (r->user)
@@ -263,6 +280,8 @@ VARS_GETTER(get_capture)
 	if (!u || i >= u->n || u->at[2 * i] == SIZE_MAX)
 		return false;
 	*out = slice_make(u->subject.p + u->at[2 * i], u->at[2 * i + 1] - u->at[2 * i]);
+	if (u->is_quoted)
+		*out = uri_escape_args(*out, a);
 	return true;
 }
 

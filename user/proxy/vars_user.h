@@ -34,6 +34,8 @@ int vars_user_match(struct request *r, const struct vars_regex *re, struct slice
 /* The same without a request to keep anything for. */
 bool vars_user_test(const struct vars_regex *re, struct slice subject);
 struct slice vars_user_pattern(const struct vars_regex *re);
+/* $1... are escaped as a part of a query string from here on, or no longer. */
+void vars_user_quote_captures(struct request *r, bool on);
 /* Forgets $1... */
 void vars_user_clear_captures(struct request *r);
 
