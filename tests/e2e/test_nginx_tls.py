@@ -131,6 +131,43 @@ CONF = r"""
         return 200 "known";
     }
 
+    # --- the statuses that are for error_page alone
+    server {
+        listen 127.0.0.1:@pages@ ssl;
+        server_name pages.test;
+        ssl_verify_client optional;
+        ssl_client_certificate @ca@;
+        error_page 495 /bad;
+        error_page 496 =403 /none;
+        error_page 497 https://$host:443$request_uri;
+        location / { return 200 "fine $ssl_client_verify"; }
+        location = /bad { return 200 "bad: $ssl_client_verify $ssl_client_s_dn"; }
+    }
+    server {
+        listen 127.0.0.1:@pages@ ssl;
+        server_name must.test;
+        ssl_verify_client on;
+        ssl_client_certificate @ca@;
+        error_page 495 =200 /bad;
+        error_page 496 =403 /none;
+        error_page 497 =200 /plain;
+        error_page 421 =200 /other;
+        location / { return 200 "fine $ssl_client_verify"; }
+        location = /bad { return 200 "bad: $ssl_client_verify"; }
+        location = /none { return 200 "none: $ssl_client_verify $uri $request_uri"; }
+        location = /plain { return 200 "plain: $scheme $uri $request_uri"; }
+        location = /other { return 200 "other: $uri"; }
+    }
+    server {
+        listen 127.0.0.1:@pages@ ssl;
+        server_name named.test;
+        ssl_verify_client on;
+        ssl_client_certificate @ca@;
+        error_page 495 496 497 @page;
+        location / { return 200 fine; }
+        location @page { return 402 "page: $scheme $ssl_client_verify $status"; }
+    }
+
     # --- contexts with commands
     server {
         listen 127.0.0.1:@command@ ssl;
@@ -182,7 +219,7 @@ CONF = r"""
     }
 """
 
-PORTS = ("http", "strict", "reject", "command", "v13", "dh", "locked", "keys", "keys2")
+PORTS = ("http", "pages", "strict", "reject", "command", "v13", "dh", "locked", "keys", "keys2")
 
 
 class Files:
@@ -303,6 +340,7 @@ def seen(s, raw):
     """The answer in a form in which two can be compared: its own errors by their status alone."""
     r = raw
     body = b"(error)" if r.status >= 400 and b"PORT" not in r.body else r.body
+    body = re.sub(rb"nginx/[\d.]+|sluice(/[\d.]+)?", b"(server)", body)
     return r.status, (r.header("Connection") or "").lower(), body.replace(str(s.ports["http"]).encode(), b"PORT")
 
 
@@ -491,6 +529,24 @@ def test_plain_http_on_a_tls_port(both):
                 c.send(request)
                 got.append((c.head().status, c.end()[0]))
         assert got[0] == got[1]
+
+
+@pytest.mark.parametrize("client", ["none", "good", "wrong", "expired"])
+@pytest.mark.parametrize("sni,host", [("pages.test", "pages.test"), ("must.test", "must.test"), ("named.test", "named.test"),
+                                      ("must.test", "named.test"), ("pages.test", "must.test")])
+def test_error_pages(both, sni, host, client):
+    alike(both, "pages", "/a/path?with=args", host, sni, client=both.clients[client])
+
+
+@pytest.mark.parametrize("host", ["pages.test", "must.test", "named.test", "other.test"])
+def test_error_pages_of_plain_http(both, host):
+    got = []
+    for s in both.servers:
+        with Conn(s.ports["pages"]) as c:
+            r = c.request("GET", "/a/path?with=args", host=host)
+            got.append((seen(s, r), r.header("Location"), c.end()[0]))
+    assert got[1] == got[0]
+    assert got[0][0][0] in (302, 200, 400, 402)
 
 
 def renegotiates(s, version):

@@ -61,7 +61,8 @@ void h1_become_idle(struct h1 *h)
 static bool after_answer(struct h1 *h)
 {
 	struct request *r = h->r;
-	bool close_now = h->close_after, clean = h->body_done && !inbuf_len(&h->c.in);
+	bool close_now = h->close_after,
+	     clean = h->body_done && !inbuf_len(&h->c.in) && !tls_is_early(&h->c.conn);
 	bool cut = h->abort_after;
 	int64_t keepalive_ms = r->scope->keepalive_timeout_ms;
 
