@@ -86,6 +86,7 @@ CONF = r"""
         location /min/ { gzip_min_length 100; proxy_pass http://@up@/; }
         location /min0/ { gzip_min_length 0; proxy_pass http://@up@/; }
         location /v10/ { gzip_http_version 1.0; proxy_pass http://@up@/; }
+        location /disable/ { gzip_disable msie6 "curl/7\\.[0-3]" ^Bad; gzip_disable "bot$"; proxy_pass http://@up@/; location /disable/in/ { gzip_disable other; proxy_pass http://@up@/; } location /disable/kept/ { proxy_pass http://@up@/; } }
         location /msie/ { gzip_disable msie6; proxy_pass http://@up@/; }
         location /passdate/ { gzip_proxied expired; proxy_pass_header Date; proxy_pass http://@up@/; }
         location /buffers/ { gzip_buffers 4 4k; proxy_pass http://@up@/; }
@@ -139,6 +140,8 @@ AGENTS = [case("/msie/html", ("User-Agent", a)) for a in (
     "Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1)", "Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1; SV1)",
     "Mozilla/4.0 (compatible; MSIE 5.5; Windows)", "Mozilla/4.0 (compatible; MSIE 4.01; Windows)", "MSIE 7.0; x", "MSIE 6", "curl/8", "MSIE 61.0",
     "Mozilla (MSIE 6.0) MSIE 8.0")] + [case("/html", ("User-Agent", "Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1)"))]
+AGENTS += [case(p + "/html", ("User-Agent", a)) for p in ("/disable", "/disable/in", "/disable/kept") for a in (
+    "curl/7.2", "curl/7.9", "x CURL/7.0", "Bad/1", "x Bad", "robot", "robots", "other", "MSIE 6.0; x", "")]
 VIAS = [case(f"/p{i}/cached/{c}", VIA) for i, c in itertools.product(range(len(PROXIED)), CACHED)]
 VIAS += [case(f"/p{i}/cached/public", VIA, ("Authorization", "Basic eA==")) for i in range(len(PROXIED))]
 VIAS += [case("/html", VIA), case("/passdate/dated", VIA), case("/p2/dated", VIA), case("/p0/cached/public")]

@@ -3,12 +3,14 @@
  * went into zlib's state, which is taken from deflate.c and given back at the answer's end. */
 #include "proxy/gzip.h"
 
+#include "conf/regex.h"
 #include "http/coding.h"
 #include "http/date.h"
 #include "proxy/deflate.h"
 #include "proxy/gzip_conf.h"
 #include "proxy/out.h"
 #include "proxy/request.h"
+#include "proxy/upstream.h"
 
 struct gzip {
 	struct filter f;
@@ -17,7 +19,8 @@ struct gzip {
 	struct buf *out;	     /* being filled, or NULL */
 	uint64_t waiting_max;	     /* gzip_buffers */
 	uint64_t n_in, n_out;
-	bool dirty; /* bytes went in since the last flush */
+	bool dirty;   /* bytes went in since the last flush */
+	bool flushes; /* the client gets what is there whenever there is a pause */
 };
 
 static const struct filter_ops ops;
@@ -43,6 +46,19 @@ static bool is_msie6(struct slice agent)
 			agent = slice_skip(agent, 1);
 		return agent.n < 3;
 	}
+	return false;
+}
+
+static bool is_disabled(const struct gzip_disable *d, struct slice agent)
+{
+	const size_t *offsets;
+
+	if (d->msie6 && is_msie6(agent))
+		return true;
+	/* A match that runs into its limit counts as one: what is not compressed hurts nobody. */
+	for (int i = 0; i < d->n; i++)
+		if (regex_match(d->v[i], agent, &offsets))
+			return true;
 	return false;
 }
 
@@ -96,7 +112,7 @@ bool gzip_is_wanted(const struct request *r)
 	if (!h || !coding_takes_gzip(h->value) || r->head.minor < g->http_minor)
 		return false;
 	h = hdrs_find(&r->head.fields, HDR_USER_AGENT);
-	if (h && g->disable_msie6 && is_msie6(h->value))
+	if (h && g->disable && is_disabled(g->disable, h->value))
 		return false;
 	return !hdrs_find(&r->head.fields, HDR_VIA) || is_right_for_proxies(r, g->proxied);
 }
@@ -158,6 +174,7 @@ void gzip_step(struct request *r)
 	z->f.ops = &ops;
 	z->r = r;
 	z->waiting_max = g->buffers->bytes;
+	z->flushes = length < 0 || (r->resp.from_upstream && !r->up->buffering);
 	z->state = deflate_get((int)g->comp_level, length, r->resp.streaming);
 	out_add_filter(r, &z->f);
 }
@@ -208,7 +225,7 @@ static void flush(struct filter *f, struct request *r)
 {
 	struct gzip *z = (struct gzip *)f;
 
-	if (!z->state || !z->dirty)
+	if (!z->state || !z->dirty || !z->flushes)
 		return;
 	z->dirty = false;
 	run(z, NULL, 0, DEFLATE_FLUSH);

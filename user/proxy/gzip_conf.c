@@ -2,6 +2,7 @@
 /* The rows of the gzip module. Compresses nothing. */
 #include "proxy/gzip_conf.h"
 
+#include "conf/regex.h"
 #include "core/err.h"
 #include "core/num.h"
 
@@ -77,12 +78,24 @@ static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const st
 static int set_disable(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		       const struct conf_row *row)
 {
+	struct gzip_disable *d = arena_zalloc(&c->arena, sizeof *d);
 	struct gzip_scope *g = mod;
 
+	if (g->disable)
+		*d = *g->disable;
+	d->v = arena_alloc(&c->arena, (size_t)(d->n + n->n_args) * sizeof(struct regex *));
+	if (d->n)
+		memcpy(d->v, g->disable->v, (size_t)d->n * sizeof(struct regex *));
+	g->disable = d;
 	for (int i = 0; i < n->n_args; i++) {
-		if (!slice_eq(n->args[i], SLICE("msie6")))
-			return conf_error(c, n, "\"gzip_disable\" knows only \"msie6\" yet");
-		g->disable_msie6 = 1;
+		if (slice_eq(n->args[i], SLICE("msie6")))
+			d->msie6 = true;
+		else if (slice_eq(n->args[i], SLICE("degradation")))
+			return conf_error(c, n, "\"gzip_disable degradation\" is not supported");
+		else if (regex_new(c, n, n->args[i], true, &d->v[d->n]))
+			return -SL_EINVAL;
+		else
+			d->n++;
 	}
 	return 0;
 }
@@ -92,13 +105,19 @@ static int inherit(struct conf *c, struct conf_block *b, void *mod, const void *
 	const struct gzip_scope *outer = parent;
 	struct gzip_scope *g = mod;
 
+	/* As nginx: each of the two kinds is inherited where it is not set. */
+	if (outer && outer->disable && g->disable != outer->disable) {
+		g->disable->msie6 |= outer->disable->msie6;
+		if (!g->disable->n) {
+			g->disable->v = outer->disable->v;
+			g->disable->n = outer->disable->n;
+		}
+	}
 	if (!g->types) {
 		g->types = arena_zalloc(&c->arena, sizeof *g->types);
 		g->types->v = arena_alloc(&c->arena, sizeof *g->types->v);
 		g->types->v[g->types->n++] = SLICE("text/html");
 	}
-	if (!g->disable_msie6 && outer)
-		g->disable_msie6 = outer->disable_msie6;
 	return 0;
 }
 
@@ -181,9 +200,10 @@ static const struct conf_row rows[] = {
 	 .args_min = 1,
 	 .args_max = -1,
 	 .type = CONF_CUSTOM,
-	 .flags = CONF_MULTI,
+	 .offset = AT(disable),
+	 .flags = CONF_MULTI | CONF_INHERIT,
 	 .set = set_disable,
-	 .help = "msie6 -- which User-Agents get nothing compressed"},
+	 .help = "REGEX ... | msie6 -- User-Agents that get nothing compressed"},
 	{.name = "gzip_buffers",
 	 .contexts = CTX_SCOPE,
 	 .args_min = 2,

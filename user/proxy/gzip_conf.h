@@ -27,6 +27,13 @@ struct gzip_types {
 	int n;
 };
 
+/* gzip_disable: User-Agents that get nothing compressed. */
+struct gzip_disable {
+	bool msie6;
+	struct regex **v;
+	int n;
+};
+
 struct gzip_buffers {
 	uint64_t bytes; /* all together */
 };
@@ -34,7 +41,7 @@ struct gzip_buffers {
 struct gzip_scope { /* MOD_GZIP's struct in http, server, location, if */
 	int64_t on, vary, comp_level, http_minor, proxied, gunzip;
 	int64_t min_length_bytes;
-	int64_t disable_msie6;
+	struct gzip_disable *disable; /* NULL: nobody */
 	struct gzip_types *types;
 	struct gzip_buffers *buffers, *gunzip_buffers;
 };

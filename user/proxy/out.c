@@ -127,11 +127,22 @@ uint64_t out_queued(const struct request *r)
 	return n;
 }
 
+/* The last one first: what it hands on makes room for those before it. */
+static void drained_from(struct filter *f, struct request *r)
+{
+	if (!f)
+		return;
+	drained_from(f->next, r);
+	if (f->ops->drained)
+		f->ops->drained(f, r);
+}
+
 void out_drained(struct request *r)
 {
-	for (struct filter *f = r->filters; f; f = f->next)
-		if (f->ops->drained)
-			f->ops->drained(f, r);
+	if (!r->filters)
+		return;
+	drained_from(r->filters, r);
+	r->ops->flush(r);
 }
 
 void out_fini(struct request *r)
