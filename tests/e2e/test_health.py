@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Health checks of upstream servers: what is asked, what an answer means, who asks, and what is told."""
 import collections
+import concurrent.futures
 import os
 import re
 import signal
@@ -260,6 +261,31 @@ def test_passive_failure_is_cleared_by_a_check(checked, backs):
     back.by_target.clear()
     back.take_seen()
     assert asked(s, 4)[0] >= 1
+
+
+PASSIVE = """
+upstream u { server 127.0.0.1:@p@ fail_timeout=1s; server 127.0.0.1:@q@; }
+server { listen 127.0.0.1:@http@; location / { proxy_pass http://u; proxy_read_timeout 2s; } }
+"""
+
+
+def test_one_request_probes(start, backs):
+    """No crowd pays for a dead server: after fail_timeout one request of all workers' tries it."""
+    back = backs(2)
+    s = start(PASSIVE, {"p": back.ports[0], "q": back.ports[1]}, main="worker_processes 4;")
+    back.answers[0] = "close"
+    until(lambda: "temporarily disabled" in (fetch(s.port, "/"), s.log())[1], what="a failure")
+    back.answers[0] = "stall"
+    time.sleep(2.2)
+    back.take_seen()
+    with concurrent.futures.ThreadPoolExecutor(60) as pool:
+        answers = list(pool.map(lambda _: fetch(s.port, "/").status, range(60)))
+    assert answers == [200] * 60
+    assert [i for i, *_ in back.take_seen()].count(0) == 1
+    # When it is back, the first answer says so to all.
+    back.answers[0] = ""
+    time.sleep(2.2)
+    until(lambda: asked(s, 8)[0] >= 3, 5, "its share of requests")
 
 
 def test_admin_shows_it(start, backs):

@@ -256,3 +256,12 @@ def test_configuration_errors_alike(stack, lines, said):
         codes.append(p.returncode)
         assert said in p.stderr + p.stdout, (cls.name, p.stderr)
     assert codes[0] == codes[1]
+
+
+@pytest.mark.parametrize("method", ["least_time header;", "least_time last_byte;", "random two least_time=header;"])
+def test_the_fast_one_is_asked(start, stack, method):
+    back = stack.enter_context(Scripted(2))
+    s = start(f"upstream u {{ {method} server @b0@; server @b1@; }} "
+              "server { listen 127.0.0.1:@http@; location / { proxy_pass http://u; } }", back.values(), main="worker_processes 1;")
+    back.answers[0] = "late"
+    assert sum(harness.fetch(s.port, "/").body.startswith(b"1") for _ in range(20)) >= 18

@@ -183,8 +183,10 @@ void balance_come_back(const struct balance_group *g, struct balance_peer *p, ui
 	p->unavailable_since_ms = 0;
 }
 
-void balance_alive(struct balance_group *g, uint32_t peer, uint64_t now_ms)
+void balance_alive(struct balance_group *g, uint32_t peer, uint64_t header_ms, uint64_t now_ms)
 {
+	/* Without the lock: of two at once one is lost. */
+	balance_average_feed(&g->peer[peer].header, header_ms, now_ms);
 	/* Nearly always false; a race costs nothing, since balance_done() looks again. */
 	if (!__atomic_load_n(&g->peer[peer].probing, __ATOMIC_RELAXED))
 		return;
@@ -245,6 +247,8 @@ bool balance_done(struct balance_group *g, unsigned worker, uint32_t peer,
 		goto out;
 	p->n_status[status / 100 < 6 ? status / 100 : 0]++;
 	p->response_ms_total += response_ms;
+	if (outcome == BALANCE_SUCCESS && status)
+		balance_average_feed(&p->response, response_ms, now_ms);
 	if (outcome == BALANCE_FAILURE)
 		disabled = mark_failed(g, p, now_ms / 1000, now_wall_ms);
 	else if (outcome == BALANCE_SUCCESS || status)

@@ -46,6 +46,12 @@ struct balance_server_conf {
 	bool drain; /* as down: it has no requests of its own that could still come */
 };
 
+/* Of times, for least_time: the newest counts for an eighth. */
+struct balance_average {
+	uint32_t ms8;	 /* in 1/8 ms; 0: none yet */
+	uint64_t fed_ms; /* monotonic */
+};
+
 struct balance_peer {
 	struct addr addr;
 	char text[ADDR_TEXT_MAX]; /* of addr, as in $upstream_addr */
@@ -63,8 +69,9 @@ struct balance_peer {
 	uint64_t n_requests, n_failures; /* picked, and failed, since it appeared */
 	uint64_t n_status[6];		 /* by class; [0]: no answer */
 	uint64_t response_ms_total;
-	uint64_t unavailable_since_ms; /* wall clock; 0: available */
-	uint64_t slow_since_ms;	       /* monotonic: its weight grows from here; 0: it is whole */
+	struct balance_average header, response; /* time to an answer's head, and to its end */
+	uint64_t unavailable_since_ms;		 /* wall clock; 0: available */
+	uint64_t slow_since_ms; /* monotonic: its weight grows from here; 0: it is whole */
 	/* Health checks, one bit each: those that say it is sick, those that must say it is not first. */
 	uint32_t sick, unchecked;
 	uint64_t n_checks, n_check_failures, checked_wall_ms;
@@ -133,9 +140,9 @@ struct balance_ask {
  * by one request at a time. */
 enum balance_why balance_pick(struct balance_group *g, unsigned worker, uint64_t now_ms,
 			      struct balance_ask *ask, uint32_t *peer);
-/* A usable response head came from PEER: if it was out of use it is back now, though the body (a
- * stream of minutes, say) has just begun. Optional: balance_done() does it too. */
-void balance_alive(struct balance_group *g, uint32_t peer, uint64_t now_ms);
+/* A usable response head came from PEER after HEADER_MS: if it was out of use it is back now, though the
+ * body (a stream of minutes, say) has just begun. */
+void balance_alive(struct balance_group *g, uint32_t peer, uint64_t header_ms, uint64_t now_ms);
 
 enum balance_outcome {
 	BALANCE_SUCCESS,

@@ -11,7 +11,8 @@ struct balance_turn {
 	struct balance_group *g;
 	struct balance_ask *ask;
 	uint64_t now_ms;
-	bool backup; /* among backups now, no primary could be taken */
+	bool backup;  /* among backups now, no primary could be taken */
+	bool ramping; /* somebody's weight still grows; set by those who ask */
 };
 
 enum { BALANCE_DRAWS_MAX = 20 }; /* then a method that maps or draws gives way to round robin */
@@ -43,6 +44,21 @@ uint32_t balance_crc(uint32_t crc, struct slice s);
 uint32_t balance_total_weight(struct balance_group *g);
 /* Whose share of that weight W (less than it) is: an index of g->peer. */
 uint32_t balance_at_weight(struct balance_group *g, uint32_t w);
+
+/* How loaded a peer is: N / WEIGHT. */
+struct balance_load {
+	uint64_t n, weight;
+};
+
+typedef struct balance_load balance_load_fn(const struct balance_turn *t,
+					    const struct balance_peer *p);
+/* By requests under way; by them and the average time to an answer's head, or to its end. */
+balance_load_fn balance_load_conns, balance_load_header, balance_load_last_byte;
+/* <0: A has less to do than B. */
+int balance_load_compare(const struct balance_load *a, const struct balance_load *b);
+
+/* MS is one more time. Readers and writers need no lock: of two at once one is lost. */
+void balance_average_feed(struct balance_average *a, uint64_t ms, uint64_t now_ms);
 
 /* Round robin among peers for which ALSO (NULL: nobody is asked) says yes. */
 struct balance_peer *balance_rr_choose(struct balance_turn *t,

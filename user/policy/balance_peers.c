@@ -335,6 +335,8 @@ static void carry_state(const struct balance_group *to, struct balance_peer *p,
 	p->n_failures = old->n_failures;
 	memcpy(p->n_status, old->n_status, sizeof p->n_status);
 	p->response_ms_total = old->response_ms_total;
+	p->header = old->header;
+	p->response = old->response;
 	p->unavailable_since_ms = old->unavailable_since_ms;
 	p->slow_since_ms = old->slow_since_ms;
 	p->sick = old->sick & checks;

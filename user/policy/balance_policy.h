@@ -20,11 +20,15 @@ struct balance_method {
 
 extern const struct balance_method balance_rr;
 extern const struct balance_method balance_least_conn;
+extern const struct balance_method balance_least_header; /* least_time */
+extern const struct balance_method balance_least_last_byte;
 extern const struct balance_method balance_hash;
 extern const struct balance_method balance_ip_hash;
 extern const struct balance_method balance_ring;
 extern const struct balance_method balance_random;
 extern const struct balance_method balance_random_two;
+extern const struct balance_method balance_random_two_header;
+extern const struct balance_method balance_random_two_last_byte;
 
 enum balance_key {
 	BALANCE_KEY_NONE,

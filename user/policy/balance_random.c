@@ -35,16 +35,41 @@ static struct balance_peer *choose(struct balance_turn *t)
 	return p ? p : balance_rr.choose(t);
 }
 
-static struct balance_peer *choose_of_two(struct balance_turn *t)
+static struct balance_peer *of_two(struct balance_turn *t, balance_load_fn *load)
 {
 	struct balance_peer *a = draw(t, NULL), *b = a ? draw(t, a) : NULL;
+	struct balance_load la, lb;
 
 	if (!b)
 		return balance_rr.choose(t);
-	return (uint64_t)b->conns * a->weight > (uint64_t)a->conns * b->weight ? a : b;
+	la = load(t, a);
+	lb = load(t, b);
+	return balance_load_compare(&la, &lb) < 0 ? a : b;
 }
 
-const struct balance_method balance_random = {
-	.name = "random", .choose = choose, .no_backup = true, .no_slow_start = true};
-const struct balance_method balance_random_two = {
-	.name = "random two", .choose = choose_of_two, .no_backup = true, .no_slow_start = true};
+static struct balance_peer *choose_of_two(struct balance_turn *t)
+{
+	return of_two(t, balance_load_conns);
+}
+
+static struct balance_peer *choose_of_two_by_header(struct balance_turn *t)
+{
+	return of_two(t, balance_load_header);
+}
+
+static struct balance_peer *choose_of_two_by_last_byte(struct balance_turn *t)
+{
+	return of_two(t, balance_load_last_byte);
+}
+
+#define METHOD(text, fn) \
+	{ \
+		.name = text, .choose = fn, .no_backup = true, .no_slow_start = true \
+	}
+
+const struct balance_method balance_random = METHOD("random", choose);
+const struct balance_method balance_random_two = METHOD("random two", choose_of_two);
+const struct balance_method balance_random_two_header =
+	METHOD("random two least_time=header", choose_of_two_by_header);
+const struct balance_method balance_random_two_last_byte =
+	METHOD("random two least_time=last_byte", choose_of_two_by_last_byte);

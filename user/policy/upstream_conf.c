@@ -295,6 +295,17 @@ static const struct conf_row rows[] = {
 		.help = "-- the server with the fewest requests for its weight is next",
 	},
 	{
+		.name = "least_time",
+		.contexts = CTX_UPSTREAM,
+		.args_min = 1,
+		.args_max = 1,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = upstream_method_set,
+		.help = "header | last_byte -- the server with the least average time to the head, or "
+			"to the end, of an answer, times its requests, for its weight is next",
+	},
+	{
 		.name = "ip_hash",
 		.contexts = CTX_UPSTREAM,
 		.type = CONF_CUSTOM,
@@ -320,8 +331,8 @@ static const struct conf_row rows[] = {
 		.type = CONF_CUSTOM,
 		.flags = CONF_MULTI,
 		.set = upstream_method_set,
-		.help = "[two [least_conn]] -- a server by chance and weight; two: the one of two "
-			"with fewer requests",
+		.help = "[two [least_conn | least_time=header | least_time=last_byte]] -- a server by "
+			"chance and weight; two: the one of two that has less to do",
 	},
 	{
 		.name = "zone",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the reading of lines that say how a group is balanced: least_conn, ip_hash, hash, random; and of
- * zone. */
+/* Owns the reading of lines that say how a group is balanced: least_conn, least_time, ip_hash, hash, random; and
+ * of zone. */
 #include "core/err.h"
 #include "policy/upstream_conf_impl.h"
 
@@ -30,9 +30,25 @@ static int set_random(struct conf *c, const struct conf_node *n, struct balance_
 		return 0;
 	if (!slice_eq(n->args[0], SLICE("two")))
 		return bad_param(c, n, 0);
-	if (n->n_args == 2 && !slice_eq(n->args[1], SLICE("least_conn")))
+	if (n->n_args == 1 || slice_eq(n->args[1], SLICE("least_conn")))
+		p->method = &balance_random_two;
+	else if (slice_eq(n->args[1], SLICE("least_time=header")))
+		p->method = &balance_random_two_header;
+	else if (slice_eq(n->args[1], SLICE("least_time=last_byte")))
+		p->method = &balance_random_two_last_byte;
+	else
 		return bad_param(c, n, 1);
-	p->method = &balance_random_two;
+	return 0;
+}
+
+static int set_least_time(struct conf *c, const struct conf_node *n, struct balance_policy *p)
+{
+	if (slice_eq(n->args[0], SLICE("header")))
+		p->method = &balance_least_header;
+	else if (slice_eq(n->args[0], SLICE("last_byte")))
+		p->method = &balance_least_last_byte;
+	else
+		return bad_param(c, n, 0);
 	return 0;
 }
 
@@ -49,6 +65,8 @@ int upstream_method_set(struct conf *c, struct conf_block *b, void *mod, const s
 		return set_hash(c, n, p);
 	if (slice_eq(n->name, SLICE("random")))
 		return set_random(c, n, p);
+	if (slice_eq(n->name, SLICE("least_time")))
+		return set_least_time(c, n, p);
 	if (slice_eq(n->name, SLICE("ip_hash"))) {
 		p->method = &balance_ip_hash;
 		p->key = BALANCE_KEY_ADDR;

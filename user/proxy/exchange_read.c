@@ -188,7 +188,7 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 	}
 	if (upstream_retries_status(r, head->status))
 		return;
-	balance_alive(x->u->group, x->u->peer, r->env->loop.clock.mono_ms);
+	upstream_alive(r);
 	answer_build(r, head, slice_make(x->in.p + x->in.start, n));
 	x->keep_alive = head->keep_alive;
 	x->body = head->body;

@@ -9,7 +9,7 @@ void exchange_tunnel_begin(struct exchange *x, struct resp_head *head, uint32_t 
 {
 	struct request *r = x->r;
 
-	balance_alive(x->u->group, x->u->peer, r->env->loop.clock.mono_ms);
+	upstream_alive(r);
 	answer_build(r, head, slice_make(x->in.p + x->in.start, n));
 	inbuf_consume(&x->in, n);
 	request_sent(r);

@@ -298,6 +298,13 @@ void upstream_divert(struct request *r)
 		error_page_accel(r, hdrs_find(&fields, HDR_X_ACCEL_REDIRECT)->value, &fields);
 }
 
+void upstream_alive(struct request *r)
+{
+	struct upstream *u = r->up;
+
+	balance_alive(u->group, u->peer, (uint64_t)u->try->header_ms, now_ms(r));
+}
+
 void upstream_no_room(struct request *r)
 {
 	drop_exchange(r);

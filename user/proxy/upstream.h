@@ -75,6 +75,8 @@ bool upstream_may_resend(const struct request *r);
 /* From the exchange: a pooled connection had been closed by the peer: the same peer is asked again on a
  * fresh one, without counting. */
 void upstream_stale(struct request *r);
+/* From the exchange: the head of an answer that will be passed on is here. */
+void upstream_alive(struct request *r);
 /* From the exchange: worker_connections leave no room for a connection to any peer: 500, as in nginx. */
 void upstream_no_room(struct request *r);
 /* From the exchange: the try is over and the answer whole (or cut, after the head was sent). */

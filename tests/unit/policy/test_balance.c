@@ -99,14 +99,14 @@ static void test_probe_alive_at_head(void **state)
 	struct balance_group *g = two("10.0.0.1", "10.0.0.2");
 
 	fail_and_probe(g);
-	balance_alive(g, 0, 111000);
+	balance_alive(g, 0, 1, 111000);
 	assert_int_equal(g->peer[0].fails, 0);
 	assert_false(g->peer[0].probing);
 	assert_int_equal(g->peer[0].conns, 1);
 	assert_true(comes_back(g, 0, 111));
 	/* of a peer with a fresh failure an answer that was under way says nothing */
 	done(g, 0, BALANCE_FAILURE, 111);
-	balance_alive(g, 0, 111000);
+	balance_alive(g, 0, 1, 111000);
 	assert_int_equal(g->peer[0].fails, 1);
 	group_free(g);
 }

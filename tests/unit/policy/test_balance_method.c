@@ -193,6 +193,79 @@ static void test_least_conn(void **state)
 	group_free(g);
 }
 
+static void answer(struct balance_group *g, uint32_t peer, uint64_t header_ms, uint64_t whole_ms,
+		   uint64_t now_ms)
+{
+	balance_alive(g, peer, header_ms, now_ms);
+	balance_done(g, 0, peer, BALANCE_SUCCESS, 200, whole_ms, now_ms, now_ms);
+}
+
+/* N requests one after the other, from peers that are as fast as told. */
+static void time_them(struct balance_group *g, const struct balance_policy *p, unsigned n,
+		      const uint64_t header_ms[2], const uint64_t whole_ms[2], uint64_t now_ms,
+		      unsigned got[2])
+{
+	got[0] = got[1] = 0;
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t peer = pick_as(g, p, SLICE(""), now_ms);
+
+		got[peer]++;
+		answer(g, peer, header_ms[peer], whole_ms[peer], now_ms);
+	}
+}
+
+static void test_least_time(void **state)
+{
+	static const uint64_t header_ms[2] = {200, 20}, whole_ms[2] = {300, 3000};
+	struct balance_policy head = {.method = &balance_least_header},
+			      last = {.method = &balance_least_last_byte};
+	struct balance_group *g = two("10.0.0.1", "10.0.0.2");
+	unsigned got[2];
+
+	/* each is tried once, then the faster one has all */
+	time_them(g, &head, 40, header_ms, whole_ms, 100000, got);
+	assert_int_equal(got[0], 1);
+	time_them(g, &last, 40, header_ms, whole_ms, 100000, got);
+	assert_int_equal(got[1], 0);
+	/* as many as make up for the times */
+	got[0] = got[1] = 0;
+	for (int i = 0; i < 44; i++)
+		got[pick_as(g, &head, SLICE(""), 100000)]++;
+	assert_in_range(got[0], 3, 5);
+	group_free(g);
+}
+
+/* One that was slow once is looked at again. */
+static void test_least_time_forgets(void **state)
+{
+	static const uint64_t slow_ms[2] = {1600, 20}, even_ms[2] = {20, 20};
+	struct balance_policy p = {.method = &balance_least_header};
+	struct balance_group *g = two("10.0.0.1", "10.0.0.2");
+	unsigned got[2], total = 0;
+
+	time_them(g, &p, 20, slow_ms, slow_ms, 100000, got);
+	assert_int_equal(got[0], 1);
+	for (uint64_t t = 101; t < 400; t++) {
+		time_them(g, &p, 4, even_ms, even_ms, t * 1000, got);
+		total += got[0];
+	}
+	assert_in_range(total, 20, 1100);
+	group_free(g);
+}
+
+static void test_random_two_by_time(void **state)
+{
+	static const uint64_t ms[2] = {200, 20};
+	struct balance_policy p = {.method = &balance_random_two_header};
+	struct balance_group *g = two("10.0.0.1", "10.0.0.2");
+	unsigned got[2];
+
+	time_them(g, &p, 30, ms, ms, 100000, got);
+	time_them(g, &p, 30, ms, ms, 100000, got);
+	assert_int_equal(got[0], 0);
+	group_free(g);
+}
+
 static void test_random(void **state)
 {
 	struct balance_server_conf s[] = {server("10.0.0.1"), server("10.0.0.2"),
@@ -329,6 +402,9 @@ int main(void)
 		cmocka_unit_test(test_key_of_one_that_failed),
 		cmocka_unit_test(test_ip_key),
 		cmocka_unit_test(test_least_conn),
+		cmocka_unit_test(test_least_time),
+		cmocka_unit_test(test_least_time_forgets),
+		cmocka_unit_test(test_random_two_by_time),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_slow_start),
 		cmocka_unit_test(test_slow_start_with_least_conn),
