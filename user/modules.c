@@ -23,6 +23,7 @@
 #include "proxy/map_conf.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/proxy_tls.h"
+#include "proxy/realip.h"
 #include "proxy/rewrite.h"
 #include "proxy/vars.h"
 #include "proxy/vars_user.h"
@@ -44,6 +45,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_PROXY_TLS] = &proxy_tls_module,
 	[MOD_FLOW] = &flow_module,
 	[MOD_HEALTH] = &health_module,
+	[MOD_REALIP] = &realip_module,
 	[MOD_LIMIT] = &limit_module,
 	[MOD_LIMIT_CONN] = &limit_conn_module,
 	[MOD_BAN] = &ban_module,
@@ -58,6 +60,6 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 /* clang-format on */
 
 const struct var_def *const modules_vars[] = {
-	vars_request, vars_conn, vars_body,	     vars_upstream,
-	vars_filter,  vars_tls,	 vars_user_captures, NULL,
+	vars_request, vars_conn,	  vars_body,   vars_upstream, vars_filter,
+	vars_tls,     vars_user_captures, vars_realip, NULL,
 };

@@ -20,6 +20,7 @@ struct msg_ban {
 	uint8_t family;	   /* 4 or 6 */
 	uint8_t bytes[16]; /* IPv4: the first four */
 	uint8_t manual;	   /* by an operator, not by a rule */
+	uint8_t indirect;  /* it comes through a trusted proxy: nothing for the kernel */
 	uint32_t rule_id;  /* 0: manual */
 	uint64_t for_ms;   /* 0: until it is lifted */
 	char reason[96];   /* NUL-terminated */

@@ -38,8 +38,10 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 	struct clock *now = &m->loop.clock;
 	struct ban_entry e = {.family = b->family,
 			      .manual = b->manual,
+			      .indirect = b->indirect,
 			      .rule_id = b->rule_id,
 			      .since_wall_ms = now->wall_ms};
+	struct ban_entry known;
 	char name[GUARD_ADDR_TEXT_MAX];
 	struct guard_addr a;
 	struct msg tell = {.type = MSG_BAN, .ban = *b};
@@ -62,9 +64,12 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 		e.until_mono_ms = now->mono_ms + b->for_ms;
 	}
 	snprintf(e.reason, sizeof e.reason, "%s", b->reason);
-	r = m->guard ? kernel_put(m, &a, &e) : -SL_ENOTFOUND;
+	/* Who was banned for what it sent itself stays so in the kernel, too. */
+	if (e.indirect && ban_find(m->bans, e.family, e.bytes, &known) && !known.indirect)
+		e.indirect = 0;
+	r = m->guard && !e.indirect ? kernel_put(m, &a, &e) : -SL_ENOTFOUND;
 	e.in_kernel = r == 0;
-	if (m->guard && r)
+	if (m->guard && !e.indirect && r)
 		log_write(log_of(m), LOG_LVL_CRIT, 0,
 			  "the ban of %s did not reach the kernel (%s), it holds in userspace",
 			  name, r == -SL_ELIMIT ? "the deny map is full" : strerror(errno));
@@ -77,7 +82,7 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 	log_write(log_of(m), LOG_LVL_WARN, 0, "banned %s for %llu ms%s%s: %s", name,
 		  (unsigned long long)b->for_ms, e.in_kernel ? ", in the kernel" : "",
 		  x && x->dry_run ? ", dry run" : "", e.reason);
-	for (struct child *c = m->children; c; c = c->next)
+	for (struct child *c = e.indirect ? NULL : m->children; c; c = c->next)
 		if (c->kind == CHILD_WORKER && c->io.fd >= 0)
 			msg_send(c->io.fd, &tell);
 	m->bans_dirty = true;
@@ -167,6 +172,8 @@ static void push_bans(struct master *m)
 	while (ban_next(m->bans, &at, &e)) {
 		struct guard_addr a = {.family = e.family};
 
+		if (e.indirect)
+			continue;
 		memcpy(a.bytes, e.bytes, sizeof a.bytes);
 		e.in_kernel = kernel_put(m, &a, &e) == 0;
 		ban_put(m->bans, &e);

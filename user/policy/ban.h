@@ -26,6 +26,7 @@ struct ban_entry {
 	uint8_t family;	   /* 0: free, 4, 6 */
 	uint8_t bytes[16]; /* IPv4: the first four, the rest zero */
 	uint8_t in_kernel, manual;
+	uint8_t indirect; /* seen behind a trusted proxy only: holds in userspace */
 	uint32_t rule_id; /* 0: manual */
 	uint64_t since_wall_ms;
 	uint64_t until_wall_ms; /* 0: for ever */

@@ -25,7 +25,10 @@ static void put_line(FILE *f, const struct ban_entry *e)
 
 	inet_ntop(e->family == 4 ? AF_INET : AF_INET6, e->bytes, ip, sizeof ip);
 	fprintf(f, "%s %" PRIu64 " %" PRIu64 " %08" PRIx32 " %d ", ip, e->until_wall_ms,
-		e->since_wall_ms, e->rule_id, e->manual ? 1 : 0);
+		e->since_wall_ms, e->rule_id,
+		e->manual     ? 1
+		: e->indirect ? 2
+			      : 0);
 	for (const char *p = e->reason; *p; p++)
 		putc((unsigned char)*p < 0x20 || *p == 0x7f ? ' ' : *p, f);
 	putc('\n', f);
@@ -42,7 +45,8 @@ static int write_all(const struct ban_table *t, int fd)
 		close(fd);
 		return -SL_ESYS;
 	}
-	fputs("# bans of sluice: address until since rule manual reason\n", f);
+	fputs("# bans of sluice: address until since rule manual reason; manual 2: by a rule, behind a proxy\n",
+	      f);
 	while (ban_next(t, &at, &e))
 		put_line(f, &e);
 	err = fflush(f) || ferror(f) || fsync(fd) ? errno : 0;
@@ -135,9 +139,10 @@ static int parse_line(struct slice line, struct ban_entry *e)
 	if (num_u63(until, &e->until_wall_ms) || num_u63(since, &e->since_wall_ms) ||
 	    parse_rule(rule, &e->rule_id))
 		return -SL_EINVAL;
-	if (manual.n != 1 || (manual.p[0] != '0' && manual.p[0] != '1'))
+	if (manual.n != 1 || manual.p[0] < '0' || manual.p[0] > '2')
 		return -SL_EINVAL;
 	e->manual = manual.p[0] == '1';
+	e->indirect = manual.p[0] == '2';
 	return parse_reason(line, e->reason);
 }
 

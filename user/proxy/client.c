@@ -33,7 +33,8 @@ void client_log(const struct client_conn *c, const struct http_scope *s, enum lo
 void client_offence(const struct client_conn *c, enum ban_on on)
 {
 	const struct conf_block *b = c->client.listener->default_server->block;
-	const struct ban_rule *rule = request_offence_of(c->env, b, &c->client.remote, on, 0);
+	const struct ban_rule *rule =
+		request_offence_of(c->env, b, &c->client.remote, false, on, 0);
 	char text[256];
 
 	if (!rule)

@@ -12,6 +12,7 @@
 #include "proxy/limits.h"
 #include "proxy/location.h"
 #include "proxy/proxy_conf.h"
+#include "proxy/realip.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
 #include "proxy/rewrite.h"
@@ -164,9 +165,11 @@ static enum step_result step_body(struct request *r)
 static const struct step steps[] = {
 	{"identify", step_identify},
 	{"tls", tls_gate_step},
+	{"real_ip", realip_step_server},
 	{"server rewrite", step_server_rewrite},
 	{"route", step_route},
 	{"rewrite", step_rewrite},
+	{"real_ip of the location", realip_step_location},
 	{"limit_req", limits_step_req},
 	{"limit_conn", limits_step_conn},
 	{"try_files", files_step_try},

@@ -12,6 +12,7 @@
 #include "proxy/limits.h"
 #include "proxy/out.h"
 #include "proxy/pipeline.h"
+#include "proxy/realip.h"
 #include "proxy/reply.h"
 #include "proxy/upstream.h"
 
@@ -231,7 +232,8 @@ struct slice request_id(struct request *r)
 	return slice_make(r->id, 32);
 }
 
-static void ask_ban(struct env *env, const struct remote *who, const struct ban_rule *rule)
+static void ask_ban(struct env *env, const struct remote *who, bool indirect,
+		    const struct ban_rule *rule)
 {
 	struct msg m = {.type = MSG_BAN};
 	const uint8_t *bytes;
@@ -239,6 +241,7 @@ static void ask_ban(struct env *env, const struct remote *who, const struct ban_
 
 	m.ban.family = n == 4 ? 4 : 6;
 	memcpy(m.ban.bytes, bytes, n);
+	m.ban.indirect = indirect;
 	m.ban.rule_id = rule->id;
 	m.ban.for_ms = rule->for_ms;
 	snprintf(m.ban.reason, sizeof m.ban.reason, "%s", rule->text);
@@ -247,13 +250,15 @@ static void ask_ban(struct env *env, const struct remote *who, const struct ban_
 }
 
 const struct ban_rule *request_offence_of(struct env *env, const struct conf_block *block,
-					  const struct remote *who, enum ban_on on, unsigned status)
+					  const struct remote *who, bool indirect, enum ban_on on,
+					  unsigned status)
 {
 	const struct ban_scope *s = block->mod[MOD_BAN];
 	const struct ban_rule *asked = NULL;
 	const uint8_t *bytes;
 
-	if (!s || !env->evidence || !addr_bytes(&who->addr, &bytes))
+	if (!s || !s->rules || !env->evidence || !addr_bytes(&who->addr, &bytes) ||
+	    realip_trusts(block, &who->addr))
 		return NULL;
 	for (const struct ban_rule *rule = s->rules; rule; rule = rule->next) {
 		if (rule->on != on || (on == BAN_ON_STATUS && !ban_rule_has_status(rule, status)))
@@ -261,7 +266,7 @@ const struct ban_rule *request_offence_of(struct env *env, const struct conf_blo
 		if (!ban_offence(env->evidence, rule->id, &who->addr, rule->after, rule->within_ms,
 				 env->loop.clock.mono_ms))
 			continue;
-		ask_ban(env, who, rule);
+		ask_ban(env, who, indirect, rule);
 		asked = rule;
 	}
 	return asked;
@@ -269,7 +274,8 @@ const struct ban_rule *request_offence_of(struct env *env, const struct conf_blo
 
 void request_offence(struct request *r, enum ban_on on, unsigned status)
 {
-	const struct ban_rule *rule = request_offence_of(r->env, r->block, r->remote, on, status);
+	const struct ban_rule *rule = request_offence_of(
+		r->env, r->block, r->remote, r->remote != &r->client->remote, on, status);
 
 	if (rule)
 		request_log(r, LOG_LVL_WARN, "ban of %s asked for: %s in %s", r->remote->ip,

@@ -224,10 +224,11 @@ const struct addr *request_local_addr(const struct request *r);
 struct slice request_id(struct request *r);
 /* One offence of this request's client against the `ban` rules in force. STATUS for BAN_ON_STATUS. */
 void request_offence(struct request *r, enum ban_on on, unsigned status);
-/* The same of whoever it is, by the rules of BLOCK: the last rule by which a ban was asked for, to be logged, or
+/* The same of whoever it is (INDIRECT: behind a trusted proxy, whose own address is never banned), by the
+ * rules of BLOCK: the last rule by which a ban was asked for, to be logged, or
  * NULL. */
 const struct ban_rule *request_offence_of(struct env *env, const struct conf_block *block,
-					  const struct remote *who, enum ban_on on,
+					  const struct remote *who, bool indirect, enum ban_on on,
 					  unsigned status);
 
 #endif
