@@ -145,6 +145,12 @@ bench: ## sluice beside Debian's nginx: CPU a request, memory a stream, ratios
 	$(MAKE) -j$(JOBS) all
 	$(PYTHON) tools/bench/run.py --build $(BUILD)
 
+.PHONY: bench-h2-abuse
+bench-h2-abuse: ## what one abusive HTTP/2 peer costs: the worker's memory, another client's latency
+	tools/deps.sh
+	$(MAKE) -j$(JOBS) all
+	$(PYTHON) tools/bench/h2_abuse.py --build $(BUILD)
+
 # --- people ---------------------------------------------------------------------------------------
 
 .PHONY: deps
@@ -187,7 +193,7 @@ install: all ## into DESTDIR and PREFIX
 	install -d $(DESTDIR)/var/log/sluice $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/local|$(PREFIX)|' conf/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
 	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice
-	install -m 644 README.md LICENSE conf/ai-proxy.conf docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
+	install -m 644 README.md LICENSE conf/ai-proxy*.conf docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
 
 .PHONY: clean
 clean: ## remove what was built

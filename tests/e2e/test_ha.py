@@ -145,6 +145,18 @@ def ha(start, mocks, ca, stack):
     return make
 
 
+@pytest.mark.parametrize("name", ["ai-proxy.conf", "ai-proxy-ha.conf"])
+def test_the_configurations_to_start_from_are_right(ca, stack, name):
+    folder = stack.enter_context(harness.temp_dir())
+    text = (harness.REPO / "conf" / name).read_text()
+    for a, b in (("/etc/sluice/ai.example.com.pem", ca.server.chain), ("/etc/sluice/ai.example.com.key", ca.server.key),
+                 ("/var/log/sluice", folder), ("/run/sluice", folder)):
+        text = text.replace(str(a), str(b))
+    (folder / name).write_text(text)
+    code, out = harness.run_sluice("-t", "-c", folder / name)
+    assert code == 0 and "is successful" in out, out
+
+
 @PROTOCOLS
 def test_a_chat_completion_and_its_log_line(ha, h2):
     g = ha()
