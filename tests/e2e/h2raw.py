@@ -3,6 +3,8 @@
 
 Frames are hyperframe's, header blocks hpack's; nothing checks what is sent.
 """
+import contextlib
+import json
 import socket
 import ssl
 import struct
@@ -34,6 +36,9 @@ class Stream:
 
     def header(self, name, default=None):
         return self.heads[-1].get(name, default)
+
+    def json(self):
+        return json.loads(self.body)
 
     @property
     def is_over(self):
@@ -162,6 +167,11 @@ class H2:
                 raise Gone("end")
             self.buf += data
 
+    def answer_frame(self, data):
+        """What every client must say; who has been shut out says it to nobody."""
+        with contextlib.suppress(OSError):
+            self.raw(data)
+
     def take(self, f):
         if isinstance(f, (HeadersFrame, ContinuationFrame)):
             self.take_headers(f)
@@ -172,14 +182,14 @@ class H2:
             s.ended |= "END_STREAM" in f.flags
             if self.auto_window and f.data:
                 n = len(f.data)
-                self.raw(WindowUpdateFrame(0, window_increment=n).serialize() +
+                self.answer_frame(WindowUpdateFrame(0, window_increment=n).serialize() +
                          (b"" if s.ended else WindowUpdateFrame(f.stream_id, window_increment=n).serialize()))
         elif isinstance(f, RstStreamFrame):
             self.stream(f.stream_id).reset = NAMES[f.error_code]
         elif isinstance(f, SettingsFrame):
             if "ACK" not in f.flags:
                 self.settings.update(f.settings)
-                self.raw(SettingsFrame(0, flags=["ACK"]).serialize())
+                self.answer_frame(SettingsFrame(0, flags=["ACK"]).serialize())
                 if 4 in f.settings:
                     for id in [i for i in self.may_send if i]:
                         self.may_send[id] += f.settings[4] - self.initial
@@ -191,7 +201,7 @@ class H2:
             if "ACK" in f.flags:
                 self.pings.append(f.opaque_data)
             else:
-                self.ping(f.opaque_data, ack=True)
+                self.answer_frame(PingFrame(0, f.opaque_data, flags=["ACK"]).serialize())
         elif isinstance(f, GoAwayFrame):
             self.goaway.append(NAMES[f.error_code])
             self.goaway_ids.append(f.last_stream_id)

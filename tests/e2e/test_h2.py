@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """HTTP/2 in front: requests through the pipeline, flow control, ends, what is refused. Abuse is test_h2_abuse.py's."""
+import socket
 import subprocess
 import time
 
@@ -27,6 +28,8 @@ CONF = """
         location /empty { return 204; }
         location /drop { return 444; }
         location /small { client_max_body_size 100; proxy_pass http://mock/echo; }
+        location /stream { proxy_request_buffering off; client_body_buffer_size 16k; proxy_pass http://@slowreader@; }
+        location /streamed { proxy_request_buffering off; proxy_pass http://mock/echo; }
         location /body { client_body_timeout 500ms; proxy_pass http://mock/echo; }
         location /send { send_timeout 700ms; proxy_pass http://mock/bytes/2000000; }
         location /chunk { http2_chunk_size 1000; proxy_pass http://mock/bytes/100000; }
@@ -58,9 +61,10 @@ CONF = """
 def sluice(ca):
     mock, slow = Mock(), Mock("--chunk-delay-ms", "50", "--tokens", "20")
     values = {"mock": mock.addr, "slow": slow.addr, "cert": ca.server.chain, "key": ca.server.key,
-              "tls": free_port(), "plain": free_port(), "short": free_port(), "dead": free_port()}
+              "slowreader": f"127.0.0.1:{free_port()}", "tls": free_port(), "plain": free_port(), "short": free_port(), "dead": free_port()}
     try:
         with Sluice(CONF, values) as s:
+            s.slowreader = int(values["slowreader"].split(":")[1])
             s.mock, s.tls, s.plain, s.short = mock, values["tls"], values["plain"], values["short"]
             yield s
     finally:
@@ -138,8 +142,7 @@ def test_httpx_speaks_it(sluice):
 def test_request_reaches_upstream_as_http1(sluice):
     with H2(sluice.tls) as c:
         r = c.get("/echo/p?q=1", [("x-a", "b"), ("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")])
-        import json
-        seen = json.loads(r.body)
+        seen = r.json()
         fields = [(k.lower(), v) for k, v in seen["headers"]]
         assert seen["target"] == "/echo/p?q=1" and seen["version"] == "HTTP/1.1" and seen["framing"] == "none"
         assert ("cookie", "a=1; b=2") in fields and ("x-a", "b") in fields
@@ -156,8 +159,7 @@ def test_bodies(sluice, n, declared):
         c.upload(id, body)
         r = c.answer(id)
     assert r.status == 200
-    import json
-    seen = json.loads(r.body)
+    seen = r.json()
     assert seen["body_length"] == n and seen["body_sha256"] == sha256(body)
 
 
@@ -302,6 +304,52 @@ def test_an_upload_that_is_not_read_holds_only_itself(sluice):
         assert c.post("/echo/x", b"y" * 50000).status == 200
 
 
+@pytest.mark.parametrize("n", [0, 1, 20000, 70000, 3000000])
+def test_streamed_bodies(sluice, n):
+    body = mock_bytes(n)
+    with H2(sluice.tls) as c:
+        r = c.post("/streamed", body)
+        assert r.json()["body_sha256"] == sha256(body) and r.json()["body_length"] == n
+
+
+def test_an_upstream_that_does_not_read_stops_its_client_alone(sluice):
+    """proxy_request_buffering off: the stream's window closes; what is stored is bounded."""
+    with socket.create_server(("127.0.0.1", sluice.slowreader)) as server, H2(sluice.tls) as c:
+        server.settimeout(10)
+        id = c.headers(path="/stream", method="POST", end=False)
+        c.wait(lambda: 4 in c.settings)
+        sent, idle = 0, 0
+        body = mock_bytes(40000000)
+        upstream = None
+        while idle < 20 and sent < len(body):
+            c.may_send.setdefault(id, c.initial)
+            k = min(16384, c.may_send[id], c.may_send[0], len(body) - sent)
+            if k > 0:
+                c.data(id, body[sent:sent + k])
+                c.may_send[id] -= k
+                c.may_send[0] -= k
+                sent, idle = sent + k, 0
+                if not upstream:
+                    upstream, _ = server.accept()
+                    upstream.settimeout(10)
+                continue
+            idle += 1
+            assert c.get("/ret").status == 200
+            time.sleep(0.02)
+        assert 65536 <= sent < len(body)
+        assert c.may_send[0] > 100000
+        got = 0
+        c.may_send.setdefault(id, c.initial)
+        with upstream:
+            while got < 1000000:
+                got += len(upstream.recv(65536))
+            c.wait(lambda: c.may_send[id] > 0)
+            c.reset(id)
+            while upstream.recv(1 << 20):
+                pass
+        assert c.get("/ret").status == 200
+
+
 def test_body_timeout(sluice):
     with H2(sluice.tls) as c:
         id = c.headers(path="/body", method="POST", end=False)
@@ -331,6 +379,13 @@ def test_idle_connection_is_closed(sluice):
         assert c.end() == ["NO_ERROR"]
 
 
+def test_each_request_begins_the_idle_time_anew(sluice):
+    with H2(sluice.short, tls=False) as c:
+        for _ in range(4):
+            time.sleep(0.35)
+            assert c.get().status == 200
+
+
 def test_half_a_header_block_times_out(sluice):
     with H2(sluice.short, tls=False) as c:
         c.frame(h2raw.HEADERS, 1, 1, c.encoder.encode([(":method", "GET")]))
@@ -358,7 +413,7 @@ def test_keepalive_requests_ends_in_order(sluice):
                 done += 1
         except (h2raw.Gone, OSError):
             pass
-        assert 5 <= done <= 8 and c.goaway[-1] == "NO_ERROR" and c.goaway_ids[-1] == 2 * done - 1
+        assert 5 <= done <= 12 and c.goaway[-1] == "NO_ERROR" and c.goaway_ids[-1] == 2 * done - 1
 
 
 def test_more_streams_than_allowed(sluice):

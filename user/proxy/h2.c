@@ -8,6 +8,10 @@
 #include "core/err.h"
 #include "proxy/h2_impl.h"
 
+enum {
+	PAUSE_MS = 500, /* between two requests of a client that is to leave */
+};
+
 const size_t h2_bytes = sizeof(struct h2);
 
 static const struct h2_ops session_ops;
@@ -24,17 +28,26 @@ static void log_info(const struct h2 *h, const char *text)
 
 /* Leaving. */
 
-void h2_leave(struct h2 *h)
+static void leave(struct h2 *h)
 {
 	if (h->leave != H2_STAYS)
 		return;
+	h->leave = H2_ASKED;
+	h->asked_ms = h->c.env->loop.clock.mono_ms;
+	h->n_since = 0;
+	client_wake(&h->c);
+}
+
+static void give_notice(struct h2 *h)
+{
 	h->leave = H2_NOTICED;
-	h->n_since_notice = 0;
+	h->n_since = 0;
 	h2_session_notice(h->session);
 	client_wake(&h->c);
 }
 
-void h2_leave_now(struct h2 *h)
+/* The PING behind the notice came back, or was waited for long enough. */
+static void leave_now(struct h2 *h)
 {
 	if (h->leave == H2_LEFT)
 		return;
@@ -43,12 +56,28 @@ void h2_leave_now(struct h2 *h)
 	client_wake(&h->c);
 }
 
+static uint64_t since_asked_ms(const struct h2 *h)
+{
+	return h->c.env->loop.clock.mono_ms - h->asked_ms;
+}
+
+/* Is it time to say so? In a pause (the timer's business), or when patience is over, which is as long as an
+ * idle connection might have stayed. */
+static bool must_notice(const struct h2 *h)
+{
+	if (h->leave != H2_ASKED)
+		return false;
+	if (!h->n_streams && h->c.env->quitting)
+		return true;
+	return since_asked_ms(h) >= (uint64_t)scope_of(h)->keepalive_timeout_ms;
+}
+
 static void pong(void *user)
 {
 	struct h2 *h = user;
 
 	if (h->leave == H2_NOTICED)
-		h2_leave_now(h);
+		leave_now(h);
 }
 
 static bool has_served_enough(const struct h2 *h)
@@ -65,10 +94,14 @@ static void *open_stream(void *user, int32_t id)
 	void *s = h2_stream_open(user, id);
 
 	if (h->c.env->draining || has_served_enough(h))
-		h2_leave(h);
-	/* Who goes on asking has not read the notice, or does not want to. */
-	if (h->leave == H2_NOTICED && h->n_since_notice > (uint64_t)h->conf->max_streams)
-		h2_leave_now(h);
+		leave(h);
+	if (h->n_since <= (uint64_t)h->conf->max_streams)
+		return s;
+	/* Who goes on asking makes no pause, has not read the notice, or does not want to. */
+	if (h->leave == H2_NOTICED)
+		leave_now(h);
+	else if (h->leave == H2_ASKED && has_served_enough(h))
+		give_notice(h);
 	return s;
 }
 
@@ -160,19 +193,26 @@ static void wait(struct h2 *h, uint8_t for_what, int64_t ms, bool again)
 static void set_timer(struct h2 *h, bool progress)
 {
 	const struct http_scope *s = scope_of(h);
+	/* A request may have come and gone within the turn. */
+	bool served = h->n_timed != h->c.client.n_requests;
 
+	h->n_timed = h->c.client.n_requests;
 	if (h->c.out.bytes)
 		wait(h, H2_WAIT_SEND, s->send_timeout_ms, progress);
 	else if (h->in_head)
 		wait(h, H2_WAIT_HEAD, s->client_header_timeout_ms, false);
 	else if (h->n_streams)
 		wait(h, H2_WAIT_NONE, 0, false);
+	else if (h->leave == H2_ASKED)
+		wait(h, H2_WAIT_PAUSE, PAUSE_MS, served);
 	else if (h->leave != H2_STAYS)
 		wait(h, H2_WAIT_LEAVE, CLIENT_FIRST_REQUEST_MS, false);
 	else
 		wait(h, H2_WAIT_IDLE,
 		     h->c.client.n_requests ? s->keepalive_timeout_ms : s->client_header_timeout_ms,
-		     false);
+		     served);
+	if (served && h->c.idle)
+		h->c.idle_since_ms = h->c.env->loop.clock.mono_ms;
 }
 
 /* Writes, and sees to what has ended. */
@@ -180,6 +220,8 @@ static void settle(struct h2 *h)
 {
 	uint64_t before = h->c.conn.n_sent;
 
+	if (must_notice(h))
+		give_notice(h);
 	if (h2_write_pump(h)) {
 		fail(h);
 		return;
@@ -279,8 +321,11 @@ static void timeout(struct client_conn *c)
 		log_info(h, "client timed out while reading client request headers");
 		h2_session_fail(h->session, H2_NO_ERROR);
 		break;
+	case H2_WAIT_PAUSE:
+		give_notice(h);
+		break;
 	default:
-		h2_leave_now(h);
+		leave_now(h);
 		break;
 	}
 	client_wake(c);
@@ -288,7 +333,8 @@ static void timeout(struct client_conn *c)
 
 static void drain(struct client_conn *c, bool quit)
 {
-	h2_leave((struct h2 *)c);
+	leave((struct h2 *)c);
+	client_wake(c);
 }
 
 static void begin(struct client_conn *c)
@@ -312,7 +358,7 @@ static void begin(struct client_conn *c)
 	c->env->stats->h2_conns++;
 	client_set_idle(c, true);
 	if (c->env->draining)
-		h2_leave(h);
+		leave(h);
 	client_wake(c);
 }
 

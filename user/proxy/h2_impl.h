@@ -8,32 +8,38 @@
 #include "proxy/h2.h"
 #include "proxy/h2_conf.h"
 
-enum h2_wait { /* what the connection's timer is set for */
-	       H2_WAIT_NONE,
-	       H2_WAIT_IDLE,
-	       H2_WAIT_HEAD,  /* a header block has begun */
-	       H2_WAIT_SEND,  /* the socket is full */
-	       H2_WAIT_LEAVE, /* the client shall hear of our leaving */
+/* What the connection's timer is set for. */
+enum h2_wait {
+	H2_WAIT_NONE,
+	H2_WAIT_IDLE,
+	H2_WAIT_HEAD,  /* a header block has begun */
+	H2_WAIT_SEND,  /* the socket is full */
+	H2_WAIT_PAUSE, /* nothing is open: to see whether it stays so */
+	H2_WAIT_LEAVE, /* the client shall hear of our leaving */
 };
 
-enum h2_leave { /* GOAWAY, in two steps */
-		H2_STAYS,
-		H2_NOTICED,
-		H2_LEFT,
+/* GOAWAY, in two steps. */
+enum h2_leave {
+	H2_STAYS,
+	H2_ASKED, /* waits for a pause: some clients take a GOAWAY for the end of all that is open */
+	H2_NOTICED,
+	H2_LEFT,
 };
 
 struct h2 {
 	struct client_conn c; /* first */
 	struct h2_session *session;
 	const struct h2_scope *conf;
-	struct h2_stream *streams; /* doubly linked */
-	uint32_t n_streams, n_since_notice;
-	uint8_t wait;  /* enum h2_wait */
-	uint8_t leave; /* enum h2_leave */
-	bool in_head;  /* between HEADERS and END_HEADERS */
-	bool any_surplus;
-	bool any_sent;	 /* some stream's queue got shorter */
-	bool more_input; /* the quantum of a turn was used up */
+	struct h2_stream *streams;     /* doubly linked */
+	uint64_t asked_ms;	       /* when it was to leave */
+	uint32_t n_streams, n_since;   /* streams opened since the last step of leaving */
+	uint32_t n_timed;	       /* client.n_requests when the timer was last looked at */
+	uint8_t wait;		       /* enum h2_wait */
+	uint8_t leave;		       /* enum h2_leave */
+	bool in_head;		       /* between HEADERS and END_HEADERS */
+	bool any_surplus, any_resumes; /* streams of which that is true */
+	bool any_sent;		       /* some stream's queue got shorter */
+	bool more_input;	       /* the quantum of a turn was used up */
 };
 
 /* In its request's arena. */
@@ -48,7 +54,10 @@ struct h2_stream {
 	char *early; /* what came before it was wanted; on the heap */
 	uint32_t early_n, early_room;
 	uint64_t body_left; /* of a declared length */
+	uint32_t given;	    /* to the request, and not yet counted as consumed */
 	bool has_length, body_done, body_wanted, body_failed;
+	bool body_paused;  /* the request is full */
+	bool body_resumes; /* ... no more: h2_stream_go_on() is due */
 	/* the answer */
 	struct bufq out;
 	bool waiting;	  /* pull() had nothing: h2_session_resume() is due */
@@ -61,12 +70,6 @@ struct h2_stream {
 extern const struct front_ops h2_front_ops;
 extern const struct h2_ops h2_session_ops;
 
-/* h2.c */
-/* After another request, or when one is no longer wanted: the client is told to go elsewhere. */
-void h2_leave(struct h2 *h);
-/* The PING behind the notice came back, or was waited for long enough. */
-void h2_leave_now(struct h2 *h);
-
 /* h2_stream.c: the session's calls for requests */
 void *h2_stream_open(void *user, int32_t id);
 void h2_stream_field(void *user, void *stream, struct slice name, struct slice value, bool trailer);
@@ -77,6 +80,7 @@ void h2_stream_closed(void *user, void *stream, bool answered, uint32_t error);
 /* Its request's client is gone: frees both. */
 void h2_stream_drop(struct h2_stream *s);
 void h2_stream_read_body(struct request *r);
+void h2_stream_go_on(struct h2_stream *s);
 
 /* h2_write.c: the session's calls for what goes out */
 size_t h2_write_pull(void *user, void *stream, size_t max, bool *end, bool *trailers);

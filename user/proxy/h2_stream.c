@@ -60,7 +60,7 @@ void *h2_stream_open(void *user, int32_t id)
 		s->next->prev = s;
 	h->streams = s;
 	h->n_streams++;
-	h->n_since_notice++;
+	h->n_since++;
 	h->in_head = true;
 	client_set_idle(&h->c, false);
 	return s;
@@ -86,7 +86,9 @@ void h2_stream_field(void *user, void *stream, struct slice name, struct slice v
 
 static unsigned status_of(enum head_error why)
 {
-	return why == HEAD_LINE_TOO_LONG ? 414 : 400;
+	if (why == HEAD_LINE_TOO_LONG)
+		return 414;
+	return why == HEAD_FIELD_TOO_LONG ? 494 : 400;
 }
 
 static void refuse(struct h2_stream *s, enum head_error why)
@@ -144,7 +146,7 @@ static void body_is_whole(struct h2_stream *s)
 	s->body_done = true;
 	if (s->has_length && s->body_left)
 		break_off(s, "client sent less body than its Content-Length says");
-	if (!s->body_wanted)
+	if (!s->body_wanted || s->body_paused)
 		return;
 	s->body_wanted = false;
 	timer_pause(&s->timer);
@@ -166,13 +168,20 @@ void h2_stream_head(void *user, void *stream, bool trailers, bool end_stream, ui
 		body_is_whole(s);
 }
 
-/* Hands N bytes to the request; their window opens again. */
+/* Hands N bytes to the request. Their window opens again when it can take more. */
 static void give(struct h2_stream *s, const char *p, size_t n)
 {
 	int status = request_body_put(s->r, p, n);
 
+	s->given += (uint32_t)n;
+	if (!status && request_body_is_full(s->r)) {
+		s->body_paused = true;
+		timer_pause(&s->timer);
+		return;
+	}
 	if (!status) {
-		h2_session_consume(s->h->session, s->id, n);
+		h2_session_consume(s->h->session, s->id, s->given);
+		s->given = 0;
 		return;
 	}
 	s->body_wanted = false;
@@ -217,7 +226,7 @@ void h2_stream_data(void *user, void *stream, const char *p, size_t n)
 		return;
 	}
 	s->body_left -= s->has_length ? n : 0;
-	if (!s->body_wanted) {
+	if (!s->body_wanted || s->body_paused) {
 		keep(s, p, n);
 		return;
 	}
@@ -230,31 +239,56 @@ void h2_stream_data_end(void *user, void *stream)
 	body_is_whole(stream);
 }
 
-void h2_stream_read_body(struct request *r)
+/* What had come before it could be taken, then what is coming. */
+static void give_early(struct h2_stream *s)
 {
-	struct h2_stream *s = r->front;
-	struct h2_field go_on = {SLICE(":status"), SLICE("100")};
-	uint32_t window = (uint32_t)s->h->conf->preread_bytes;
+	struct request *r = s->r;
 	char *early = s->early;
+	uint32_t n = s->early_n;
 
-	s->body_wanted = true;
-	if (r->head.expect_continue && !s->body_done && !s->early_n) {
-		h2_session_inform(s->h->session, s->id, &go_on, 1);
-		client_wake(&s->h->c);
-	}
-	if (!s->body_done)
-		h2_session_open_window(s->h->session, s->id,
-				       window > BODY_WINDOW_BYTES ? window : BODY_WINDOW_BYTES);
 	s->early = NULL;
-	if (early)
-		give(s, early, s->early_n);
+	s->early_n = s->early_room = 0;
+	if (n)
+		give(s, early, n);
 	free(early);
-	if (!s->body_wanted)
+	if (!s->body_wanted || s->body_paused)
 		return;
 	if (s->body_done)
 		body_is_whole(s);
 	else
 		timer_set(&r->env->loop, &s->timer, (uint64_t)r->scope->client_body_timeout_ms);
+}
+
+void h2_stream_go_on(struct h2_stream *s)
+{
+	s->body_resumes = s->body_paused = false;
+	if (s->body_failed || s->r->finished || s->r->aborted)
+		return;
+	h2_session_consume(s->h->session, s->id, s->given);
+	s->given = 0;
+	give_early(s);
+}
+
+void h2_stream_read_body(struct request *r)
+{
+	struct h2_stream *s = r->front;
+	struct h2_field go_on = {SLICE(":status"), SLICE("100")};
+	uint32_t window = (uint32_t)s->h->conf->preread_bytes;
+
+	if (s->body_paused) {
+		s->body_resumes = s->h->any_resumes = true;
+		client_wake(&s->h->c);
+		return;
+	}
+	s->body_wanted = true;
+	if (r->head.expect_continue && !s->body_done && !s->early_n) {
+		h2_session_inform(s->h->session, s->id, &go_on, 1);
+		client_wake(&s->h->c);
+	}
+	/* What is sent on as it comes is stored nowhere: such a window stays small. */
+	if (!s->body_done && !r->body.stream && window < BODY_WINDOW_BYTES)
+		h2_session_open_window(s->h->session, s->id, BODY_WINDOW_BYTES);
+	give_early(s);
 }
 
 /* Lets go of all but the request. */

@@ -95,7 +95,7 @@ static void send_body(struct request *r, struct buf *b)
 		buf_free(b);
 		return;
 	}
-	if (!timer_is_set(&s->timer) && !s->body_wanted)
+	if (!timer_is_set(&s->timer) && (!s->body_wanted || s->body_paused))
 		wait_for_client(s);
 	/* A client that does not read would else cost 16 KB for each event of a few bytes. */
 	if (s->out.first && n <= JOIN_MAX) {
@@ -232,7 +232,7 @@ bool h2_write_data(void *user, void *stream, const uint8_t head[H2_FRAME_HEAD_BY
 	s->sent = h->any_sent = true;
 	if (s->out.bytes)
 		wait_for_client(s);
-	else if (!s->body_wanted)
+	else if (!s->body_wanted || s->body_paused)
 		timer_pause(&s->timer);
 	return true;
 }
@@ -262,6 +262,18 @@ static void refuse_surplus(struct h2 *h)
 	}
 }
 
+static void resume_bodies(struct h2 *h)
+{
+	struct h2_stream *next;
+
+	h->any_resumes = false;
+	for (struct h2_stream *s = h->streams; s; s = next) {
+		next = s->next;
+		if (s->body_resumes)
+			h2_stream_go_on(s);
+	}
+}
+
 static void tell_drained(struct h2 *h)
 {
 	struct h2_stream *next;
@@ -282,6 +294,8 @@ int h2_write_pump(struct h2 *h)
 	uint64_t before = h->c.conn.n_sent;
 	int r;
 
+	if (h->any_resumes)
+		resume_bodies(h);
 	if (h->any_surplus)
 		refuse_surplus(h);
 	do {

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What one HTTP/2 client may do to the others: each kind of abuse ends its connection, soon, with the right code."""
+import contextlib
+import socket
+import ssl
+import struct
+import time
+
+import h2raw
+import pytest
+from h2raw import H2, frame_bytes
+from harness import Mock, Sluice, free_port, pss_kb, until
+
+CONF = """
+    upstream mock { server @mock@; keepalive 16; }
+    upstream slow { server @slow@; }
+    server {
+        listen 127.0.0.1:@tls@ ssl;
+        http2 on;
+        server_name localhost;
+        ssl_certificate @cert@;
+        ssl_certificate_key @key@;
+        keepalive_requests 1000000;
+        send_timeout 2s;
+        location / { proxy_pass http://mock; }
+        location /slow { proxy_pass http://slow/v1/chat/completions; }
+        location /ret { return 200 fine; }
+    }
+    server {
+        listen 127.0.0.1:@banned@ http2;
+        server_name localhost;
+        ban on=h2_abuse after=2 within=60s for=60s;
+        return 200 fine;
+    }
+"""
+
+
+@pytest.fixture(scope="module")
+def sluice(ca):
+    mock, slow = Mock(), Mock("--delay-ms", "20000")
+    values = {"mock": mock.addr, "slow": slow.addr, "cert": ca.server.chain, "key": ca.server.key, "tls": free_port(),
+              "banned": free_port()}
+    try:
+        with Sluice(CONF, values) as s:
+            s.mock, s.slow, s.tls, s.banned = mock, slow, values["tls"], values["banned"]
+            yield s
+    finally:
+        mock.stop()
+        slow.stop()
+
+
+def flood(c, pieces, n=200000, at_once=50):
+    """Sends until the peer will have no more; then what its last words were."""
+    with contextlib.suppress(OSError, ssl.SSLError):
+        for _ in range(0, n, at_once):
+            c.raw(b"".join(pieces() for _ in range(at_once)))
+    with contextlib.suppress(AssertionError):
+        return c.end(5)
+    return c.goaway
+
+
+def ends_with(sluice, c, pieces, text, code="ENHANCE_YOUR_CALM", **kw):
+    codes = flood(c, pieces, **kw)
+    sluice.wait_log(text)
+    assert codes in ([code], []), codes  # a reset may have overtaken the GOAWAY
+    with H2(sluice.tls) as other:
+        assert other.get("/ret").status == 200
+    return codes
+
+
+@pytest.fixture(autouse=True)
+def memory_is_bounded(sluice):
+    worker = sluice.workers()[0]
+    before = pss_kb(worker)
+    yield
+    assert sluice.workers()[0] == worker, "the worker died"
+    assert pss_kb(worker) < before + 30000
+
+
+def headers(c, path="/ret", method="GET", fields=(), end=True):
+    id = c.new_id()
+    block = c.encoder.encode([(":method", method), (":scheme", "https"), (":path", path), (":authority", "localhost"), *fields])
+    return id, frame_bytes(h2raw.HEADERS, 5 if end else 4, id, block)
+
+
+def test_rapid_reset(sluice):
+    before = sluice.mock.requests()
+    with H2(sluice.tls) as c:
+        def piece():
+            id, data = headers(c, "/echo/rapid")
+            return data + frame_bytes(h2raw.RST, 0, id, b"\0\0\0\x08")
+        ends_with(sluice, c, piece, "cancels too many requests")
+    assert sluice.mock.requests() - before < 1000
+
+
+def test_resets_that_answers_pay_for(sluice):
+    with H2(sluice.tls) as c:
+        for i in range(600):
+            assert c.get("/ret").status == 200
+            id = c.headers(path="/slow")
+            c.reset(id)
+        assert not c.goaway
+
+
+@pytest.mark.parametrize("broken", ["window of 0", "window overflow", "too much data", "self-made 400", "priority of itself"])
+def test_made_you_reset(sluice, broken):
+    with H2(sluice.tls) as c:
+        def piece():
+            fields, end = ([("content-length", "1")], False) if broken == "too much data" else ([], True)
+            id, data = headers(c, "/slow", "POST", fields if broken != "self-made 400" else [("Bad", "1")], end)
+            return data + {"window of 0": frame_bytes(h2raw.WINDOW, 0, id, b"\0\0\0\0"),
+                           "window overflow": frame_bytes(h2raw.WINDOW, 0, id, b"\x7f\xff\xff\xff"),
+                           "too much data": frame_bytes(h2raw.DATA, 0, id, b"xx"),
+                           "priority of itself": frame_bytes(h2raw.PRIORITY, 0, id, struct.pack(">IB", id, 1)),
+                           "self-made 400": b""}[broken]
+        kinds = "break streams|cancels|control frames"
+        codes = flood(c, piece, n=5000)
+        if broken in ("priority of itself", "window of 0"):
+            assert codes in (["ENHANCE_YOUR_CALM"], ["PROTOCOL_ERROR"], [])
+            return
+        sluice.wait_log(kinds)
+        assert codes in (["ENHANCE_YOUR_CALM"], [])
+
+
+def test_overrun_windows(sluice):
+    with H2(sluice.tls) as c:
+        def piece():
+            id, data = headers(c, "/slow", "POST", end=False)
+            return data + b"".join(frame_bytes(h2raw.DATA, 0, id, b"x" * 16384) for _ in range(5))
+        codes = flood(c, piece, n=2000, at_once=1)
+        assert codes and codes[-1] in ("ENHANCE_YOUR_CALM", "FLOW_CONTROL_ERROR", "PROTOCOL_ERROR") or codes == []
+
+
+def test_continuation_flood(sluice):
+    with H2(sluice.tls) as c:
+        c.raw(frame_bytes(h2raw.HEADERS, 1, 1, c.encoder.encode([(":method", "GET")])))
+        block = c.encoder.encode([("x", "y" * 100)])
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.CONTINUATION, 0, 1, block), "header blocks without end|rules of HTTP/2")
+
+
+def test_empty_continuations(sluice):
+    with H2(sluice.tls) as c:
+        c.raw(frame_bytes(h2raw.HEADERS, 1, 1, c.encoder.encode([(":method", "GET")])))
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.CONTINUATION, 0, 1), "header blocks without end|empty frames")
+
+
+def test_hpack_bomb(sluice):
+    with H2(sluice.tls) as c:
+        id, data = headers(c, fields=[("x-bomb", "b" * 3900)])
+        c.raw(data)
+        assert c.answer(id).status == 200
+        index = c.encoder.encode([("x-bomb", "b" * 3900)])
+        assert len(index) == 1
+        block = c.encoder.encode([(":method", "GET"), (":scheme", "https"), (":path", "/ret"), (":authority", "localhost")])
+        c.raw(frame_bytes(h2raw.HEADERS, 5, c.new_id(), block + index * 16000))
+        assert c.end() == ["ENHANCE_YOUR_CALM"]
+        sluice.wait_log("header blocks without end")
+
+
+def test_settings_flood(sluice):
+    with H2(sluice.tls) as c:
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.SETTINGS, 0, 0, b"\0\3\0\0\0\x64" * 5), "control frames|does not read")
+
+
+def test_settings_flood_of_table_sizes(sluice):
+    with H2(sluice.tls) as c:
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.SETTINGS, 0, 0, b"\0\1\x7f\xff\xff\xff"), "control frames|does not read")
+
+
+def test_ping_flood(sluice):
+    with H2(sluice.tls) as c:
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.PING, 0, 0, b"12345678"), "control frames|does not read")
+
+
+def test_ping_flood_without_reading(sluice):
+    with H2(sluice.tls, rcvbuf=4096) as c:
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.PING, 0, 0, b"12345678"), "control frames|does not read")
+
+
+def test_pings_now_and_then(sluice):
+    with H2(sluice.tls) as c:
+        for _ in range(300):
+            c.ping()
+        c.wait(lambda: len(c.pings) == 300)
+        assert c.get("/ret").status == 200
+
+
+def test_priority_flood(sluice):
+    with H2(sluice.tls) as c:
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.PRIORITY, 0, c.new_id(), b"\0\0\0\0\x10"), "control frames")
+
+
+def test_window_flood(sluice):
+    with H2(sluice.tls) as c:
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.WINDOW, 0, 0, b"\0\0\0\1"), "control frames")
+
+
+def test_unknown_frames_flood(sluice):
+    with H2(sluice.tls) as c:
+        ends_with(sluice, c, lambda: frame_bytes(0x99, 0, 0, b"x"), "control frames|almost nothing")
+
+
+def test_empty_data_flood(sluice):
+    with H2(sluice.tls) as c:
+        id, data = headers(c, "/echo/e", "POST", end=False)
+        c.raw(data)
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.DATA, 0, id), "empty frames")
+
+
+def test_data_in_single_bytes(sluice):
+    with H2(sluice.tls) as c:
+        id, data = headers(c, "/echo/e", "POST", end=False)
+        c.raw(data)
+        c.wait(lambda: 4 in c.settings)
+        # Framing eats ten times what it carries: allowed for a while, not without end.
+        for _ in range(300):
+            c.raw(frame_bytes(h2raw.DATA, 0, id, b"x"))
+        c.data(id, b"", end=True)
+        assert b'"body_length":300,' in c.answer(id).body
+
+
+def test_padding_flood(sluice):
+    with H2(sluice.tls) as c:
+        id, data = headers(c, "/echo/e", "POST", end=False)
+        c.raw(data)
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.DATA, 8, id, b"\xff" + b"\0" * 255), "almost nothing|rules of HTTP/2",
+                  code="ENHANCE_YOUR_CALM")
+
+
+def test_zero_windows(sluice):
+    """100 answers of 1 MB that nobody takes: stored only as far as buffers go, and ended by send_timeout."""
+    with H2(sluice.tls, settings={4: 0}) as c:
+        ids = [c.headers(path="/bytes/1000000") for _ in range(100)]
+        c.wait(lambda: all(c.stream(i).heads for i in ids))
+        time.sleep(0.3)
+        assert pss_kb(sluice.workers()[0]) < 60000
+        c.wait(lambda: all(c.stream(i).reset for i in ids), 20)
+        assert c.get("/ret").is_over
+
+
+def test_streams_that_wait(sluice):
+    with H2(sluice.tls) as c:
+        c.wait(lambda: 3 in c.settings)
+        ids = [c.headers(path="/slow", method="GET") for _ in range(128)]
+        until(lambda: sluice.slow.requests() >= 100, 5, "requests at the upstream")
+        for id in ids:
+            c.reset(id)
+        assert c.get("/ret").status == 200
+
+
+def test_a_cancelled_stream_cancels_its_upstream(sluice):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        conf = """
+            server { listen 127.0.0.1:@http@; http2 on; location / { proxy_pass http://127.0.0.1:@up@; } location /ret { return 200 x; } }
+        """
+        with Sluice(conf, {"http": (port := free_port()), "up": server.getsockname()[1]}) as s, H2(port, tls=False) as c:
+            id = c.headers(path="/wait")
+            up, _ = server.accept()
+            with up:
+                up.settimeout(10)
+                assert b"GET /wait" in up.recv(4096)
+                c.reset(id)
+                assert up.recv(4096) == b""
+            assert c.get("/ret").status == 200
+            until(lambda: '"GET /wait HTTP/2.0" 499' in (s.dir / "access.log").read_text(), 5, "a log line with 499")
+
+
+def test_who_does_not_read_is_ended(sluice):
+    c = H2(sluice.tls, settings={4: 1 << 30}, rcvbuf=4096)
+    try:
+        c.window(0, 1 << 30)
+        for _ in range(50):
+            c.headers(path="/bytes/3000000")
+        assert pss_kb(sluice.workers()[0]) < 60000
+        sluice.wait_log("client timed out while sending to client", 15)
+    finally:
+        c.close()
+
+
+def test_ban(sluice):
+    for _ in range(2):
+        with H2(sluice.banned, tls=False) as c:
+            with contextlib.suppress(OSError):
+                flood(c, lambda: frame_bytes(h2raw.PRIORITY, 0, 1, b"\0\0\0\0\x10"))
+    sluice.wait_log("ban of 127.0.0.1 asked for: on=h2_abuse")
+
+    def is_reset():
+        with socket.socket() as s:
+            s.settimeout(5)
+            try:
+                s.connect(("127.0.0.1", sluice.banned))
+                s.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                return s.recv(100) == b""
+            except ConnectionError:
+                return True
+    until(is_reset, 5, "the ban")
