@@ -48,7 +48,7 @@ static int send_file(struct exchange *x)
 static void frame_stream(struct exchange *x)
 {
 	struct body_stream *s = x->r->body.stream;
-	bool chunked = x->r->head.body == BODY_CHUNKED && !x->tunnel;
+	bool chunked = x->u->sends_chunks && !x->tunnel;
 	struct buf *b;
 
 	while (x->framed.bytes < FRAMED_BYTES && (b = request_body_take(x->r))) {

@@ -192,10 +192,12 @@ void request_done(struct request *r);		      /* all is written: logs, frees */
 /* For the pipeline and upstreams. */
 /* Starts to collect, or (STREAM) to pass on, the body. */
 void request_body_start(struct request *r, bool stream);
-/* How long it is: what was collected, or what was announced of a stream. */
+/* How long it is: what was collected, or what was announced or is there already of a stream. */
 static inline uint64_t request_body_bytes(const struct request *r)
 {
-	return r->body.stream ? r->head.content_length : r->body.len;
+	if (!r->body.stream)
+		return r->body.len;
+	return r->head.body == BODY_LENGTH ? r->head.content_length : r->body.stream->q.bytes;
 }
 /* From now on a stream, whatever body there was: of a tunnel. */
 void request_body_tunnel(struct request *r);

@@ -187,6 +187,9 @@ void request_body_end(struct request *r, int status)
 		upstream_body_came(r);
 		return;
 	}
+	/* As nginx: an empty body has its file, too. */
+	if (status == 0 && r->body.fd < 0 && io_of(r)->in_file_only)
+		status = put_file(r, NULL, 0);
 	r->body.whole = status == 0;
 	r->body.status = status;
 	if (r->body.stream) {

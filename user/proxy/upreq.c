@@ -285,7 +285,7 @@ static void put_own_fields(struct out *o, const struct request *r, const struct 
 		put_field(o, SLICE("Connection"), SLICE("close"));
 	if (u->fields_conf->body)
 		put_field(o, SLICE("Content-Length"), slice_make(n, num_put_u64(n, body.n)));
-	else if (has_length && u->sends_body && r->body.stream && r->head.body == BODY_CHUNKED)
+	else if (has_length && u->sends_chunks)
 		put_field(o, SLICE("Transfer-Encoding"), SLICE("chunked"));
 	else if (has_length && u->sends_body)
 		put_field(o, SLICE("Content-Length"),
@@ -361,6 +361,8 @@ void upreq_build(struct request *r)
 	o.p = arena_bytes(o.a, o.room);
 	if (u->fields_conf->body)
 		body = tmpl_eval(u->fields_conf->body, r, o.a);
+	u->sends_chunks = u->sends_body && r->body.stream && !r->body.stream->whole &&
+			  r->head.body == BODY_CHUNKED;
 	put(&o, u->method);
 	put(&o, SLICE(" "));
 	put(&o, u->target);

@@ -31,6 +31,7 @@ struct upstream {
 	struct slice method;
 	struct slice head; /* serialised request head; with proxy_set_body its body too */
 	bool sends_body;   /* the client's body goes behind it */
+	bool sends_chunks; /* ... in chunks, since it streams and nobody knows its length yet */
 	bool is_chunked;   /* so is its answer */
 	bool asks_upgrade; /* the client's wish to upgrade goes on: a 101 may come */
 	bool is_head;	   /* what is asked has an answer without a body */
