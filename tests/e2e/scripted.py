@@ -10,22 +10,24 @@ from harness import free_port
 
 
 class Scripted:
-    """N servers on ports of 127.0.0.1; .seen is what reached them, as (index, method, target, bytes of body)."""
+    """N servers on ports of 127.0.0.1, or one for each of HOSTS on one port; .seen is what reached them, as (index,
+    method, target, bytes of body)."""
 
-    def __init__(self, n):
+    def __init__(self, n=0, hosts=()):
         self.seen, self.heads, self.lock = [], [], threading.Lock()
         self.answers, self.by_target = {}, {}   # to requests without a script: by index; by target and index
         self.release = threading.Event()   # ends "hold"
         self.ending = False
         self.socks = []
-        for _ in range(n):
+        shared = free_port() if hosts else None
+        for host in hosts or ["127.0.0.1"] * n:
             s = socket.socket()
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind(("127.0.0.1", free_port()))
+            s.bind((host, shared or free_port()))
             s.listen(128)
             self.socks.append(s)
         self.ports = [s.getsockname()[1] for s in self.socks]
-        for i in range(n):
+        for i in range(len(self.socks)):
             threading.Thread(target=self.accept, args=(i,), daemon=True).start()
 
     def __enter__(self):

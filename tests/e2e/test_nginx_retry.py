@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Who is asked next, after what, and what the client sees: proxy_next_upstream in nginx and in sluice."""
 import contextlib
+import time
 
 import harness
 import pytest
@@ -118,6 +119,28 @@ STORIES = {
                                 ["close,200", *[OK] * 3]),
     "tries of two put two out": (THREE, "tries2", ["close,close,200", "close,close,200", *[OK] * 3]),
 }
+SOON = "fail_timeout=1s"
+# The same with a pause of more than fail_timeout: the requests before it, and those after.
+PAUSED = {
+    "back when its time is over": (f"server @b0@ {SOON}; server @b1@;", ["close,200", OK, OK], [OK] * 6),
+    "fails again": (f"server @b0@ {SOON}; server @b1@;", ["close,200", OK], ["close,200", "close,200", *[OK] * 5]),
+    "fails with weights": (f"server @b0@ weight=5 {SOON}; server @b1@;", ["503,200", OK], [OK] * 12),
+    "failures far apart do not add up": (f"server @b0@ max_fails=2 {SOON}; server @b1@;", ["close,200", OK],
+                                         [OK, OK, OK, "close,200", "close,200", *[OK] * 4]),
+    "failures far apart without a success between": (f"server @b0@ max_fails=2 {SOON}; server @b1@ {SOON};",
+                                                     ["close,200", OK], ["close,200", "close,200", "close,200", *[OK] * 4]),
+    "all come back": (f"server @b0@ {SOON}; server @b1@ {SOON};", ["close,close", OK, OK], [OK] * 5),
+    "all fail again": (f"server @b0@ {SOON}; server @b1@ {SOON};", ["503,503", OK], ["503,503", OK, OK]),
+    "the primary comes back": (f"server @b0@ {SOON}; server @b1@ backup;", ["503,200", OK, OK], [OK] * 3),
+    "a 404 as the sign of life": (f"server @b0@ {SOON}; server @b1@;", ["503,200", OK], ["404,200", *[OK] * 4]),
+    "hash comes home": (f"hash a; server @b0@ {SOON}; server @b1@ {SOON}; server @b2@ {SOON};", ["503,503,200", OK], [OK] * 4),
+    "ring comes home": (f"hash a consistent; server @b0@ {SOON}; server @b1@ {SOON}; server @b2@ {SOON};",
+                        ["503,200,503", OK], [OK] * 4),
+    "ip_hash comes home": (f"ip_hash; server @b0@ {SOON}; server @b1@ {SOON}; server @b2@ {SOON};", ["503,503,200", OK],
+                           [OK] * 4),
+    "least_conn": (f"least_conn; server @b0@ {SOON}; server @b1@; server @b2@;", ["503,200,200", OK, OK], [OK] * 8),
+    "not yet": (f"server @b0@ {FOREVER}; server @b1@;", ["503,200", OK], [OK] * 4),
+}
 
 
 def conf():
@@ -131,6 +154,9 @@ def conf():
     for i, (lines, loc, _) in enumerate(STORIES.values()):
         text = f"upstream s{i} {{ {lines} @nokeep@ }}\n" + text
         text += f"location /s{i}/ {{ proxy_pass http://s{i}; {LOCATIONS[loc]} }}\n"
+    for i, (lines, *_) in enumerate(PAUSED.values()):
+        text = f"upstream p{i} {{ {lines} @nokeep@ }}\n" + text
+        text += f"location /p{i}/ {{ proxy_pass http://p{i}; {LOCATIONS['all']} }}\n"
     return text.replace(";server", "; server") + "}\n"
 
 
@@ -176,6 +202,24 @@ def test_stories_alike(servers, i):
     _, _, scripts = list(STORIES.values())[i]
     nginx, sluice = ([ask(s, f"/s{i}/", "GET", script, None) for script in scripts] for s in servers)
     assert sluice == nginx
+
+
+@pytest.fixture(scope="module")
+def paused(servers):
+    """What nginx and sluice did, by the name of the case; one pause for all."""
+    def play(part):
+        return {name: [[ask(s, f"/p{i}/", "GET", script, None) for script in case[part]] for s in servers]
+                for i, (name, case) in enumerate(PAUSED.items())}
+    before = play(1)
+    time.sleep(2.5)
+    after = play(2)
+    return {name: (before[name], after[name]) for name in PAUSED}
+
+
+@pytest.mark.parametrize("name", PAUSED)
+def test_paused_stories_alike(paused, name):
+    for nginx, sluice in paused[name]:
+        assert sluice == nginx
 
 
 # --- what a POST to a model is, which nginx does not know ---

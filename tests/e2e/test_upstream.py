@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Choosing a peer, going on to the next one, keeping connections, names, and TLS towards upstreams."""
+import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -9,6 +11,7 @@ import time
 import harness
 import pytest
 from harness import SLOW, Closed, Conn, Dns, build, fetch, free_port, mock_bytes, until
+from scripted import Scripted
 
 GROUP = """
 upstream u { @servers@ }
@@ -561,6 +564,52 @@ def test_many_clients_while_peers_come_and_go(group, mocks):
     for t in threads:
         t.join()
     assert not bad
+
+
+# --- what is known of peers, and who keeps it ---
+
+def test_addresses_of_a_name_keep_what_is_known_of_them(start, stack):
+    back = stack.enter_context(Scripted(hosts=["127.0.0.1", "127.0.0.2", "127.0.0.3"]))
+    with Dns() as dns:
+        dns.names["api.test"] = ["127.0.0.1", "127.0.0.2"]
+        s = start(f"""resolver 127.0.0.1:{dns.port} ipv6=off valid=1s;
+            upstream u {{ server api.test:{back.ports[0]} fail_timeout=1h resolve; }}
+            server {{ listen 127.0.0.1:@http@; location / {{ proxy_pass http://u; }} }}""")
+        until(lambda: fetch(s.port, "/").status == 200, 5, "the name's addresses")
+        until(lambda: "temporarily disabled" in (fetch(s.port, "/", headers={"Script": "close"}), s.log())[1], 5, "a failure")
+        back.take_seen()
+        dns.names["api.test"] = ["127.0.0.3", "127.0.0.1"]
+        until(lambda: fetch(s.port, "/").body.startswith(b"2"), 8, "the new address")
+        back.take_seen()
+        assert [fetch(s.port, "/").body[:1] for _ in range(6)] == [b"2"] * 6
+        assert {i for i, *_ in back.take_seen()} == {2}, "the first one's failure is kept, the second one has gone"
+
+
+def test_resolver_without_a_family(start, mocks):
+    mock = mocks()
+    with Dns() as dns:
+        dns.names["api.test"] = ["127.0.0.1", "::1"]
+        s = start(f"""resolver 127.0.0.1:{dns.port} ipv6=off; upstream u {{ server api.test:{mock.port}; }}
+            server {{ listen 127.0.0.1:@http@; location / {{ proxy_pass http://u; }} }}""")
+        until(lambda: fetch(s.port, "/echo").status == 200, 5, "the name's address")
+        assert {kind for _, kind in dns.queries} == {1}
+        start(f"""resolver 127.0.0.1:{dns.port} ipv4=off; upstream u {{ server six.test:{mock.port}; }}
+            server {{ listen 127.0.0.1:@http@; location / {{ proxy_pass http://u; }} }}""")
+        until(lambda: ("six.test", 28) in dns.queries, 5, "the question for AAAA")
+        assert ("six.test", 1) not in dns.queries
+
+
+def test_requests_of_a_dead_worker_are_over(group, mock):
+    s = group(f"server {mock.addr} max_conns=1;", main="worker_processes 1;")
+    with Conn(s.port) as c:
+        c.send(build("GET", "/echo", {"X-Mock-Fault": "stall-before-head"}))
+        until(lambda: mock.requests() == 1, what="the request at the upstream")
+        assert fetch(s.port, "/echo").status == 502, "full"
+        (worker,) = s.workers()
+        s.expected.append(rf"{worker} exited on signal 9")
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: s.workers() not in ([], [worker]), 5, "another worker")
+        assert fetch(s.port, "/echo").status == 200
 
 
 # --- worker_connections: those to upstreams count ---
