@@ -10,6 +10,7 @@
 #include "policy/limit_conf.h"
 #include "policy/limit_conn_conf.h"
 #include "policy/upstream_conf.h"
+#include "proxy/access_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/fields.h"
 #include "proxy/files_conf.h"
@@ -46,6 +47,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_FLOW] = &flow_module,
 	[MOD_HEALTH] = &health_module,
 	[MOD_REALIP] = &realip_module,
+	[MOD_ACCESS] = &access_module,
 	[MOD_LIMIT] = &limit_module,
 	[MOD_LIMIT_CONN] = &limit_conn_module,
 	[MOD_BAN] = &ban_module,

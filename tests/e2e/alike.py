@@ -45,8 +45,12 @@ class Both:
             stack.enter_context(s)
             self.servers.append(s)
 
-    def ask(self, c, port=None):
-        return [answer(s, c, port(s) if port else s.port) for s in self.servers]
+    @staticmethod
+    def one(s, c, **conn):
+        return answer(s, c, s.port, **conn)
+
+    def ask(self, c, port=None, **conn):
+        return [answer(s, c, port(s) if port else s.port, **conn) for s in self.servers]
 
 
 def refused_alike(folder, http, words):
@@ -60,9 +64,9 @@ def refused_alike(folder, http, words):
     assert (words in out, code != 0) == (True, bool(words)), out
 
 
-def answer(s, c, port):
+def answer(s, c, port, **how):
     """What came for C, in a form in which the two can be compared."""
-    with Conn(port) as conn:
+    with Conn(port, **how) as conn:
         conn.send(c.raw)
         out = []
         try:

@@ -53,6 +53,7 @@ enum conf_module_id {
 	MOD_HEALTH, /* health_check */
 	MOD_FLOW, /* error_page, internal, limit_except */
 	MOD_REALIP, /* set_real_ip_from, real_ip_* */
+	MOD_ACCESS, /* allow, deny, satisfy, auth_* */
 	MOD_LIMIT, /* limit_req* */
 	MOD_LIMIT_CONN, /* limit_conn* */
 	MOD_BAN, /* ban */

@@ -14,6 +14,7 @@ struct upstream_pools;
 struct names;
 struct health;
 struct ocsp;
+struct auth_store;
 
 struct env {
 	struct loop loop;
@@ -35,6 +36,7 @@ struct env {
 	struct names *names;	 /* upstream names being resolved */
 	struct health *health;	 /* health checks; NULL: another worker's */
 	struct ocsp *ocsp;	 /* what is fetched to be stapled; NULL: another worker does */
+	struct auth_store *auth; /* NULL until a password was asked for */
 	bool draining;		 /* no new connections; every answer closes its connection */
 	bool quitting;		 /* idle connections are closed too */
 	bool keeps_bodies;	 /* $request_body is used: bodies stay until the log is written */

@@ -33,6 +33,19 @@ unsigned flow_status(const struct request *r, unsigned status)
 	return r->flow && r->flow->err_status ? r->flow->err_status : status;
 }
 
+void flow_restart(struct request *r)
+{
+	struct flow *f = r->flow;
+
+	if (!f)
+		return;
+	f->access_code = 0;
+	f->is_let_in = f->was_delayed = false;
+	f->check_until_ms = 0;
+	f->challenges = (struct hdrs){0};
+	f->asked = NULL;
+}
+
 static bool has_no_body(unsigned status)
 {
 	return status < 200 || status == 204 || status == 304;

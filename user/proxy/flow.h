@@ -14,6 +14,14 @@ struct flow {
 	struct slice sent_method;	     /* as the client sent it, where it was changed */
 	struct hdrs kept;		     /* fields that the next answer gets too */
 	struct slice content_type, location; /* the same, where that answer has none of its own */
+	/* Access, of the path that is served now: */
+	uint16_t access_code;	 /* satisfy any: 401 or 403 so far; 0: none */
+	bool is_let_in;		 /* ... one let it in */
+	bool was_delayed;	 /* auth_delay is behind it */
+	uint64_t check_until_ms; /* a password waits for its turn until then; 0: it does not */
+	struct hdrs challenges;	 /* WWW-Authenticate of a 401 */
+	struct subrequest *asked;
+	struct subrequest *subrequests; /* all there were */
 };
 
 /* Made when it is asked for, in R's arena. */
@@ -24,6 +32,8 @@ void flow_set_get(struct request *r);
 struct slice flow_sent_method(const struct request *r);
 /* What the answer's status will be where STATUS is its maker's. */
 unsigned flow_status(const struct request *r, unsigned status);
+/* R is served for another path: who lets it in is asked anew. */
+void flow_restart(struct request *r);
 /* A step of out.c: status and fields of what the request went through. */
 void flow_out(struct request *r);
 

@@ -44,6 +44,8 @@ bool out_head(struct request *r)
 	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
 		unsigned status = 0;
 
+		if (r->parent && i > 0)
+			break; /* nobody sees it */
 		if (steps[i].decide)
 			status = steps[i].decide(r);
 		else

@@ -6,7 +6,9 @@
 
 #include "core/err.h"
 #include "proxy/fields.h"
+#include "proxy/access.h"
 #include "proxy/files.h"
+#include "proxy/flow.h"
 #include "proxy/flow_conf.h"
 #include "proxy/io_conf.h"
 #include "proxy/limits.h"
@@ -172,6 +174,10 @@ static const struct step steps[] = {
 	{"real_ip of the location", realip_step_location},
 	{"limit_req", limits_step_req},
 	{"limit_conn", limits_step_conn},
+	{"allow, deny", access_step_rules},
+	{"auth_basic", access_step_basic},
+	{"auth_request", access_step_request},
+	{"satisfy", access_step_end},
 	{"try_files", files_step_try},
 	{"content", step_content},
 	{"body", step_body},
@@ -211,6 +217,7 @@ static void restart(struct request *r, enum step_result (*step)(struct request *
 	upstream_cancel(r);
 	r->up = NULL;
 	request_end_tries(r);
+	flow_restart(r);
 	request_body_rewind(r);
 	r->resp = (struct response){.content_length = -1};
 	r->internal = true;
@@ -228,6 +235,13 @@ void pipeline_redirect(struct request *r, struct slice path, struct slice args)
 	r->uri = (struct uri){.path = path, .args = args, .has_args = args.n > 0};
 	r->uri_changed = true;
 	r->whole_uri = false;
+	restart(r, step_server_rewrite, r->server->block);
+}
+
+void pipeline_start_at(struct request *r, struct slice path)
+{
+	r->uri = (struct uri){.path = path};
+	r->uri_changed = true;
 	restart(r, step_server_rewrite, r->server->block);
 }
 

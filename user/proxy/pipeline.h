@@ -34,6 +34,8 @@ void pipeline_redirect(struct request *r, struct slice path, struct slice args);
 /* The same with the location @NAME of R's server: the path, and an upstream's target, stay. No such location:
  * 500. */
 void pipeline_named(struct request *r, struct slice name);
+/* A request of sluice's own begins, for PATH. */
+void pipeline_start_at(struct request *r, struct slice path);
 /* Where a step stands in the table: r->step, to go back to it. */
 uint32_t pipeline_step_of(enum step_result (*run)(struct request *));
 

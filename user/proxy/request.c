@@ -6,6 +6,7 @@
 
 #include "core/hash.h"
 #include "policy/ban_conf.h"
+#include "proxy/access_conf.h"
 #include "proxy/access_log.h"
 #include "proxy/flow.h"
 #include "proxy/files_send.h"
@@ -14,14 +15,16 @@
 #include "proxy/pipeline.h"
 #include "proxy/realip.h"
 #include "proxy/reply.h"
+#include "proxy/subrequest.h"
 #include "proxy/upstream.h"
+#include "proxy/vars_user.h"
 
 static void on_timer(struct timer *t)
 {
 	pipeline_resume((struct request *)((char *)t - offsetof(struct request, timer)));
 }
 
-struct request *request_new(struct env *env, struct client *client, const struct front_ops *ops,
+static struct request *make(struct env *env, struct client *client, const struct front_ops *ops,
 			    void *front)
 {
 	struct arena a;
@@ -45,8 +48,45 @@ struct request *request_new(struct env *env, struct client *client, const struct
 	r->resp.content_length = -1;
 	r->tries_tail = &r->tries;
 	timer_init(&r->timer, on_timer);
+	return r;
+}
+
+struct request *request_new(struct env *env, struct client *client, const struct front_ops *ops,
+			    void *front)
+{
 	env->stats->requests++;
 	env->stats->requests_active++;
+	return make(env, client, ops, front);
+}
+
+/* What is said of a body is not said of this request. */
+static void copy_fields(struct request *r, const struct hdrs *from)
+{
+	r->head.fields = (struct hdrs){0};
+	hdrs_reserve(&r->head.fields, &r->arena, from->n);
+	for (uint32_t i = 0; i < from->n; i++)
+		if (from->v[i].id != HDR_CONTENT_LENGTH && from->v[i].id != HDR_TRANSFER_ENCODING)
+			r->head.fields.v[r->head.fields.n++] = from->v[i];
+}
+
+struct request *request_new_inner(struct request *parent, const struct front_ops *ops, void *front)
+{
+	struct request *r = make(parent->env, parent->client, ops, front);
+
+	request_id(parent);
+	memcpy(r->id, parent->id, sizeof r->id);
+	r->parent = parent;
+	r->remote = parent->remote;
+	r->head = parent->head;
+	copy_fields(r, &parent->head.fields);
+	r->server = parent->server;
+	r->limit_status = parent->limit_status;
+	flow_get(r)->sent_method = flow_sent_method(parent);
+	r->flow->changed_method = true;
+	r->head.method = METHOD_GET;
+	r->head.method_text = SLICE("GET");
+	request_body_forget(r);
+	vars_user_lend(r);
 	return r;
 }
 
@@ -119,24 +159,43 @@ void request_drained(struct request *r)
 }
 
 /* What is left when the answer is out, or nobody waits for it any more. */
+static bool is_logged(const struct request *inner)
+{
+	const struct entry_scope *s = inner->block->mod[MOD_ACCESS];
+
+	return s->log_subrequest;
+}
+
+static struct arena end(struct request *r)
+{
+	timer_cancel(&r->env->loop, &r->timer);
+	upstream_cancel(r);
+	limits_release(r);
+	files_send_cancel(r);
+	if (!r->parent || is_logged(r))
+		access_log_write(r);
+	out_fini(r);
+	request_body_fini(r);
+	arena_fini(&r->sending);
+	return r->arena;
+}
+
 static void release(struct request *r)
 {
 	struct env *env = r->env;
 	struct arena a;
 	unsigned class = r->resp.status / 100;
 
-	timer_cancel(&env->loop, &r->timer);
-	upstream_cancel(r);
-	limits_release(r);
-	files_send_cancel(r);
 	env->stats->requests_active--;
 	env->stats->responses[r->head_sent && class < 6 ? class : 0]++;
-	access_log_write(r);
-	out_fini(r);
-	request_body_fini(r);
-	arena_fini(&r->sending);
-	a = r->arena;
+	subrequest_fini(r);
+	a = end(r);
 	arena_fini(&a);
+}
+
+struct arena request_end_inner(struct request *r)
+{
+	return end(r);
 }
 
 void request_client_gone(struct request *r)
@@ -194,6 +253,9 @@ void request_log(const struct request *r, enum log_level level, const char *fmt,
 		n += snprintf(text + n, (size_t)(room - n), ", request: \"%.*s %.*s %.*s\"",
 			      SLICE_FMT(method), SLICE_FMT(path),
 			      SLICE_FMT(head_version_of(&r->head)));
+	if (r->parent && n < room)
+		n += snprintf(text + n, (size_t)(room - n), ", subrequest: \"%.*s\"",
+			      SLICE_FMT(r->uri.path));
 	if (r->up && n < room)
 		n += upstream_log_suffix(r, text + n, (size_t)(room - n));
 	if (r->head.host_field.n && n < room)

@@ -132,6 +132,7 @@ struct request {
 	const struct front_ops *ops;
 	void *front;
 	struct client *client;
+	struct request *parent; /* it is asked for this one, see subrequest.h; NULL: a client's */
 	const struct remote
 		*remote; /* who asks: the client, or whom set_real_ip_from lets it speak for */
 	struct req_head head;
@@ -172,6 +173,10 @@ struct request {
  * Copies what it keeps. The front then calls request_start(). */
 struct request *request_new(struct env *env, struct client *client, const struct front_ops *ops,
 			    void *front);
+/* A GET without a body that PARENT asks for, served by the same server; its memory goes with PARENT's. */
+struct request *request_new_inner(struct request *parent, const struct front_ops *ops, void *front);
+/* Ends it, as request_done(); what its variables point to is in the arena. */
+struct arena request_end_inner(struct request *r);
 void request_set_head(struct request *r, const struct req_head *head, struct slice raw);
 /* The first line of RAW, which is no head: the access log shows who sends what cannot be read. */
 void request_set_bad_line(struct request *r, struct slice raw);

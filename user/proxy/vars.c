@@ -6,7 +6,9 @@
 
 #include <unistd.h>
 
+#include "core/base64.h"
 #include "http/chars.h"
+#include "policy/auth.h"
 #include "proxy/flow.h"
 #include "proxy/vars_impl.h"
 
@@ -132,6 +134,14 @@ VARS_GETTER(get_request)
 	return true;
 }
 
+/* As nginx: also where it is asked for a request of ours. */
+VARS_GETTER(get_request_method)
+{
+	const struct request *r = request;
+
+	return text_if_any(out, (r->parent ? r->parent : r)->head.method_text);
+}
+
 VARS_GETTER(get_server_protocol)
 {
 	const struct request *r = request;
@@ -158,64 +168,21 @@ VARS_GETTER(get_content_type)
 	return h && text(out, h->value);
 }
 
-static int base64_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+')
-		return 62;
-	return c == '/' ? 63 : -1;
-}
-
-/* The user of "user:password"; the password is checked to be base64 but never decoded into memory. Control
- * bytes are refused: the name goes into headers and logs. */
-static bool basic_user(struct slice code, struct arena *a, struct slice *out)
-{
-	char *user;
-	unsigned bits = 0, n_bits = 0;
-	size_t n = 0;
-	bool colon = false;
-
-	for (int i = 0; i < 2 && code.n && code.p[code.n - 1] == '='; i++)
-		code.n--;
-	if (code.n % 4 == 1)
-		return false;
-	user = arena_bytes(a, code.n + 1);
-	for (size_t i = 0; i < code.n; i++) {
-		int v = base64_value(code.p[i]);
-		unsigned char c;
-
-		if (v < 0)
-			return false;
-		if (colon)
-			continue;
-		bits = (bits << 6 | (unsigned)v) & 0xffff;
-		n_bits += 6;
-		if (n_bits < 8)
-			continue;
-		n_bits -= 8;
-		c = (unsigned char)(bits >> n_bits);
-		colon = c == ':';
-		if (c < 0x20 || c == 0x7f)
-			return false;
-		if (!colon)
-			user[n++] = (char)c;
-	}
-	*out = slice_make(user, n);
-	return colon;
-}
-
+/* The name goes into headers and logs: none with control bytes. The password is wiped. */
 VARS_GETTER(get_remote_user)
 {
 	const struct request *r = request;
 	const struct hdr *h = hdrs_find(&r->head.fields, HDR_AUTHORIZATION);
+	struct slice password;
 
-	return h && slice_istarts(h->value, SLICE("Basic ")) &&
-	       basic_user(slice_trim(slice_skip(h->value, 6)), a, out);
+	if (!h || !auth_parse_basic(h->value, arena_bytes(a, BASE64_DECODED_MAX(h->value.n)), out,
+				    &password))
+		return false;
+	explicit_bzero((char *)password.p, password.n);
+	for (size_t i = 0; i < out->n; i++)
+		if ((unsigned char)out->p[i] < 0x20 || out->p[i] == 0x7f)
+			return false;
+	return true;
 }
 
 VARS_GETTER(get_request_id)
@@ -502,7 +469,7 @@ const struct var_def vars_request[] = {
 	ROW("document_uri", get_uri),
 	ROW("request_uri", get_request_uri),
 	ROW("request", get_request),
-	SLICE_ROW("request_method", head.method_text),
+	ROW("request_method", get_request_method),
 	ROW("server_protocol", get_server_protocol),
 	ROW("content_length", get_content_length),
 	ROW("content_type", get_content_type),

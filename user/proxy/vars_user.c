@@ -294,3 +294,20 @@ const struct var_def vars_user_captures[] = {
 	CAPTURE(1), CAPTURE(2), CAPTURE(3), CAPTURE(4), CAPTURE(5),
 	CAPTURE(6), CAPTURE(7), CAPTURE(8), CAPTURE(9), {.name = NULL},
 };
+
+void vars_user_lend(struct request *r)
+{
+	const struct vars_user *from = r->parent->user;
+
+	if (!from)
+		return;
+	memcpy(values_of(r)->slot, from->slot,
+	       (size_t)r->env->conf->n_user_vars * sizeof from->slot[0]);
+}
+
+void vars_user_give_back(struct request *r)
+{
+	if (r->user)
+		memcpy(values_of(r->parent)->slot, r->user->slot,
+		       (size_t)r->env->conf->n_user_vars * sizeof r->user->slot[0]);
+}

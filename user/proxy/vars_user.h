@@ -36,6 +36,10 @@ bool vars_user_test(const struct vars_regex *re, struct slice subject);
 struct slice vars_user_pattern(const struct vars_regex *re);
 /* $1... are escaped as a part of a query string from here on, or no longer. */
 void vars_user_quote_captures(struct request *r, bool on);
+/* R, which is asked for by r->parent, has its values, and captures of its own; then what R set is the
+ * parent's. R's memory lives as long as the parent. */
+void vars_user_lend(struct request *r);
+void vars_user_give_back(struct request *r);
 /* Forgets $1... */
 void vars_user_clear_captures(struct request *r);
 

@@ -18,6 +18,7 @@
 #include "core/hash.h"
 #include "kernel/xdp_conf.h"
 #include "proxy/access_log.h"
+#include "proxy/auth_store.h"
 #include "proxy/client.h"
 #include "proxy/health.h"
 #include "proxy/http_conf.h"
@@ -400,6 +401,7 @@ int worker_run(const struct worker_params *p)
 	ocsp_fini(&w->env);
 	slow_stop(&w->env);
 	names_fini(&w->env);
+	auth_store_free(w->env.auth);
 	pool_fini(&w->env);
 	free(w->accepters);
 	close(w->signal_io.fd);

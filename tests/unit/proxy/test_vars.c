@@ -131,7 +131,7 @@ static void remote_user(void **state)
 	check_user("Basic YTpi", "a");		  /* a:b */
 	check_user("Basic YTo=", "a");		  /* a: */
 	check_user("Basic YTo", "a");		  /* the padding may be left out */
-	check_user("Basic OnB3", "");		  /* :pw */
+	check_user("Basic OnB3", NULL);		  /* :pw */
 	check_user("Basic YTpiOmM=", "a");	  /* a:b:c */
 	check_user("Basic w6k6eA==", "\xc3\xa9"); /* not only ASCII */
 	check_user("Basic YWxpY2U=", NULL);	  /* alice */
