@@ -153,6 +153,47 @@ CONF = r"""
     server { listen 127.0.0.1:@http@; server_name retif.test; if ($uri ~ ^/x/(.*)$) { return 301 http://y.test/$1; } location /x { return 200 never; }
              location / { return 200 "[$1]"; } }
     server { listen 127.0.0.1:@http@; server_name null.test; rewrite ^/a$ /b; }
+
+    # --- with what leads elsewhere: error pages, named and internal locations, files, limits
+    server {
+        listen 127.0.0.1:@http@;
+        server_name flow.test;
+        root @dir@;
+        error_page 404 = @lost;
+        error_page 418 /teapot;
+        recursive_error_pages on;
+        set $seen "";
+        set $count "${seen}x";
+        location /gone/ { return 404; }
+        location /teapot { internal; return 200 "tea $uri [$request_uri] [$seen]"; }
+        location /tea { set $seen "tea$arg_a"; return 418; }
+        location /viarewrite { rewrite ^ /teapot last; }
+        location /viabreak { rewrite ^ /teapot break; return 200 "not here"; }
+        location @lost { rewrite ^/gone/(.*)$ /found/$1 last; return 200 "lost $uri $args"; }
+        location /found { return 200 "found $uri [$args] [$count]"; }
+        location /named/ { error_page 404 = @proxied; return 404; }
+        location @proxied { rewrite ^/named/(.*)$ /echo/n/$1?from=named break; proxy_pass http://@mock@; }
+        location /named2/ { error_page 404 = @plain; return 404; }
+        location @plain { proxy_pass http://@mock@; }
+        location /fromfile { try_files /none$uri @files; }
+        location @files { if ($arg_a) { return 200 "in a named if [$uri]"; } rewrite ^/fromfile(.*)$ /found$1 last; }
+        location /loop { error_page 418 = /loop2; return 418; }
+        location /loop2 { error_page 418 = /loop; return 418; }
+        location /loop3 { rewrite ^ /loop4 last; }
+        location /loop4 { error_page 418 = /loop3; return 418; }
+        location /ifpage { error_page 403 =200 /outer403; if ($arg_a) { error_page 403 =201 /inner403; } if ($arg_b) { return 403; } return 403; }
+        location /outer403 { return 200 "outer 403 $status"; }
+        location /inner403 { return 200 "inner 403 $status"; }
+        location /ifroot { if ($arg_a) { root @dir@/sub; } }
+        location /expires { expires 1h; if ($arg_a) { expires -1; } return 200 "expires"; }
+        location /intercepted { proxy_intercept_errors on; error_page 404 = @lost; rewrite ^/intercepted/(.*)$ /nothing/$1 break; proxy_pass http://@mock@; }
+        location ~ ^/capt/(.*)$ { error_page 418 = @capt; return 418; }
+        location @capt { return 200 "[$1]"; }
+        location /limited { limit_except GET { proxy_pass http://@mock@; } if ($arg_a) { return 200 "if"; } return 200 "limited"; }
+        location ~ ^/ext/(?<file>.+)\.(?<ext>txt|css)$ { types { text/css css; text/plain txt; } return 200 "$file $ext"; }
+        location /accel { proxy_pass http://@mock@/echo; }
+        location /inner/ { internal; rewrite ^/inner/(.*)$ /found/$1 last; }
+    }
 """
 
 REWRITES = [case(f"rewrite {t}", t, headers={"X-Y": "why not"}) for t in (
@@ -198,7 +239,15 @@ BLOCKS = [case(f"block {t}", t, "block.test", **kw) for t, *rest in (
     ("/limit?a=1", {"method": "POST", "body": "123456"}), ("/limit?a=1", {"method": "POST", "body": "12345"})) for kw in [rest[0] if rest else {}]]
 SERVERS = [case("server return", "/x", "ret.test"), case("server return captures", "/x/a%20b", "retif.test"), case("server if fails", "/y", "retif.test"),
            case("no location", "/a", "null.test"), case("no location, no match", "/c", "null.test")]
-CASES = REWRITES + CONDITIONS + BLOCKS + SERVERS
+FLOW = [case(f"flow {t}", t, "flow.test", **kw) for t, *rest in (
+    ("/gone/a",), ("/gone/a?x=1",), ("/gone/a%20b",), ("/teapot",), ("/tea",), ("/tea?a=1",), ("/viarewrite",), ("/viarewrite?x",), ("/viabreak",),
+    ("/found",), ("/named/a%20b?c=d",), ("/named/",), ("/named2/a%20b?c=d",), ("/fromfile/x?y",), ("/fromfile?a=1",), ("/loop",), ("/loop3",),
+    ("/ifpage",), ("/ifpage?a=1",), ("/ifpage?a=1&b=1",), ("/ifpage?b=1",), ("/ifroot",), ("/ifroot?a=1",), ("/expires",), ("/expires?a=1",),
+    ("/intercepted/a",), ("/capt/a%20b",), ("/limited",), ("/limited?a=1",), ("/limited", {"method": "POST", "body": ""}),
+    ("/limited?a=1", {"method": "POST", "body": ""}), ("/ext/a.b.txt",), ("/ext/x.css",), ("/ext/x.html",), ("/nowhere",), ("/inner/x",),
+    ("/accel", {"headers": {"X-Mock-Add-Header": "X-Accel-Redirect: /inner/y?z=1"}}),
+    ("/accel", {"headers": {"X-Mock-Add-Header": "X-Accel-Redirect: @plain"}})) for kw in [rest[0] if rest else {}]]
+CASES = REWRITES + CONDITIONS + BLOCKS + SERVERS + FLOW
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,13 @@ static void check_block(const struct conf_block *b)
 		tmpl_eval(h->key, (char *)"example.org", &a);
 		arena_fini(&a);
 	}
+	if (h && h->re) {
+		const size_t *at;
+		int n = regex_match(h->re, h->root, &at);
+
+		if (n > regex_n_groups(h->re) + 1 || (n > 0 && at[1] > h->root.n))
+			abort();
+	}
 	for (const struct conf_block *child = b->first_child; child; child = child->next)
 		check_block(child);
 }
@@ -42,9 +49,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		text = slice_skip(text, (size_t)split + 1);
 	}
 	fx_conf_init(&c, folder, path);
-	if (conf_load_text(&c, globals, text) == 0)
+	if (conf_load_text(&c, globals, text) == 0) {
+		if (regex_ready(&c, 10000, n & 1))
+			abort();
 		check_block(c.main);
-	else if (c.n_errors == 0)
+	} else if (c.n_errors == 0)
 		abort();
 	conf_free(&c);
 	return 0;

@@ -11,6 +11,7 @@
 #include "policy/upstream_conf.h"
 #include "proxy/location.h"
 #include "proxy/request.h"
+#include "proxy/rewrite.h"
 #include "proxy/upreq.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -24,11 +25,17 @@ static const char config[] =
 	"location /v { proxy_pass http://u$uri$is_args$args; proxy_set_header Host $http_host;"
 	"  proxy_set_header Content-Length $http_x; proxy_set_header Transfer-Encoding $arg_x; }"
 	"location /old { proxy_pass http://u/$arg_a/x; proxy_http_version 1.0; }"
-	"} }";
+	"location ~ ^/r/(.*)$ { rewrite ^/r/(.*)$ /x$1?y=$1&z=$http_a break; proxy_pass http://u; }"
+	"location /s { set $args $http_a$cookie_b; if ($arg_c) { rewrite ^/s(.*)$ $1 break; }"
+	"  proxy_pass http://u/q/; }"
+	"location /t { rewrite ^ $arg_a? break; proxy_pass http://u; }"
+	"location ~ ^/m(?<m>.*)$ { set $n \"$map$1\"; proxy_pass http://u/$m$n?$1; }"
+	"} map $arg_a $map { default \"$1 $http_a\"; ~(.)(.*) $2$1; } }";
 
 static struct conf conf;
 static struct shm_registry shm;
 static struct stats_worker stats;
+static struct log no_log;
 static struct env env;
 static struct client client;
 
@@ -36,7 +43,26 @@ static void nothing(struct request *r)
 {
 }
 
-static const struct front_ops no_front = {.flush = nothing};
+static void drop_buf(struct request *r, struct buf *b)
+{
+	buf_free(b);
+}
+
+static uint64_t no_queue(const struct request *r)
+{
+	return 0;
+}
+
+static const struct front_ops no_front = {
+	.read_body = nothing,
+	.send_head = nothing,
+	.send_body = drop_buf,
+	.finish = nothing,
+	.abort = nothing,
+	.drop = nothing,
+	.flush = nothing,
+	.queued = no_queue,
+};
 
 static void setup(void)
 {
@@ -59,6 +85,7 @@ static void setup(void)
 	env.conf = &conf;
 	env.http = conf.http;
 	env.stats = &stats;
+	env.log = &no_log;
 	client.listener = &conf.http->listeners[0];
 	FUZZ_CHECK(addr_from_ip(SLICE("192.0.2.1"), 1, &client.remote.addr) == 0);
 }
@@ -83,7 +110,7 @@ static bool begin(struct request *r, struct slice in)
 	found = location_find(r, &block);
 	r->block = block;
 	r->scope = http_scope_of(r->block);
-	return found == LOCATION_FOUND && r->block->mod[MOD_PROXY];
+	return found == LOCATION_FOUND && rewrite_run(r) == REWRITE_ON && r->block->mod[MOD_PROXY];
 }
 
 /* The head as an upstream of our own strictness reads it. */
@@ -120,7 +147,7 @@ out:
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const targets[] = {"", "/a", "/v", "/old"};
+	static const char *const targets[] = {"", "/a", "/v", "/old", "/r/", "/s", "/t", "/m"};
 	struct request *r;
 	char *in;
 	int n;
@@ -130,7 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1 || size > 20000)
 		return 0;
 	/* The input is what follows the method and the location: path, version and fields. */
-	n = asprintf(&in, "%s %s%.*s", data[0] & 4 ? "POST" : "GET", targets[data[0] & 3],
+	n = asprintf(&in, "%s %s%.*s", data[0] & 8 ? "POST" : "GET", targets[data[0] & 7],
 		     (int)size - 1, (const char *)data + 1);
 	FUZZ_CHECK(n > 0);
 	r = request_new(&env, &client, &no_front, NULL);

@@ -81,6 +81,9 @@ static struct slice whole_target(struct request *r)
 	if (!r->uri_changed)
 		return r->head.path;
 	path = uri_escape_path(r->uri.path, &r->arena);
+	/* A `rewrite` may have made anything of it. */
+	if (!slice_starts(path, SLICE("/")))
+		path = arena_printf(&r->arena, "/%.*s", SLICE_FMT(path));
 	if (!r->uri.args.n)
 		return path;
 	return safe_target(&r->arena, arena_printf(&r->arena, "%.*s?%.*s", SLICE_FMT(path),

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "conf/load.h"
+#include "conf/regex.h"
 #include "core/err.h"
 
 struct fx_core {
@@ -26,6 +27,7 @@ struct fx_http {
 	struct slice root;
 	struct tmpl *key;
 	struct fx_header *headers, *log;
+	struct regex *re;
 	int n_listen, n_inherits, n_checks;
 	bool had_parent, finished;
 };
@@ -93,6 +95,12 @@ static inline int fx_check_even(struct conf *c, struct conf_block *b, void *mod,
 
 	h->n_checks++;
 	return h->buffer_bytes % 2 ? conf_error(c, n, "buffer must be even") : 0;
+}
+
+static inline int fx_match(struct conf *c, struct conf_block *b, void *mod,
+			   const struct conf_node *n, const struct conf_row *row)
+{
+	return regex_new(c, n, n->args[0], n->n_args > 1, &((struct fx_http *)mod)->re);
 }
 
 static inline bool fx_get_user(void *request, struct slice arg, void *data, struct arena *a,
@@ -307,6 +315,13 @@ static const struct conf_row fx_http_rows[] = {
 	 .offset = FX_HTTP(headers),
 	 .flags = CONF_MULTI | CONF_INHERIT,
 	 .set = fx_header},
+	{.name = "match",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 2,
+	 .type = CONF_CUSTOM,
+	 .flags = CONF_MULTI,
+	 .set = fx_match},
 	{.name = "log",
 	 .contexts = CTX_SCOPE,
 	 .args_min = 2,

@@ -286,6 +286,47 @@ static void test_safe(void **state)
 	}
 }
 
+static void test_escape_args(void **state)
+{
+	struct arena a;
+
+	arena_init(&a, 512);
+	assert_true(slice_eq(uri_escape_args(SLICE("a/b=c,d:e!$'()*@[]~"), &a),
+			     SLICE("a/b=c,d:e!$'()*@[]~")));
+	assert_true(slice_eq(uri_escape_args(SLICE(" \"#%&+;<>?\\^`{|}\x7f\xc3\n"), &a),
+			     SLICE("%20%22%23%25%26%2B%3B%3C%3E%3F%5C%5E%60%7B%7C%7D%7F%C3%0A")));
+	assert_int_equal(uri_escape_args(SLICE(""), &a).n, 0);
+	arena_fini(&a);
+}
+
+static void test_unescape_redirect(void **state)
+{
+	static const char *const cases[][2] = {
+		{"/a", "/a"},
+		{"", ""},
+		{"/%41%7e%7E", "/A~~"},
+		{"/%20%25%24%7f%80", "/%20%25%24%7f%80"},
+		{"/a%3fb%41", "/a?b%41"},
+		{"/a?b%41", "/a?b%41"},
+		{"/%3Fx?%41", "/?x?%41"},
+		{"/%zz%4z%", "/zz"},
+		{"/%4", "/"},
+		{"/%", "/"},
+		{"/%26", "/&"},
+		{"/%%41", "/%41"},
+	};
+	struct arena a;
+
+	arena_init(&a, 512);
+	for (size_t i = 0; i < N_OF(cases); i++) {
+		struct slice out = uri_unescape_redirect(slice_cstr(cases[i][0]), &a);
+
+		if (!slice_eq(out, slice_cstr(cases[i][1])))
+			fail_msg("%s: \"%.*s\"", cases[i][0], SLICE_FMT(out));
+	}
+	arena_fini(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +337,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_escape, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_safe, setup, teardown),
 		cmocka_unit_test(test_arg),
+		cmocka_unit_test(test_escape_args),
+		cmocka_unit_test(test_unescape_redirect),
 		cmocka_unit_test(test_cookie),
 	};
 
