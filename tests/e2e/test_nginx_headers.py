@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What becomes of an answer's head and its pace: expires, add_header, add_trailer, conditions, limit_rate; nginx and sluice."""
 import contextlib
+import gzip
 import re
 import time
 
@@ -62,6 +63,36 @@ CONF = r"""
     }
     server {
         listen 127.0.0.1:@http@;
+        server_name if.test;
+        gzip_types text/plain;
+        location /up/ {
+            add_header X-Out o;
+            proxy_pass http://@up@/;
+            if ($arg_a) { add_header X-In i; }
+            if ($arg_e) { expires 1h; }
+            if ($arg_t) { add_trailer X-T t; }
+        }
+        location /all/ {
+            expires max;
+            if ($arg_a = 1) { add_header X-One 1; }
+            if ($arg_b = 1) { expires epoch; }
+            if ($arg_c = 1) { return 404 text; }
+            proxy_pass http://@up@/;
+        }
+        location /gz/ {
+            default_type text/plain;
+            gzip on; gzip_min_length 1;
+            if ($arg_off) { gzip off; }
+            return 200 "a text that is long enough to be compressed, it is";
+        }
+        location /set/ { set $limit_rate 0; add_header X-Rate "$limit_rate"; proxy_pass http://@up@/; }
+        location /set4k/ { set $limit_rate 4k; add_header X-Rate "$limit_rate"; proxy_pass http://@up@/; }
+        location /setbad/ { set $limit_rate x; add_header X-Rate "$limit_rate"; proxy_pass http://@up@/; }
+        location /norate/ { add_header X-Rate "$limit_rate"; proxy_pass http://@up@/; }
+        location /rate/ { limit_rate 5k; add_header X-Rate "$limit_rate"; proxy_pass http://@up@/; }
+    }
+    server {
+        listen 127.0.0.1:@http@;
         server_name cond.test;
         location /up/ { proxy_pass http://@up@/; }
         location /return { return 200 text; }
@@ -95,7 +126,11 @@ COND += on("cond.test", [("both", "/return", {"headers": {"If-None-Match": "*", 
                          ("304 with fields", "/dated", {"headers": {"If-None-Match": "*"}}),
                          ("HEAD", "/return", {"headers": {"If-None-Match": "*"}, "method": "HEAD"}),
                          ("POST", "/return", {"headers": {"If-None-Match": "*"}, "method": "POST", "body": "x"})])
-CASES = FRESH + ADDED + TRAILERS + COND
+IFS = on("if.test", [(t, t) for t in ("/up/plain", "/up/plain?a=1", "/up/plain?e=1", "/up/plain?a=1&e=1", "/up/plain?t=1", "/up/plain?a=1&e=1&t=1", "/all/plain",
+                                      "/all/plain?a=1", "/all/plain?b=1", "/all/plain?a=1&b=1", "/all/plain?c=1", "/all/plain?a=1&c=1", "/set/plain", "/set4k/plain",
+                                      "/setbad/plain", "/norate/plain", "/rate/plain")])
+IFS += on("if.test", [(f"gzip {t}", t, {"headers": {"Accept-Encoding": "gzip"}}) for t in ("/gz/", "/gz/?off=1")])
+CASES = FRESH + ADDED + TRAILERS + COND + IFS
 OTHERWISE = {}
 
 
@@ -119,6 +154,8 @@ def ask(s, c):
             trailers = conn.fields()
         else:
             conn.body(r, c.method[0])
+        if r.header("Content-Encoding") == "gzip":
+            r.body = gzip.decompress(r.body)
         return {**plain(s, r), "trailers": trailers}
 
 
@@ -163,6 +200,9 @@ RATES = r"""
         location /var/ { limit_rate $rate; proxy_pass http://@up@/; }
         location /slow/ { limit_rate 1000; proxy_pass http://@up@/; }
         location /chunked/ { limit_rate 20k; proxy_pass http://@up@/; }
+        location /set/ { limit_rate 1; set $limit_rate 20k; proxy_pass http://@up@/; }
+        location /set0/ { limit_rate 1; set $limit_rate 0; proxy_pass http://@up@/; }
+        location /if/ { proxy_pass http://@up@/; if ($arg_slow) { limit_rate 20k; } }
         location /return { limit_rate 100; return 200 "@text@"; }
     }
 """
@@ -178,7 +218,8 @@ def rates():
 
 @pytest.mark.parametrize("path,headers,least,most", [
     ("/none/big", {}, 0, 1), ("/rate/big", {}, 1.8, 5), ("/after/big", {}, 0, 1), ("/var/big", {}, 0, 1), ("/var/big", {"X-Rate": "a"}, 1.8, 5),
-    ("/rate/big-chunked", {}, 1.8, 5), ("/return", {}, 2.3, 6)])
+    ("/rate/big-chunked", {}, 1.8, 5), ("/return", {}, 2.3, 6),
+    ("/set/big", {}, 1.8, 5), ("/set0/big", {}, 0, 1), ("/if/big", {}, 0, 1), ("/if/big?slow=1", {}, 1.8, 5)])
 def test_limit_rate_alike(rates, path, headers, least, most):
     """60000 bytes at 20 KB a second: about two seconds, of which send_timeout (1 s) knows nothing."""
     for s in rates.servers:
