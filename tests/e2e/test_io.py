@@ -106,7 +106,9 @@ def test_streamed_in_chunks(gateway, seen, size):
     body = b"".join(b"%x;e=1\r\n%s\r\n" % (len(p), p) for p in (BIG[i:min(i + 999, size)] for i in range(0, size, 999)))
     r = fetch(s.port, "/", "POST", [("Transfer-Encoding", "chunked")], body + b"0\r\nX-Trailer: no\r\n\r\n")
     assert r.body == b"ok" and seen.body == BIG[:size]
-    assert field(seen.fields, "Transfer-Encoding") == "chunked" and field(seen.fields, "Content-Length") is None
+    # A body that was whole before the head went on has a length.
+    framing = field(seen.fields, "Transfer-Encoding"), field(seen.fields, "Content-Length")
+    assert framing in (("chunked", None), (None, str(size)))
     assert field(seen.fields, "X-Trailer") is None
 
 
