@@ -742,10 +742,10 @@ static void test_search_is_linear(void **state)
 
 static void test_texts(void **state)
 {
-	for (int e = HEAD_OK; e <= HEAD_CODING_UNSUPPORTED; e++)
+	for (int e = HEAD_OK; e <= HEAD_HOP_FIELD; e++)
 		for (int other = HEAD_OK; other < e; other++)
 			assert_string_not_equal(head_error_text(e), head_error_text(other));
-	assert_string_equal(head_error_text(HEAD_CODING_UNSUPPORTED + 1), "unknown error");
+	assert_string_equal(head_error_text(HEAD_HOP_FIELD + 1), "unknown error");
 	assert_slice(head_reason_of(200), "OK");
 	assert_slice(head_reason_of(100), "Continue");
 	assert_slice(head_reason_of(511), "Network Authentication Required");
