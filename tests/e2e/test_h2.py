@@ -252,7 +252,7 @@ def test_dead_upstream_is_502(sluice):
 
 def test_444_ends_the_stream_alone(sluice):
     with H2(sluice.tls) as c:
-        assert c.get("/drop").reset == "INTERNAL_ERROR"
+        assert c.get("/drop").reset == "PROTOCOL_ERROR"
         assert c.get("/ret").status == 200
 
 

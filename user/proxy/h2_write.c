@@ -133,7 +133,7 @@ static void drop(struct request *r)
 	struct h2_stream *s = r->front;
 
 	r->aborted = true;
-	h2_session_reset(s->h->session, s->id, H2_INTERNAL_ERROR);
+	h2_session_reset(s->h->session, s->id, H2_PROTOCOL_ERROR); /* as nginx */
 	client_wake(&s->h->c);
 }
 
