@@ -270,6 +270,15 @@ def test_calls_of_models(start, stack, path, script, method, expected, statuses,
     assert {n for *_, n in seen} == {len(body or "")}, "each got the whole body"
 
 
+def test_calls_of_models_over_http2(start, stack):
+    back = stack.enter_context(Scripted(4))
+    s = start(LLM.replace("listen 127.0.0.1:@http@;", "listen 127.0.0.1:@http@; http2 on;"), back.values())
+    p = harness.subprocess.run(
+        ["curl", "-s", "--http2-prior-knowledge", "-m", "20", "-i", "-H", "Script: 503,stall,200", "-d", '{"model":"m"}',
+         f"http://127.0.0.1:{s.port}{CHAT}"], capture_output=True, text=True, timeout=30 * harness.SLOW)
+    assert p.stdout.startswith("HTTP/2 200") and "x-status: 503, 504, 200" in p.stdout and p.stdout.endswith("2 says 200\n")
+
+
 def test_disabled_server_is_logged(start, stack):
     back = stack.enter_context(Scripted(2))
     s = start("upstream u { server @b0@; server @b1@; } server { listen 127.0.0.1:@http@; location / { proxy_pass http://u; } }",

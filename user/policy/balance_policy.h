@@ -39,18 +39,18 @@ enum balance_key {
 struct balance_policy {
 	const struct balance_method *method;
 	enum balance_key key;
-	struct tmpl *key_text; /* BALANCE_KEY_TEXT */
-	struct ring *ring;     /* balance_ring */
+	struct tmpl *key_text;	   /* BALANCE_KEY_TEXT */
+	struct balance_ring *ring; /* balance_ring */
 };
 
 /* What ip_hash maps of an address: three bytes of IPv4, so that a net of 256 stays together, all of
  * IPv6, and for anything else the same always. Points into A. */
 struct slice balance_ip_key(const struct addr *a);
 /* The points of `hash ... consistent`: 160 for each unit of weight of each server that is no backup, as
- * Cache::Memcached::Fast and nginx have them. In the arena; NULL: over RING_WEIGHT_MAX. */
-struct ring *balance_ring_new(struct arena *a, const struct balance_server_conf *servers,
-			      uint32_t n_servers);
+ * Cache::Memcached::Fast and nginx have them. In the arena; NULL: over BALANCE_RING_WEIGHT_MAX. */
+struct balance_ring *balance_ring_new(struct arena *a, const struct balance_server_conf *servers,
+				      uint32_t n_servers);
 
-enum { RING_WEIGHT_MAX = 10000 }; /* of all servers together: 13 MB */
+enum { BALANCE_RING_WEIGHT_MAX = 10000 }; /* of all servers together: 13 MB */
 
 #endif

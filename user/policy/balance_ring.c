@@ -13,7 +13,7 @@ struct point {
 	uint32_t server; /* the first with this line */
 };
 
-struct ring {
+struct balance_ring {
 	uint32_t n;
 	struct point *points;
 	uint8_t first_alike
@@ -50,7 +50,7 @@ static int compare(const void *one, const void *two)
 	return a->server < b->server ? -1 : a->server > b->server;
 }
 
-static void add_points(struct ring *r, uint32_t server, const struct balance_server_conf *s)
+static void add_points(struct balance_ring *r, uint32_t server, const struct balance_server_conf *s)
 {
 	uint32_t base = base_of(s), hash = 0;
 
@@ -63,7 +63,7 @@ static void add_points(struct ring *r, uint32_t server, const struct balance_ser
 	}
 }
 
-static void drop_doubles(struct ring *r)
+static void drop_doubles(struct balance_ring *r)
 {
 	uint32_t n = 0;
 
@@ -73,15 +73,15 @@ static void drop_doubles(struct ring *r)
 	r->n = n;
 }
 
-struct ring *balance_ring_new(struct arena *a, const struct balance_server_conf *servers,
-			      uint32_t n_servers)
+struct balance_ring *balance_ring_new(struct arena *a, const struct balance_server_conf *servers,
+				      uint32_t n_servers)
 {
-	struct ring *r = arena_zalloc(a, sizeof *r);
+	struct balance_ring *r = arena_zalloc(a, sizeof *r);
 	uint64_t weight = 0;
 
 	for (uint32_t i = 0; i < n_servers; i++)
 		weight += servers[i].backup ? 0 : servers[i].weight;
-	if (weight > RING_WEIGHT_MAX)
+	if (weight > BALANCE_RING_WEIGHT_MAX)
 		return NULL;
 	r->points = arena_alloc(a, (size_t)weight * POINTS_PER_WEIGHT * sizeof *r->points);
 	for (uint32_t i = 0; i < n_servers; i++) {
@@ -99,7 +99,7 @@ struct ring *balance_ring_new(struct arena *a, const struct balance_server_conf 
 }
 
 /* The first point at or behind HASH; N when there is none, which is the ring's first. */
-static uint32_t find(const struct ring *r, uint32_t hash)
+static uint32_t find(const struct balance_ring *r, uint32_t hash)
 {
 	uint32_t low = 0, high = r->n;
 
@@ -115,7 +115,7 @@ static uint32_t find(const struct ring *r, uint32_t hash)
 }
 
 struct wanted {
-	const struct ring *ring;
+	const struct balance_ring *ring;
 	uint32_t server;
 };
 
@@ -130,7 +130,7 @@ static bool is_of_server(const struct balance_turn *t, const struct balance_peer
 /* Addresses of one server take turns. Whoever cannot be asked leaves his keys to the next on the ring. */
 static struct balance_peer *choose(struct balance_turn *t)
 {
-	const struct ring *r = t->ask->policy->ring;
+	const struct balance_ring *r = t->ask->policy->ring;
 	struct balance_ask *ask = t->ask;
 
 	if (!ask->begun)

@@ -91,7 +91,7 @@ int upstream_method_finish(struct conf *c, const struct conf_node *n, struct ups
 	u->policy->ring = balance_ring_new(&c->arena, u->servers, u->n_servers);
 	if (!u->policy->ring)
 		return conf_error(c, n, "weights of upstream \"%.*s\" are over %d together",
-				  SLICE_FMT(u->name), RING_WEIGHT_MAX);
+				  SLICE_FMT(u->name), BALANCE_RING_WEIGHT_MAX);
 	return 0;
 }
 

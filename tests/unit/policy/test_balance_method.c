@@ -102,7 +102,7 @@ static void test_ring(void **state)
 	}
 	assert_in_range(moved, N_KEYS / 8, N_KEYS * 2 / 5);
 	group_free(g);
-	s[0].weight = RING_WEIGHT_MAX;
+	s[0].weight = BALANCE_RING_WEIGHT_MAX;
 	assert_null(balance_ring_new(&a, s, 2));
 	arena_fini(&a);
 }
