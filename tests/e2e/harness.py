@@ -655,9 +655,9 @@ class CertMaker:
         self.ca = folder / f"{name}.pem"
         self.ca_key = folder / f"{name}.key"
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
-                self.ca_key, "-out", self.ca, "-days", "30", "-subj", f"/CN=sluice test {name}")
+                self.ca_key, "-out", self.ca, "-days", "400", "-subj", f"/CN=sluice test {name}")
 
-    def make(self, name, sans, kind="ec", expired=False, subject=None, more=""):
+    def make(self, name, sans, kind="ec", expired=False, subject=None, more="", days=20):
         key, csr, out, ext = (self.dir / f"{self.name}-{name}.{e}" for e in ("key", "csr", "pem", "ext"))
         how = ["-newkey", "rsa:2048"] if kind == "rsa" else ["-newkey", "ec", "-pkeyopt",
                                                              "ec_paramgen_curve:prime256v1"]
@@ -668,7 +668,7 @@ class CertMaker:
             self.sign_expired(csr, out, ext)
         else:
             openssl("x509", "-req", "-in", csr, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial", "-days",
-                    "20", "-out", out, "-extfile", ext)
+                    str(days), "-out", out, "-extfile", ext)
         for path in (key, out):
             path.chmod(0o644)
         return Cert(out, key)
