@@ -146,7 +146,7 @@ VIAS = [case(f"/p{i}/cached/{c}", VIA) for i, c in itertools.product(range(len(P
 VIAS += [case(f"/p{i}/cached/public", VIA, ("Authorization", "Basic eA==")) for i in range(len(PROXIED))]
 VIAS += [case("/html", VIA), case("/passdate/dated", VIA), case("/p2/dated", VIA), case("/p0/cached/public")]
 GUNZIPS = [case(p + q, ae=ae) for p in ("/gunzip", "/gunzip-vary", "/gunzip-only", "/gunzip-off") for ae in (None, "gzip")
-           for q in ("/gz", "/gz-upper", "/gz-chunked", "/gz-two", "/gz-404", "/html", "/br")]
+           for q in ("/gz", "/gz-html", "/gz-upper", "/gz-chunked", "/gz-two", "/gz-404", "/html", "/br")]
 GUNZIPS += [case(f"/gunzip{q}", ae=None) for q in ("/gz-big", "/gz-broken", "/gz-cut", "/gz-bad-sum", "/gz-tail", "/gz-empty")]
 GUNZIPS += [case("/gunzip-only/gz-big", ae=None), case("/gunzip/gz", ae="gzip;q=0"), case("/gunzip/gz", method="HEAD", ae=None),
             case("/gunzip/gz", version="1.0"), case("/gunzip/gz", VIA), case("/gunzip/gz-two", ae="deflate")]

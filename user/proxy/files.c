@@ -15,6 +15,8 @@
 #include "proxy/files_conf.h"
 #include "proxy/files_send.h"
 #include "proxy/flow.h"
+#include "proxy/gzip.h"
+#include "proxy/gzip_conf.h"
 #include "proxy/out.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
@@ -268,7 +270,12 @@ static enum step_result redirect_to_dir(struct request *r)
 	return STEP_DONE;
 }
 
-static void send_found(struct request *r, int fd, const struct stat *st)
+enum {
+	FOUND_GZIPPED = 1, /* it is the one with .gz */
+	FOUND_VARIES = 2,  /* there is one with .gz */
+};
+
+static void send_found(struct request *r, int fd, const struct stat *st, unsigned found)
 {
 	struct response *resp = &r->resp;
 
@@ -276,13 +283,17 @@ static void send_found(struct request *r, int fd, const struct stat *st)
 				  .content_length = st->st_size,
 				  .content_type = files_type(r),
 				  .no_body = r->head.method == METHOD_HEAD,
-				  .allow_ranges = true};
+				  .allow_ranges = !(found & FOUND_GZIPPED)};
 	if (resp->status == 200) /* not of a page that stands for an error */
 		resp->last_modified = date_put(arena_bytes(&r->arena, DATE_BYTES), st->st_mtime);
 	if (files_scope_of(r->block)->etag)
 		hdrs_add(&resp->fields, &r->arena, SLICE("ETag"),
 			 arena_printf(&r->arena, "\"%llx-%llx\"", (unsigned long long)st->st_mtime,
 				      (unsigned long long)st->st_size));
+	if (found & FOUND_VARIES)
+		gzip_add_vary(r);
+	if (found & FOUND_GZIPPED)
+		hdrs_add(&resp->fields, &r->arena, SLICE("Content-Encoding"), SLICE("gzip"));
 	if (!out_head(r)) {
 		close(fd);
 		return;
@@ -296,7 +307,7 @@ static void send_found(struct request *r, int fd, const struct stat *st)
 	out_flush(r);
 }
 
-static enum step_result serve(struct request *r, struct slice path)
+static enum step_result serve(struct request *r, struct slice path, unsigned found)
 {
 	/* Never waits: not for the other end of a FIFO, nor for a device. */
 	int fd = open(path.p, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -315,7 +326,40 @@ static enum step_result serve(struct request *r, struct slice path)
 	} else if (r->head.method == METHOD_POST) {
 		done = answer(r, 405);
 	} else {
-		send_found(r, fd, &st);
+		send_found(r, fd, &st, found);
+		return STEP_DONE;
+	}
+	close(fd);
+	return done;
+}
+
+/* gzip_static. STEP_NEXT: the file itself is to be sent. */
+static enum step_result serve_gzipped(struct request *r, struct slice path, unsigned *found)
+{
+	const struct gzip_scope *g = r->block->mod[MOD_GZIP];
+	bool always = g->gzip_static == GZIP_STATIC_ALWAYS, wanted;
+	enum step_result done = STEP_DONE;
+	struct slice gz;
+	struct stat st;
+	int fd;
+
+	if (g->gzip_static == GZIP_STATIC_OFF || r->head.method == METHOD_POST)
+		return STEP_NEXT;
+	wanted = always || gzip_is_wanted(r);
+	if (!wanted && !g->vary)
+		return STEP_NEXT;
+	gz = join(&r->arena, path, SLICE(".gz"));
+	fd = open(gz.p, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return STEP_NEXT;
+	*found = always ? 0 : FOUND_VARIES;
+	if (!wanted || fstat(fd, &st) < 0 || S_ISDIR(st.st_mode)) {
+		done = STEP_NEXT;
+	} else if (!S_ISREG(st.st_mode)) {
+		request_log(r, LOG_LVL_CRIT, "\"%s\" is not a regular file", gz.p);
+		done = answer(r, 404);
+	} else {
+		send_found(r, fd, &st, *found | FOUND_GZIPPED);
 		return STEP_DONE;
 	}
 	close(fd);
@@ -333,6 +377,7 @@ enum step_result files_step_serve(struct request *r)
 	bool dir = slice_ends(r->uri.path, SLICE("/"));
 	struct slice path;
 	enum step_result done;
+	unsigned found = 0;
 
 	if (!files_are_served(r))
 		return answer(r, 404);
@@ -340,8 +385,10 @@ enum step_result files_step_serve(struct request *r)
 		return answer(r, 405);
 	if (!files_path(r, &r->arena, &path))
 		return answer(r, 500);
-	if (!dir)
-		return serve(r, path);
+	if (!dir) {
+		done = serve_gzipped(r, path, &found);
+		return done == STEP_NEXT ? serve(r, path, found) : done;
+	}
 	done = try_index(r, path);
 	if (done != STEP_NEXT)
 		return done;

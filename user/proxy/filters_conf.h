@@ -28,7 +28,7 @@ struct filters_scope { /* MOD_FILTERS's struct in http, server, location, if */
 	struct expires *expires;		       /* NULL: off */
 	struct tmpl *limit_rate, *limit_rate_after;    /* sizes; NULL: none */
 	int64_t if_modified_since;
-	int64_t max_ranges;
+	int64_t max_ranges, force_ranges;
 };
 
 static inline const struct filters_scope *filters_scope_of(const struct conf_block *b)

@@ -119,8 +119,10 @@ bool gzip_is_wanted(const struct request *r)
 
 void gzip_add_vary(struct request *r)
 {
-	if (scope_of(r)->vary)
-		hdrs_add_first(&r->resp.fields, &r->arena, SLICE("Vary"), SLICE("Accept-Encoding"));
+	if (!scope_of(r)->vary || r->resp.gzip_vary)
+		return;
+	r->resp.gzip_vary = true;
+	hdrs_add_first(&r->resp.fields, &r->arena, SLICE("Vary"), SLICE("Accept-Encoding"));
 }
 
 void gzip_forget_identity(struct request *r)

@@ -129,6 +129,11 @@ static const struct conf_value proxied_words[] = {
 	{"any", GZIP_PROXIED_ANY},	     {NULL, 0},
 };
 
+static const struct conf_value static_words[] = {{"off", GZIP_STATIC_OFF},
+						 {"on", GZIP_STATIC_ON},
+						 {"always", GZIP_STATIC_ALWAYS},
+						 {NULL, 0}};
+
 static const struct conf_value versions[] = {{"1.0", 0}, {"1.1", 1}, {NULL, 0}};
 
 #define AT(field) offsetof(struct gzip_scope, field)
@@ -214,6 +219,15 @@ static const struct conf_row rows[] = {
 	 .deflt = "16 8k",
 	 .set = set_buffers,
 	 .help = "NUMBER SIZE -- how much of a compressed answer may wait for its client"},
+	{.name = "gzip_static",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_ENUM,
+	 .offset = AT(gzip_static),
+	 .values = static_words,
+	 .deflt = "off",
+	 .help = "a file with .gz behind its name is sent in its place to clients that take gzip"},
 	{.name = "gunzip",
 	 .contexts = CTX_SCOPE,
 	 .args_min = 1,

@@ -20,6 +20,12 @@ enum gzip_proxied {
 	GZIP_PROXIED_ANY = 1 << 8,
 };
 
+enum gzip_static {
+	GZIP_STATIC_OFF,
+	GZIP_STATIC_ON,
+	GZIP_STATIC_ALWAYS,
+};
+
 /* gzip_types; text/html goes without saying. */
 struct gzip_types {
 	bool any; /* "*" */
@@ -41,6 +47,7 @@ struct gzip_buffers {
 struct gzip_scope { /* MOD_GZIP's struct in http, server, location, if */
 	int64_t on, vary, comp_level, http_minor, proxied, gunzip;
 	int64_t min_length_bytes;
+	int64_t gzip_static;	      /* enum gzip_static */
 	struct gzip_disable *disable; /* NULL: nobody */
 	struct gzip_types *types;
 	struct gzip_buffers *buffers, *gunzip_buffers;

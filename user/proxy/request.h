@@ -109,6 +109,7 @@ struct response {
 	bool no_body;	       /* HEAD, 204, 304: a length may be told, nothing is sent */
 	bool streaming;	       /* text/event-stream */
 	bool from_upstream;    /* conditions and ranges were the upstream's to look at */
+	bool gzip_vary;	       /* Vary: Accept-Encoding is in FIELDS for gzip's sake */
 	bool allow_ranges;     /* its maker can send parts of it */
 	struct ranges_parts *parts; /* ... and is to send these; NULL: all */
 };
