@@ -26,6 +26,7 @@
 #include "proxy/proxy_tls.h"
 #include "proxy/realip.h"
 #include "proxy/rewrite.h"
+#include "proxy/status.h"
 #include "proxy/vars.h"
 #include "proxy/vars_user.h"
 #include "tls/tls_conf.h"
@@ -51,6 +52,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_LIMIT] = &limit_module,
 	[MOD_LIMIT_CONN] = &limit_conn_module,
 	[MOD_BAN] = &ban_module,
+	[MOD_STUB_STATUS] = &status_module,
 	[MOD_ACCESS_LOG] = &access_log_module,
 	[MOD_GZIP] = &gzip_module,
 	[MOD_FILES] = &files_module,
@@ -63,5 +65,5 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 
 const struct var_def *const modules_vars[] = {
 	vars_request, vars_conn,	  vars_body,   vars_upstream, vars_filter,
-	vars_tls,     vars_user_captures, vars_realip, NULL,
+	vars_tls,     vars_user_captures, vars_realip, vars_status,   NULL,
 };

@@ -60,6 +60,7 @@ enum conf_module_id {
 	MOD_GZIP, /* gzip*, gunzip* */
 	MOD_FILES, /* root, alias, index, try_files, types, sendfile ... */
 	MOD_FILTERS, /* add_header, add_trailer, expires, if_modified_since, max_ranges, limit_rate */
+	MOD_STUB_STATUS, /* stub_status, server_tokens */
 	MOD_ACCESS_LOG, /* log_format, access_log */
 	MOD_XDP, /* xdp { } */
 	MOD_ADMIN, /* admin { } */

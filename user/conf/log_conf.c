@@ -2,6 +2,7 @@
 /* error_log, and one open file for all logs of the same path. */
 #include "conf/log_conf.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <syslog.h>
@@ -22,6 +23,14 @@ static const struct conf_value facilities[] = {
 	{"local7", LOG_LOCAL7}, {NULL, 0},
 };
 
+static bool is_tag(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!isalnum((unsigned char)s.p[i]) && s.p[i] != '_')
+			return false;
+	return true;
+}
+
 static int syslog_param(struct conf *c, const struct conf_node *n, struct slice p,
 			struct log_sink *s)
 {
@@ -31,7 +40,15 @@ static int syslog_param(struct conf *c, const struct conf_node *n, struct slice 
 		snprintf(s->syslog_addr, sizeof s->syslog_addr, "%.*s", SLICE_FMT(v));
 		return 0;
 	}
-	if (conf_param(p, "tag", &v) && v.n && v.n < sizeof s->tag) {
+	if (slice_eq(p, SLICE("nohostname"))) {
+		s->no_hostname = true;
+		return 0;
+	}
+	if (conf_param(p, "severity", &v) && log_level_from_name(v) >= 0) {
+		s->severity = (enum log_level)log_level_from_name(v);
+		return 0;
+	}
+	if (conf_param(p, "tag", &v) && v.n && v.n < sizeof s->tag && is_tag(v)) {
 		snprintf(s->tag, sizeof s->tag, "%.*s", SLICE_FMT(v));
 		return 0;
 	}
@@ -41,7 +58,9 @@ static int syslog_param(struct conf *c, const struct conf_node *n, struct slice 
 				s->facility = (int)f->value;
 				return 0;
 			}
-	return conf_error_hint(c, n, "server=ADDRESS, facility=NAME or tag=TEXT",
+	return conf_error_hint(c, n,
+			       "server=ADDRESS, facility=NAME, severity=LEVEL, tag=TEXT or "
+			       "nohostname",
 			       "invalid syslog parameter \"%.*s\"", SLICE_FMT(p));
 }
 
@@ -50,8 +69,11 @@ static struct log_sink *new_syslog(struct conf *c, const struct conf_node *n, st
 	struct log_sink *s = arena_zalloc(&c->arena, sizeof *s);
 	struct slice rest = slice_skip(where, 7);
 
-	*s = (struct log_sink){
-		.fd = -1, .is_syslog = true, .facility = LOG_LOCAL7, .tag = "sluice"};
+	*s = (struct log_sink){.fd = -1,
+			       .is_syslog = true,
+			       .facility = LOG_LOCAL7,
+			       .tag = "sluice",
+			       .severity = LOG_LVL_INFO};
 	while (rest.n) {
 		ptrdiff_t comma = slice_find(rest, ',');
 		struct slice p = comma < 0 ? rest : slice_make(rest.p, (size_t)comma);
@@ -150,7 +172,7 @@ static const struct conf_row rows[] = {
 	 .offset = offsetof(struct log_scope, log),
 	 .flags = CONF_MULTI | CONF_INHERIT,
 	 .set = set_error_log,
-	 .help = "FILE | stderr | syslog:server=ADDRESS[,facility=F][,tag=T] [LEVEL] -- where errors go, "
+	 .help = "FILE | stderr | syslog:server=ADDRESS[,facility=F][,tag=T][,nohostname] [LEVEL] -- where errors go, "
 		 "from LEVEL (error) up"},
 };
 

@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -111,23 +112,27 @@ void log_sink_close(struct log_sink *s)
 	s->fd = -1;
 }
 
-static void write_syslog(struct log_sink *s, enum log_level level, const char *text, size_t n,
-			 uint64_t now_ms)
+void log_syslog(struct log_sink *s, enum log_level severity, struct slice text, uint64_t now_ms)
 {
-	char msg[LINE_MAX_BYTES + 128], when[32];
+	char head[192], when[32], host[65] = "";
+	struct iovec iov[2] = {{head, 0}, {(void *)text.p, text.n}};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 	time_t now = time(NULL);
 	struct tm tm;
-	int len;
 
 	localtime_r(&now, &tm);
 	strftime(when, sizeof when, "%b %e %H:%M:%S", &tm);
-	len = snprintf(msg, sizeof msg, "<%d>%s %s: %.*s", s->facility | (int)level, when, s->tag,
-		       (int)n, text);
+	if (!s->no_hostname && gethostname(host, sizeof host - 1) == 0)
+		host[strlen(host)] = ' ';
+	iov[0].iov_len =
+		(size_t)snprintf(head, sizeof head, "<%d>%s %.65s%s: ", s->facility | (int)severity,
+				 when, host, s->tag);
 	if (s->fd < 0 && now_ms >= s->syslog_retry_ms) {
 		s->syslog_retry_ms = now_ms + SYSLOG_RETRY_MS;
 		log_sink_open(s);
 	}
-	if (s->fd >= 0 && send(s->fd, msg, (size_t)len, MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+	if (s->fd >= 0 && sendmsg(s->fd, &msg, MSG_NOSIGNAL) < 0 && errno != EAGAIN &&
+	    errno != EMSGSIZE)
 		log_sink_close(s);
 }
 
@@ -186,7 +191,7 @@ void log_vwrite(const struct log *l, enum log_level level, uint64_t connection, 
 		if (level > l->to[i].level)
 			continue;
 		if (s->is_syslog)
-			write_syslog(s, level, line + text, n - text, now.mono_ms);
+			log_syslog(s, level, slice_make(line, n), now.mono_ms);
 		else if (s->fd >= 0 && write(s->fd, line, n + 1) < 0)
 			continue; /* a full disk loses the line; nothing else may fail for it */
 	}

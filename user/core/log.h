@@ -29,6 +29,8 @@ struct log_sink {
 	bool is_syslog;
 	int facility; /* syslog(3) LOG_ facility, shifted as there */
 	char tag[33];
+	bool no_hostname;
+	enum log_level severity;  /* of access log lines */
 	uint64_t syslog_retry_ms; /* not before this */
 	char syslog_addr[108];	  /* "unix:/path" or "host:port"; empty for /dev/log */
 };
@@ -58,6 +60,8 @@ static inline bool log_wants(const struct log *l, enum log_level level)
 	return false;
 }
 
+/* One message to a sink that is_syslog. Never blocks; what cannot be sent is lost. */
+void log_syslog(struct log_sink *s, enum log_level severity, struct slice text, uint64_t now_ms);
 /* CONNECTION 0 leaves "*N" out. Control bytes in the text are written as \xNN. */
 void log_write(const struct log *l, enum log_level level, uint64_t connection, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -359,6 +359,7 @@ static int run_single(struct master *m)
 		.conf = &m->cycle->conf,
 		.log = log_of(m),
 		.stats = &m->stats->worker[0],
+		.all_stats = m->stats,
 		.resolves = true,
 		.bans = m->bans,
 		.evidence = m->evidence,

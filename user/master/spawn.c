@@ -149,6 +149,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 		.conf = &m->cycle->conf,
 		.log = &m->cycle->log,
 		.stats = &m->stats->worker[c->slot],
+		.all_stats = m->stats,
 		.slot = c->slot,
 		.resolves = c->resolves,
 		.bans = m->bans,

@@ -200,8 +200,9 @@ static void write_target(struct request *r, struct access_state *st, const struc
 	if (!is_wanted(t, r, &a))
 		goto out;
 	n = make_line(st->line, t->format, r, &a);
-	if (t->syslog.n_to) {
-		log_write(&t->syslog, LOG_LVL_INFO, 0, "%.*s", (int)n, st->line);
+	if (t->file->sink->is_syslog) {
+		log_syslog(t->file->sink, t->file->sink->severity, slice_make(st->line, n),
+			   r->env->loop.clock.mono_ms);
 		goto out;
 	}
 	st->line[n++] = '\n';

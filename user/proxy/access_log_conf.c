@@ -199,11 +199,6 @@ static int add_target(struct conf *c, struct access_logs *logs, const struct con
 		return -SL_EINVAL;
 	t->condition = p.condition;
 	t->file = file_of(c, logs->state, sink);
-	if (sink->is_syslog) {
-		t->syslog.to[0].sink = sink;
-		t->syslog.to[0].level = LOG_LVL_INFO;
-		t->syslog.n_to = 1;
-	}
 	*logs->tail = t;
 	logs->tail = &t->next;
 	return set_buffer(c, n, t->file, &p);

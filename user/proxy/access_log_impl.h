@@ -48,7 +48,6 @@ struct access_target {
 	struct access_format *format;
 	struct access_file *file;
 	struct tmpl *condition; /* NULL: always */
-	struct log syslog;	/* n_to 1 when the file's sink is syslog */
 };
 
 /* The http block's: what all scopes share. */

@@ -190,6 +190,7 @@ void answer_trailers(struct request *r, struct slice trailers)
 
 	if (!trailers.n || head_parse_trailers(trailers, &r->arena, &all))
 		return;
+	r->up->trailers = all;
 	for (uint32_t i = 0; i < all.n; i++) {
 		const struct hdr *f = &all.v[i];
 

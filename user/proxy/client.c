@@ -277,7 +277,7 @@ void client_start(struct env *env, const struct listener *l, int fd, const struc
 		return;
 	}
 	c->env = env;
-	c->made_ms = env->loop.clock.mono_ms;
+	c->client.made_ms = env->loop.clock.mono_ms;
 	c->task.fn = on_turn;
 	timer_init(&c->timer, on_timer);
 	bufq_init(&c->out);

@@ -38,7 +38,7 @@ struct client_conn {
 	struct bufq out; /* to be written */
 	struct task task;
 	struct timer timer;
-	uint64_t made_ms, idle_since_ms, discard_ms;
+	uint64_t idle_since_ms, discard_ms;
 	uint64_t slow_since_ms, slow_bytes; /* slow.c's; 0: nothing is awaited */
 	uint8_t phase;			    /* arrive.c's */
 	bool idle;  /* between requests: makes room where connections are scarce */

@@ -22,6 +22,7 @@ struct env {
 	struct http_conf *http;
 	const struct log *log; /* of the main block */
 	struct stats_worker *stats;
+	const struct stats *all_stats; /* of all workers */
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
 	/* Tells the master of a ban that a rule asks for (without a master: carries it out). */

@@ -207,6 +207,7 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 		upstream_divert(r);
 		return;
 	}
+	x->u->try->head_bytes = (uint32_t)(x->uc->conn.n_received - inbuf_len(&x->in) + n);
 	x->state = X_BODY;
 	if (x->sent_all)
 		request_sent(r);

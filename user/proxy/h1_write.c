@@ -60,7 +60,7 @@ static bool stays_open(const struct h1 *h, const struct request *r)
 	if (s->keepalive_timeout_ms == 0 ||
 	    h->c.client.n_requests >= (uint64_t)s->keepalive_requests)
 		return false;
-	return h->c.env->loop.clock.mono_ms - h->c.made_ms < (uint64_t)s->keepalive_time_ms;
+	return h->c.env->loop.clock.mono_ms - h->c.client.made_ms < (uint64_t)s->keepalive_time_ms;
 }
 
 static void put_connection(struct h1 *h, const struct request *r)

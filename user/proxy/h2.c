@@ -85,7 +85,7 @@ static bool has_served_enough(const struct h2 *h)
 	const struct http_scope *s = scope_of(h);
 
 	return h->c.client.n_requests >= (uint64_t)s->keepalive_requests ||
-	       h->c.env->loop.clock.mono_ms - h->c.made_ms >= (uint64_t)s->keepalive_time_ms;
+	       h->c.env->loop.clock.mono_ms - h->c.client.made_ms >= (uint64_t)s->keepalive_time_ms;
 }
 
 static void *open_stream(void *user, int32_t id)

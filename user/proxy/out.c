@@ -12,6 +12,7 @@
 #include "proxy/reply.h"
 #include "proxy/request.h"
 #include "proxy/spool.h"
+#include "proxy/status.h"
 #include "proxy/throttle.h"
 
 static void count_status(struct request *r)
@@ -29,6 +30,7 @@ static const struct out_step {
 	{.name = "error_page", .run = flow_out},
 	{.name = "conditions", .decide = cond_step},
 	{.name = "expires", .run = expires_step},
+	{.name = "server_tokens", .run = status_server_step},
 	{.name = "add_header", .run = add_header_step},
 	{.name = "temporary file", .run = spool_step},
 	{.name = "gunzip", .run = gunzip_step},

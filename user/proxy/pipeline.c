@@ -18,6 +18,7 @@
 #include "proxy/reply.h"
 #include "proxy/request.h"
 #include "proxy/rewrite.h"
+#include "proxy/status.h"
 #include "proxy/tls_gate.h"
 #include "proxy/upstream.h"
 
@@ -179,6 +180,7 @@ static const struct step steps[] = {
 	{"auth_request", access_step_request},
 	{"satisfy", access_step_end},
 	{"try_files", files_step_try},
+	{"stub_status", status_step},
 	{"content", step_content},
 	{"body", step_body},
 	{"balance", upstream_step_balance},

@@ -9,6 +9,7 @@
 #include "proxy/flow.h"
 #include "proxy/out.h"
 #include "proxy/request.h"
+#include "proxy/status.h"
 #include "tls/tls_conn.h"
 
 static struct slice reason_of(unsigned status)
@@ -75,9 +76,10 @@ static struct slice page(struct request *r, unsigned status)
 
 	return arena_printf(&r->arena,
 			    "<html>\r\n<head><title>%u %.*s</title></head>\r\n<body>\r\n"
-			    "<center><h1>%u %.*s</h1></center>\r\n<hr><center>sluice</center>\r\n"
+			    "<center><h1>%u %.*s</h1></center>\r\n<hr><center>%.*s</center>\r\n"
 			    "</body>\r\n</html>\r\n",
-			    status, SLICE_FMT(reason), status, SLICE_FMT(reason));
+			    status, SLICE_FMT(reason), status, SLICE_FMT(reason),
+			    SLICE_FMT(status_signature(r)));
 }
 
 /* nginx's own codes, for error_page: clients see 400. */

@@ -67,6 +67,7 @@ struct client {
 	struct remote remote; /* of the connection; a request's own is r->remote */
 	struct addr local;
 	uint64_t serial;     /* $connection */
+	uint64_t made_ms;    /* monotonic */
 	uint32_t n_requests; /* on this connection, this one counted */
 	bool pipelined;	     /* this request had come in before the last one's end */
 	struct conn *conn;
@@ -123,6 +124,7 @@ try {
 	uint16_t status; /* 0: no answer */
 	int64_t connect_ms, header_ms, response_ms;
 	uint64_t bytes_received, bytes_sent;
+	uint32_t head_bytes; /* of the answer that was passed on; 0: it was not */
 };
 
 struct request {

@@ -42,6 +42,7 @@ struct upstream {
 	uint64_t start_ms;	/* monotonic, of the first try */
 	uint64_t wait_until_ms; /* an unresolved name is waited for until then */
 	struct try *try;	/* the current one */
+	struct hdrs trailers;	/* for $upstream_trailer_…, where they are passed on */
 	struct hdrs fields;	/* of the answer's head, for $upstream_http_… */
 	bool buffering;		/* proxy_buffering, or what X-Accel-Buffering says */
 	struct spool *spool;	/* takes what its client does not; NULL: none */

@@ -370,6 +370,13 @@ VARS_GETTER(get_sent_http)
 	return hdrs_join_var(&r->resp.fields, a, arg, out);
 }
 
+VARS_GETTER(get_sent_trailer)
+{
+	const struct request *r = request;
+
+	return r->resp.trailers && hdrs_join_var(r->resp.trailers, a, arg, out);
+}
+
 VARS_GETTER(get_sent_content_length)
 {
 	const struct request *r = request;
@@ -497,6 +504,7 @@ const struct var_def vars_request[] = {
 	ROW("limit_req_status", get_limit_req_status),
 	ROW("limit_conn_status", get_limit_conn_status),
 	PREFIX_ROW("sent_http_", get_sent_http),
+	PREFIX_ROW("sent_trailer_", get_sent_trailer),
 	SLICE_ROW("sent_http_content_type", resp.content_type),
 	SLICE_ROW("sent_http_last_modified", resp.last_modified),
 	SLICE_ROW("sent_http_location", resp.location),

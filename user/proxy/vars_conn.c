@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Owns the variables of the connection that a request came by. */
+#include <netinet/tcp.h>
+
+#include "net/conn.h"
 #include "proxy/vars_impl.h"
 
 /* As in nginx: empty, but there, over HTTP/1. */
@@ -42,6 +45,28 @@ VARS_GETTER(get_proxied_port)
 	return from && vars_number(a, addr_port(from), out);
 }
 
+VARS_GETTER(get_connection_time)
+{
+	const struct request *r = request;
+
+	return vars_seconds(a, r->env->loop.clock.mono_ms - r->client->made_ms, out);
+}
+
+/* DATA is the offset of a field in the kernel's struct. */
+VARS_GETTER(get_tcpinfo)
+{
+	const struct request *r = request;
+	struct tcp_info info;
+	socklen_t n = sizeof info;
+
+	return getsockopt(r->client->conn->io.fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 &&
+	       vars_number(a, *(const uint32_t *)((const char *)&info + (uintptr_t)data), out);
+}
+
+#define TCPINFO_ROW(var, field) \
+	{ \
+		.name = var, .get = get_tcpinfo, .data = (void *)offsetof(struct tcp_info, field) \
+	}
 #define SERVER_ROW(var, fn) \
 	{ \
 		.name = var, .get = fn, .data = (void *)PROXIED_SERVER \
@@ -57,5 +82,10 @@ const struct var_def vars_conn[] = {
 	ROW("proxy_protocol_port", get_proxied_port),
 	SERVER_ROW("proxy_protocol_server_addr", get_proxied_addr),
 	SERVER_ROW("proxy_protocol_server_port", get_proxied_port),
+	ROW("connection_time", get_connection_time),
+	TCPINFO_ROW("tcpinfo_rtt", tcpi_rtt),
+	TCPINFO_ROW("tcpinfo_rttvar", tcpi_rttvar),
+	TCPINFO_ROW("tcpinfo_snd_cwnd", tcpi_snd_cwnd),
+	TCPINFO_ROW("tcpinfo_rcv_space", tcpi_rcv_space),
 	{0},
 };

@@ -13,6 +13,7 @@ enum field {
 	FIELD_RESPONSE_TIME,
 	FIELD_RECEIVED,
 	FIELD_SENT,
+	FIELD_LENGTH,
 };
 
 static size_t put_time(char *at, int64_t ms)
@@ -44,6 +45,10 @@ static size_t put_item(char *at, const struct try *t, enum field field)
 		return put_time(at, t->response_ms);
 	case FIELD_RECEIVED:
 		return num_put_u64(at, t->bytes_received);
+	case FIELD_LENGTH:
+		if (!t->head_bytes || t->bytes_received < t->head_bytes)
+			return num_put_u64(at, 0);
+		return num_put_u64(at, t->bytes_received - t->head_bytes);
 	case FIELD_SENT:
 		break;
 	}
@@ -80,6 +85,34 @@ VARS_GETTER(get_upstream_http)
 	const struct request *r = request;
 
 	return r->up && hdrs_join_var(&r->up->fields, a, arg, out);
+}
+
+VARS_GETTER(get_upstream_trailer)
+{
+	const struct request *r = request;
+
+	return r->up && hdrs_join_var(&r->up->trailers, a, arg, out);
+}
+
+/* The value of the cookie in a Set-Cookie line, the first that has it. */
+VARS_GETTER(get_upstream_cookie)
+{
+	const struct request *r = request;
+	const struct hdr *h = r->up ? hdrs_find(&r->up->fields, HDR_SET_COOKIE) : NULL;
+
+	for (; h; h = hdrs_next(&r->up->fields, h)) {
+		struct slice v = h->value;
+		ptrdiff_t end = slice_find(v, ';'), equals;
+
+		if (end >= 0)
+			v.n = (size_t)end;
+		equals = slice_find(v, '=');
+		if (equals < 0 || !slice_ieq(slice_trim(slice_make(v.p, (size_t)equals)), arg))
+			continue;
+		*out = slice_trim(slice_skip(v, (size_t)equals + 1));
+		return true;
+	}
+	return false;
 }
 
 VARS_GETTER(get_proxy_host)
@@ -127,6 +160,9 @@ const struct var_def vars_upstream[] = {
 	LIST_ROW("upstream_response_time", FIELD_RESPONSE_TIME),
 	LIST_ROW("upstream_bytes_received", FIELD_RECEIVED),
 	LIST_ROW("upstream_bytes_sent", FIELD_SENT),
+	LIST_ROW("upstream_response_length", FIELD_LENGTH),
+	{.name = "upstream_trailer_", .prefix = true, .get = get_upstream_trailer},
+	{.name = "upstream_cookie_", .prefix = true, .get = get_upstream_cookie},
 	{.name = "upstream_http_", .prefix = true, .get = get_upstream_http},
 	{.name = "proxy_host", .get = get_proxy_host},
 	{.name = "proxy_port", .get = get_proxy_port},

@@ -380,6 +380,7 @@ int worker_run(const struct worker_params *p)
 		.http = p->conf->http,
 		.log = p->log,
 		.stats = p->stats,
+		.all_stats = p->all_stats,
 		.bans = p->bans,
 		.evidence = p->evidence,
 		.ask_ban = ask_ban,

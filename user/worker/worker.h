@@ -12,6 +12,7 @@ struct worker_params {
 	struct conf *conf;
 	const struct log *log;
 	struct stats_worker *stats;
+	const struct stats *all_stats;
 	unsigned slot; /* of stats in struct stats */
 	bool resolves; /* this worker asks DNS for the upstream groups */
 	struct ban_table *bans;
