@@ -19,6 +19,7 @@
 #include "proxy/gzip_conf.h"
 #include "proxy/h2_conf.h"
 #include "proxy/health_conf.h"
+#include "proxy/geo_conf.h"
 #include "proxy/http_conf.h"
 #include "proxy/io_conf.h"
 #include "proxy/map_conf.h"
@@ -40,6 +41,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_HTTP2] = &h2_module,
 	[MOD_TLS] = &tls_module,
 	[MOD_MAP] = &map_module,
+	[MOD_GEO] = &geo_module,
 	[MOD_REWRITE] = &rewrite_module,
 	[MOD_UPSTREAM] = &upstream_module,
 	[MOD_PROXY] = &proxy_module,

@@ -12,6 +12,9 @@
 #include "proxy/request.h"
 #include "proxy/rewrite_impl.h"
 
+/* What a rewrite may make longer again and again. */
+enum { URI_BYTES_MAX = 1 << 20 };
+
 struct run {
 	struct request *r;
 	bool logs;
@@ -194,8 +197,9 @@ static enum next rewrite(struct run *run, const struct rewrite_uri *u)
 	if (run->logs)
 		request_log(r, LOG_LVL_NOTICE, "rewritten data: \"%.*s\", args: \"%.*s\"",
 			    SLICE_FMT(path), SLICE_FMT(args));
-	if (!path.n) {
-		request_log(r, LOG_LVL_ERROR, "the rewritten URI has a zero length");
+	if (!path.n || path.n + args.n > URI_BYTES_MAX) {
+		request_log(r, LOG_LVL_ERROR, "the rewritten URI has %s length",
+			    path.n ? "too great a" : "a zero");
 		return fail(r);
 	}
 	return u->is_last || u->is_break ? STOP : GO_ON;
