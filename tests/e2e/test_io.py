@@ -450,3 +450,39 @@ def test_too_many_trailers(stack, gateway):
         with Conn(s.port) as c, pytest.raises((Closed, ConnectionResetError)):
             c.request("GET", "/")
         s.wait_log("upstream sent invalid chunked response")
+
+
+# --- clients that do not wait -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("cls", [harness.Sluice, harness.Nginx])
+@pytest.mark.parametrize("ignore", ["on", "off"])
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("body", [b"", BIG[:100_000]])
+def test_ignore_client_abort(stack, start, cls, ignore, how, body):
+    """The upstream's work goes on to the head of its answer, which the log then has."""
+    begun, ends = threading.Event(), []
+
+    def serve(c, first, fields):
+        c.take(len(body))
+        begun.set()
+        ends.append(c.end(0.6)[0])
+        c.send(b"HTTP/1.1 201 Made\r\nContent-Length: 2\r\n\r\nok")
+    peer = stack.enter_context(Peer(serve))
+    conf = "client_max_body_size 1m; server { listen 127.0.0.1:@http@; location / { proxy_pass http://@up@; @in@ } }"
+    s = start(conf, {"up": peer.addr, "in": f"proxy_ignore_client_abort {ignore};"}, cls=cls)
+    with Conn(s.port) as c:
+        c.send(build("POST", "/", [("Content-Length", str(len(body)))], body))
+        assert begun.wait(5 * harness.SLOW)
+        getattr(c, how)()
+    until(lambda: ends, what="the upstream's end")
+    assert (ends[0] == "open") == (ignore == "on")
+    until(lambda: f'" {"201" if ignore == "on" else "499"} ' in s.access(), what="the line in the log")
+
+
+def test_an_incomplete_request_is_given_up_in_any_case(gateway, seen):
+    s = gateway("proxy_ignore_client_abort on;")
+    with Conn(s.port) as c:
+        c.send(build("POST", "/", [("Content-Length", "100")]) + b"abc")
+        until(lambda: seen.body == b"abc", what="a piece")
+    until(lambda: seen.end, what="the end of the upstream's connection")
+    assert not seen.whole

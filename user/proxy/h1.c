@@ -6,6 +6,7 @@
 
 #include "core/err.h"
 #include "proxy/h1_impl.h"
+#include "proxy/upstream.h"
 
 const size_t h1_bytes = sizeof(struct h1);
 
@@ -117,6 +118,14 @@ static void turn(struct client_conn *c)
 	process(h);
 }
 
+/* Does the request go on although its client closed? Only a whole one, and with a broken connection no longer
+ * than to the head of its answer, whose writing will fail. */
+static bool outlives_client(const struct h1 *h)
+{
+	return h->r && h->body_done && upstream_ignores_abort(h->r) &&
+	       (!h->c.conn.failed || !h->r->head_sent);
+}
+
 /* While a request is served: its body, room for its answer, or its client's leaving. */
 static void serve(struct h1 *h)
 {
@@ -139,8 +148,9 @@ static void serve(struct h1 *h)
 		return;
 	}
 	/* As nginx: a client that closed its side has left, unless the whole answer is on its way. */
-	if (h->c.conn.failed ||
-	    (h->c.conn.peer_closed && !h->body_wanted && !h->finished && !h->abort_after))
+	if ((h->c.conn.failed ||
+	     (h->c.conn.peer_closed && !h->body_wanted && !h->finished && !h->abort_after)) &&
+	    !outlives_client(h))
 		client_kill(&h->c, false);
 }
 
@@ -158,7 +168,7 @@ static void event(struct client_conn *c)
 {
 	struct h1 *h = (struct h1 *)c;
 
-	if (c->conn.failed && h->phase != H1_HEAD && !h->tunnel)
+	if (c->conn.failed && h->phase != H1_HEAD && !h->tunnel && !outlives_client(h))
 		client_kill(c, false);
 	else
 		process(h);

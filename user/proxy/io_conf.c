@@ -163,6 +163,9 @@ static const struct conf_row rows[] = {
 	 .max = (int64_t)1 << 40,
 	 .deflt = "0",
 	 .help = "bytes a second that are read of an answer, with proxy_buffering; 0: no limit"},
+	TYPED("proxy_ignore_client_abort", CONF_FLAG, ignore_client_abort, "off",
+	      "an upstream is asked to the end of its answer's head although the client closed its HTTP/1 "
+	      "connection"),
 	TYPED("proxy_pass_trailers", CONF_FLAG, pass_trailers, "off",
 	      "fields behind a chunked answer reach the client, but those that frame, route or "
 	      "authenticate"),

@@ -39,6 +39,7 @@ struct io_scope { /* MOD_IO's struct in http, server, location */
 	int64_t temp_max_bytes; /* proxy_max_temp_file_size; 0: nothing goes to disk */
 	struct io_temp *proxy_temp;
 	int64_t pass_trailers;
+	int64_t ignore_client_abort;
 	int64_t limit_rate; /* bytes a second; 0: no limit */
 };
 

@@ -332,6 +332,11 @@ void upstream_resume(struct request *r)
 		exchange_resume(r->up->x);
 }
 
+bool upstream_ignores_abort(const struct request *r)
+{
+	return r->up && r->up->io->ignore_client_abort;
+}
+
 void upstream_body_came(struct request *r)
 {
 	if (r->up && r->up->x)

@@ -55,6 +55,8 @@ enum step_result upstream_step_connect(struct request *r);
 
 /* The client took some of the answer: go on reading. */
 void upstream_resume(struct request *r);
+/* proxy_ignore_client_abort: does this request go on when its client closes? */
+bool upstream_ignores_abort(const struct request *r);
 /* More of a body that streams is there, or its end. */
 void upstream_body_came(struct request *r);
 /* Ends the exchange, if any, closes its connection, lets go of the group; nothing is called back. */
