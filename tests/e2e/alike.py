@@ -88,7 +88,7 @@ def plain(s, r):
     fields, body = list(r.headers), r.body
     # sluice's own errors are JSON, nginx's HTML: docs/nginx.md, "Errors of sluice itself".
     is_own_error = bool(ERROR_PAGE.match(body)) or b'"error"' in body and r.header("x-mock-name") is None
-    if is_own_error or 300 <= r.status and r.header("x-mock-name") is None and r.header("Content-Type") in (
+    if is_own_error or not body and 300 <= r.status and r.header("x-mock-name") is None and r.header("Content-Type") in (
             "text/html", "application/json"):
         body = b"(its own error)"
         fields = [(k, v) for k, v in fields if k.lower() not in ("content-type", "content-length")]

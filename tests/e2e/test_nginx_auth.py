@@ -3,11 +3,12 @@
 import base64
 import contextlib
 import time
+import warnings
 
 import pair
 import pytest
 from alike import Both, case, on, raw
-from harness import Conn, until
+from harness import Conn, temp_dir, until
 
 # By openssl passwd and crypt(3), of "secret".
 USERS = r"""# comment:x
@@ -196,14 +197,11 @@ CASES = BASIC + REQUEST
 
 
 @pytest.fixture(scope="module")
-def users(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("auth")
-    for f in (folder, folder.parent, folder.parent.parent):
-        f.chmod(0o755)
-    path = folder / "users"
-    path.write_bytes(USERS.encode())
-    path.chmod(0o644)
-    return path
+def users():
+    with temp_dir() as folder:
+        path = folder / "users"
+        path.write_bytes(USERS.encode())
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -292,10 +290,8 @@ def test_client_that_leaves_ends_the_question(start, mocks):
         assert c.request("GET", "/x").status == 200
 
 
-def test_file_that_changes(start, tmp_path):
-    users = tmp_path / "users"
-    for f in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        f.chmod(0o755)
+def test_file_that_changes(start, stack):
+    users = stack.enter_context(temp_dir()) / "users"
     users.write_text("u:{PLAIN}one\n")
     s = start('server { listen 127.0.0.1:@http@; location / { auth_basic x; auth_basic_user_file @users@; } }',
               {"users": users})
@@ -311,12 +307,10 @@ def test_file_that_changes(start, tmp_path):
     until(lambda: status("twoo") == 403, 5, "the file's end")
 
 
-def test_dear_passwords_leave_time_for_others(start, tmp_path, mocks):
+def test_dear_passwords_leave_time_for_others(start, stack, mocks):
     """Whoever guesses at a bcrypt password waits; who knows it pays once; everybody else does not notice."""
-    users = tmp_path / "users"
-    for f in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        f.chmod(0o755)
-    import warnings
+    users = stack.enter_context(temp_dir()) / "users"
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import crypt
