@@ -135,9 +135,9 @@ class Pair:
         self.dead = free_port()
         self.servers = []
         for cls in (harness.Nginx, harness.Sluice):
-            v = {"http": free_port(), "two": free_port(), "up": self.up.addr, "dead": self.dead, **values}
+            v = {"http": free_port(), "two": free_port(), "three": free_port(), "up": self.up.addr, "dead": self.dead, **values}
             s = cls(conf, v, main=main)
-            s.port, s.two = v["http"], v["two"]
+            s.port, s.two, s.three = v["http"], v["two"], v["three"]
             stack.enter_context(s)
             self.servers.append(s)
         self.nginx, self.sluice = self.servers

@@ -10,6 +10,7 @@ import time
 
 import harness
 import pytest
+from h2raw import H2
 from harness import Conn, build, until
 from pair import Pair, Scripted, config_errors
 
@@ -23,6 +24,7 @@ CONNS = r"""
     proxy_http_version 1.1;
     server {
         listen 127.0.0.1:@http@;
+        listen 127.0.0.1:@two@ http2;
         server_name a.test;
         location /one { limit_conn key 1; proxy_pass http://@up@; }
         location /two { limit_conn key 2; limit_conn_status 429; proxy_pass http://@up@; }
@@ -147,6 +149,34 @@ def test_limit_conn_keeps_no_idle_connection(conns):
             assert c.request("GET", "/one?k=idle", host=A).status == 200
             assert c.request("GET", "/one?k=idle", host=A).status == 200
             assert harness.fetch(s.port, "/one?k=idle", host=A).status == 200
+
+
+def test_limit_conn_counts_streams_alike(conns):
+    """Each concurrent request of an HTTP/2 connection counts, as nginx's documentation says."""
+    for s in conns.servers:
+        conns.up.gate.clear()
+        with H2(s.two, tls=False) as c:
+            seen = conns.up.server.n_seen
+            held = [c.headers([("x-hold", "1")], path="/two?k=h2", authority=A) for _ in range(4)]
+            until(lambda seen=seen: conns.up.server.n_seen == seen + 2, 5, "two at the upstream")
+            assert sorted(c.answer(i).status for i in held[2:]) == [429, 429], s.name
+            assert c.get("/two?k=other", authority=A).status == 200
+            conns.up.gate.set()
+            assert [c.answer(i).status for i in held[:2]] == [200, 200], s.name
+            until(lambda c=c: c.get("/two?k=h2", authority=A).status == 200, 5, "room again")
+
+
+def test_limit_conn_of_a_reset_stream(conns):
+    for s in conns.servers:
+        conns.up.gate.clear()
+        with H2(s.two, tls=False) as c:
+            seen = conns.up.server.n_seen
+            gone = c.headers([("x-hold", "1")], path="/one?k=rst", authority=A)
+            until(lambda seen=seen: conns.up.server.n_seen == seen + 1, 5, "it at the upstream")
+            assert c.get("/one?k=rst", authority=A).status == 503
+            c.reset(gone)
+            conns.up.gate.set()
+            until(lambda c=c: c.get("/one?k=rst", authority=A).status == 200, 5, "room again")
 
 
 def test_limit_conn_when_the_client_leaves(conns):

@@ -5,6 +5,7 @@ import re
 
 import harness
 import pytest
+from h2raw import H2
 from harness import Conn, build, until
 from pair import Pair, config_errors, fetch
 
@@ -29,6 +30,7 @@ CONF = r"""
     }
     server {
         listen 127.0.0.1:@http@;
+        listen 127.0.0.1:@three@ http2;
         server_name xff.test;
         set_real_ip_from 127.0.0.1; set_real_ip_from 10.0.0.0/8; set_real_ip_from 2001:db8::/32;
         real_ip_header X-Forwarded-For;
@@ -159,6 +161,19 @@ def test_each_request_of_a_connection(pair):
                 r = c.request("GET", "/", [("X-Forwarded-For", real)] if real else [], host="xff.test")
                 want = real if real and real != "bad" else "127.0.0.1"
                 assert dict(r.json()["headers"])["X-Seen"].startswith(want + "|"), s.name
+
+
+def test_each_stream_of_a_connection(pair):
+    """The streams of one HTTP/2 connection have a client each, at the same time."""
+    for s in pair.servers:
+        pair.up.gate.clear()
+        with H2(s.three, tls=False) as c:
+            before = pair.up.server.n_seen
+            ids = {c.headers([("x-hold", "1"), ("x-forwarded-for", f"192.0.2.{i}")], authority="xff.test"): i for i in range(1, 9)}
+            until(lambda before=before: pair.up.server.n_seen == before + 8, 5, "all at the upstream")
+            pair.up.gate.set()
+            for stream, i in ids.items():
+                assert dict(c.answer(stream).json()["headers"])["X-Seen"].startswith(f"192.0.2.{i}|"), s.name
 
 
 def test_limits_and_logs_go_by_it(pair):

@@ -65,7 +65,6 @@ struct fields_scope { /* MOD_FIELDS's struct in http, server, location */
 	int64_t intercept_errors;
 	int64_t socket_keepalive;
 	int64_t proxy_protocol;
-	int64_t force_ranges;
 };
 
 /* The settings of the location that asked the upstream; NULL before there is one. */

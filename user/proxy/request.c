@@ -81,6 +81,7 @@ struct request *request_new_inner(struct request *parent, const struct front_ops
 	copy_fields(r, &parent->head.fields);
 	r->server = parent->server;
 	r->limit_status = parent->limit_status;
+	r->limit_conn_status = parent->limit_conn_status;
 	flow_get(r)->sent_method = flow_sent_method(parent);
 	r->flow->changed_method = true;
 	r->head.method = METHOD_GET;
