@@ -188,10 +188,30 @@ static bool is_default_port(const struct request *r, uint16_t port)
 	return port == (r->client->tls ? 443 : 80);
 }
 
+/* As nginx: a client that names no host is told the address that it connected to. */
+static struct slice own_host(struct request *r)
+{
+	const struct addr *local;
+	char *text;
+	size_t n;
+
+	if (r->scope->server_name_in_redirect)
+		return r->server->name;
+	if (r->head.host.n)
+		return r->head.host;
+	local = request_local_addr(r);
+	if (local->sa.sa_family == AF_UNIX)
+		return r->server->name;
+	text = arena_bytes(&r->arena, ADDR_TEXT_MAX);
+	n = addr_ip_text(local, text);
+	if (!memchr(text, ':', n))
+		return slice_make(text, n);
+	return arena_printf(&r->arena, "[%s]", text);
+}
+
 struct slice reply_absolute(struct request *r, struct slice path)
 {
-	struct slice host = r->head.host.n && !r->scope->server_name_in_redirect ? r->head.host
-										 : r->server->name;
+	struct slice host = own_host(r);
 	uint16_t port = addr_port(&r->client->listener->addr);
 	const char *scheme = r->client->tls ? "https" : "http";
 

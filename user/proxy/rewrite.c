@@ -143,7 +143,7 @@ static void run_return(struct request *r, const struct rewrite_return *ret)
 	if (ret->text || ret->status < 400)
 		r->resp.status = (uint16_t)ret->status;
 	text = ret->text ? tmpl_eval(ret->text, r, &r->arena) : (struct slice){0};
-	if (ret->text && is_redirect(ret->status))
+	if (is_redirect(ret->status))
 		reply_redirect(r, ret->status, text);
 	else if (ret->text || ret->status == 204 || ret->status < 400)
 		reply_text(r, ret->status, files_type(r), text);
