@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What is logged and told: variables, lists over several tries, formats, places, syslog, stub_status. nginx and sluice, one file."""
 import contextlib
+import gzip
 import re
 import socket
 
@@ -90,6 +91,8 @@ CONF = r"""
         location /if { access_log @dir@/if.log short if=$wanted; return 200 x; }
         location /both { access_log @dir@/server.log short if=$wanted; access_log @dir@/own.log short; return 200 x; }
         location /buffered { access_log @dir@/buffered.log short buffer=4k flush=300ms; return 200 x; }
+        location /gz { access_log @dir@/log.gz short gzip flush=300ms; return 200 x; }
+        location /gz9 { access_log @dir@/log9.gz short buffer=256 gzip=9; return 200 x; }
     }
     server {
         listen 127.0.0.1:@http@;
@@ -293,6 +296,23 @@ def test_buffered_alike(pair):
         assert lines_of(s, "buffered.log", 1) == ["/buffered 200"]
 
 
+def test_gzip_alike(pair):
+    def text(path):
+        data = path.read_bytes()
+        return gzip.decompress(data).decode() if data else ""
+    for s in pair.servers:
+        for i in range(60):
+            fetch(s, f"/gz9/{i:040}", host="places.test")
+        fetch(s, "/gz", host="places.test")
+        until(lambda s=s: text(s.dir / "log.gz") == "/gz 200\n", 5, "a flush")
+        fetch(s, "/gz", host="places.test")
+        until(lambda s=s: text(s.dir / "log.gz") == "/gz 200\n" * 2, 5, "another")
+    nginx, sluice = (text(s.dir / "log9.gz") for s in pair.servers)
+    # What waits in the buffer differs: nginx makes room for the longest status that there could be.
+    n = min(len(nginx), len(sluice))
+    assert sluice[:n] == nginx[:n] and n > 2000
+
+
 def test_error_logs_alike(pair):
     def cut(s, line):
         line = re.sub(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#\d+: \*\d+ ", r"\1 ", line)
@@ -372,7 +392,7 @@ ERRORS = ["log_format a;", "log_format a escape=wrong x;", "log_format a x; log_
           "access_log /dev/null combined flush=1s;", "access_log /dev/null combined wrong;", "access_log off combined;",
           "access_log syslog:facility=local1 combined;", "access_log syslog:server=127.0.0.1,facility=nope combined;", "access_log syslog:server=127.0.0.1,severity=nope combined;",
           "access_log syslog:server=127.0.0.1,tag=a-b combined;", "error_log stderr nope;", "log_format a $no_such_variable;", "error_log;", "access_log;",
-          "access_log syslog:server=127.0.0.1 combined buffer=4k;"]
+          "access_log syslog:server=127.0.0.1 combined buffer=4k;", "access_log /dev/null combined gzip=10;", "access_log /dev/null combined gzip=x;"]
 
 
 @pytest.mark.parametrize("lines", ERRORS)

@@ -2,9 +2,13 @@
 /* Owns the reading of log_format and access_log. Writes no line. */
 #include "core/err.h"
 #include "conf/log_conf.h"
+#include "core/num.h"
 #include "proxy/access_log_impl.h"
 
-enum { BUFFER_BYTES_MAX = 64 * 1024 * 1024 };
+enum {
+	BUFFER_BYTES_MAX = 64 * 1024 * 1024,
+	GZIP_BUFFER_BYTES = 64 * 1024,
+};
 
 static const struct slice combined = SLICE_INIT(
 	"$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent "
@@ -113,6 +117,7 @@ static struct access_format *format_named(struct conf *c, struct access_state *s
 
 struct params {
 	int64_t buffer_bytes, flush_ms; /* 0: not given */
+	int gzip_level;
 	struct tmpl *condition;
 };
 
@@ -120,6 +125,7 @@ static int parse_param(struct conf *c, const struct conf_node *n, struct slice a
 		       struct params *p)
 {
 	struct slice v;
+	uint64_t level;
 
 	if (conf_param(arg, "buffer", &v)) {
 		if (conf_parse_size(v, &p->buffer_bytes) < 0 || p->buffer_bytes <= 0 ||
@@ -134,8 +140,16 @@ static int parse_param(struct conf *c, const struct conf_node *n, struct slice a
 	}
 	if (conf_param(arg, "if", &v))
 		return conf_tmpl(c, n, v, &p->condition);
-	if (slice_eq(arg, SLICE("gzip")) || slice_starts(arg, SLICE("gzip=")))
-		return conf_error(c, n, "parameter \"gzip\" is not supported");
+	if (slice_eq(arg, SLICE("gzip"))) {
+		p->gzip_level = 1;
+		return 0;
+	}
+	if (conf_param(arg, "gzip", &v)) {
+		if (num_u63(v, &level) || level < 1 || level > 9)
+			return conf_error(c, n, "invalid compression level \"%.*s\"", SLICE_FMT(v));
+		p->gzip_level = (int)level;
+		return 0;
+	}
 	return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(arg));
 }
 
@@ -166,7 +180,8 @@ static int set_buffer(struct conf *c, const struct conf_node *n, struct access_f
 		return 0;
 	if (f->sink->is_syslog)
 		return conf_error(c, n, "logs to syslog cannot be buffered");
-	if (f->room && (f->room != (size_t)p->buffer_bytes || f->flush_ms != p->flush_ms))
+	if (f->room && (f->room != (size_t)p->buffer_bytes || f->flush_ms != p->flush_ms ||
+			f->gzip_level != p->gzip_level))
 		return conf_error(c, n,
 				  "access_log \"%.*s\" already defined with conflicting parameters",
 				  SLICE_FMT(n->args[0]));
@@ -174,6 +189,7 @@ static int set_buffer(struct conf *c, const struct conf_node *n, struct access_f
 		f->mem = arena_bytes(&c->arena, (size_t)p->buffer_bytes);
 	f->room = (size_t)p->buffer_bytes;
 	f->flush_ms = p->flush_ms;
+	f->gzip_level = p->gzip_level;
 	return 0;
 }
 
@@ -201,6 +217,8 @@ static int add_target(struct conf *c, struct access_logs *logs, const struct con
 	t->file = file_of(c, logs->state, sink);
 	*logs->tail = t;
 	logs->tail = &t->next;
+	if (p.gzip_level && !p.buffer_bytes)
+		p.buffer_bytes = GZIP_BUFFER_BYTES;
 	return set_buffer(c, n, t->file, &p);
 }
 
@@ -263,7 +281,7 @@ static const struct conf_row rows[] = {
 		.offset = offsetof(struct access_scope, logs),
 		.flags = CONF_MULTI | CONF_INHERIT,
 		.set = set_access_log,
-		.help = "FILE | stderr | syslog:... [FORMAT [buffer=SIZE] [flush=TIME] [if=CONDITION]] | off "
+		.help = "FILE | stderr | syslog:... [FORMAT [buffer=SIZE] [gzip[=LEVEL]] [flush=TIME] [if=CONDITION]] | off "
 			"-- a line for each request (FORMAT: combined); unlike nginx, no file is written "
 			"where nothing is said",
 	},

@@ -34,6 +34,7 @@ struct access_file {
 	struct access_file *next;
 	struct log_sink *sink;
 	int64_t flush_ms; /* 0: no timer */
+	int gzip_level;	  /* 0: as text; else each write is a gzip member of its own */
 	size_t room;	  /* of the buffer; 0: lines are written at once */
 	char *mem;
 	size_t n;
