@@ -28,6 +28,7 @@
 #include "proxy/realip.h"
 #include "proxy/rewrite.h"
 #include "proxy/status.h"
+#include "proxy/split_conf.h"
 #include "proxy/vars.h"
 #include "proxy/vars_user.h"
 #include "tls/tls_conf.h"
@@ -42,6 +43,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_TLS] = &tls_module,
 	[MOD_MAP] = &map_module,
 	[MOD_GEO] = &geo_module,
+	[MOD_SPLIT] = &split_module,
 	[MOD_REWRITE] = &rewrite_module,
 	[MOD_UPSTREAM] = &upstream_module,
 	[MOD_PROXY] = &proxy_module,

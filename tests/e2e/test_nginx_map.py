@@ -72,6 +72,9 @@ CONF = r"""
     map $arg_e $empty { default ""; x ""; y $arg_none; }
     map $arg_a $same { default first; }
     map $arg_b $same { default second; }
+    split_clients "${arg_a}x" $split { 0.5% half; 20% fifth; 33.33% third; .07% little; * rest; }
+    split_clients $arg_a $open { 25% quarter; 25% second; }
+    split_clients $arg_b $all { 100% all; }
 
     server {
         listen 127.0.0.1:@http@ default_server;
@@ -86,6 +89,7 @@ CONF = r"""
         location = /volatile { return 200 "[$flip][$flip][$mutable]"; }
         location /u/ { return 200 "[$by_uri]"; }
         location /m/ { return 200 "[$by_uri]"; }
+        location = /split { return 200 "[$split] [$open] [$all]"; }
         location = /same { return 200 "[$same]"; }
         location = /to { proxy_pass http://$target/echo?p=$plain; }
         location = /field { add_header X-Map $plain; add_header X-Empty $empty; add_header X-Regex $regex always; return 200 "ok"; }
@@ -119,6 +123,8 @@ CASES += [case("method GET", "/method"), case("method POST", "/method", method="
           case("two maps of one name", "/same?a=1&b=2"), case("proxy_pass", "/to?a=one"),
           case("proxy_pass elsewhere", "/to?u=dead"), case("add_header", "/field?a=ab"), case("add_header empty", "/field?a=&e=x"),
           case("names in any case", "/case?a=one"), case("set_header", "/body?a=two"), case("set_header empty", "/body?a=zz&e=y")]
+
+CASES += [case(f"split {i}", f"/split?a={'abc'[:i % 4]}{i * 7919}&b={i}") for i in range(24)] + [case("split nothing", "/split")]
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +171,10 @@ REFUSED = {
     "bad variable in a value": ("map $host $x { a $no_such; }", 'unknown "no_such" variable'),
     "bad variable in the source": ("map $no_such $x { a b; }", 'unknown "no_such" variable'),
     "hash size": ("map_hash_max_size x;", '"map_hash_max_size" directive invalid'),
+    "shares over 100": ("split_clients $host $x { 60% a; 50% b; }", "percent total is greater than 100%"),
+    "share without %": ("split_clients $host $x { 60 a; }", 'invalid percent value "60"'),
+    "share of nothing": ("split_clients $host $x { 0% a; }", 'invalid percent value "0%"'),
+    "share too fine": ("split_clients $host $x { 0.001% a; }", 'invalid percent value "0.001%"'),
     "no source": ("map $x { }", 'invalid number of arguments in "map" directive'),
 }
 

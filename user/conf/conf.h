@@ -46,6 +46,7 @@ enum conf_module_id {
 	MOD_TLS, /* ssl_* */
 	MOD_MAP, /* map */
 	MOD_GEO, /* geo */
+	MOD_SPLIT, /* split_clients */
 	MOD_REWRITE, /* set, if, rewrite, break, return */
 	MOD_UPSTREAM, /* upstream blocks, resolver */
 	MOD_PROXY, /* proxy_* */

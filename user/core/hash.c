@@ -32,6 +32,31 @@ uint64_t hash64_lower(struct slice s, uint64_t seed)
 	return XXH3_64bits_withSeed(lower, n, seed) ^ s.n;
 }
 
+uint32_t hash_murmur2(struct slice s)
+{
+	const uint32_t m = 0x5bd1e995;
+	const unsigned char *p = (const unsigned char *)s.p;
+	uint32_t h = (uint32_t)s.n, k;
+	size_t n = s.n;
+
+	for (; n >= 4; n -= 4, p += 4) {
+		k = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+		k *= m;
+		k ^= k >> 24;
+		k *= m;
+		h = h * m ^ k;
+	}
+	if (n) {
+		k = 0;
+		while (n)
+			k = k << 8 | p[--n];
+		h = (h ^ k) * m;
+	}
+	h ^= h >> 13;
+	h *= m;
+	return h ^ h >> 15;
+}
+
 uint64_t hash_random_seed(void)
 {
 	uint64_t seed;

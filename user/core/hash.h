@@ -15,6 +15,8 @@ uint64_t hash64(struct slice s, uint64_t seed);
 struct hash128 hash128(struct slice s, uint64_t seed);
 /* As hash64, but ASCII letters count as lower case; names over 256 bytes hash their first 256. */
 uint64_t hash64_lower(struct slice s, uint64_t seed);
+/* MurmurHash2 without a seed, for shares that must be those of nginx: a peer can choose what collides. */
+uint32_t hash_murmur2(struct slice s);
 /* From getrandom(2). */
 uint64_t hash_random_seed(void);
 
