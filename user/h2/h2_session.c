@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/err.h"
+#include "h2/h2_memory.h"
 
 enum {
 	CONN_WINDOW_BYTES = 1 << 20,
@@ -33,6 +34,7 @@ struct past {
 
 struct h2_session {
 	nghttp2_session *ng;
+	struct h2_memory memory;
 	const struct h2_ops *ops;
 	void *user;
 	uint64_t now_ms;
@@ -351,8 +353,13 @@ struct h2_session *h2_session_new(const struct h2_ops *ops, void *user,
 		{NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
 	};
 
-	if (!s || !setup() ||
-	    nghttp2_session_server_new2(&s->ng, process.callbacks, s, process.option)) {
+	nghttp2_mem mem;
+
+	if (!s)
+		return NULL;
+	mem = h2_memory_functions(&s->memory);
+	if (!setup() ||
+	    nghttp2_session_server_new3(&s->ng, process.callbacks, s, process.option, &mem)) {
 		free(s);
 		return NULL;
 	}
