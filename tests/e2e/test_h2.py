@@ -10,7 +10,7 @@ from h2raw import H2
 from harness import BUILD, Conn, Mock, Sluice, client_tls, free_port, mock_bytes, sha256, until
 
 CONF = """
-    log_format h2 '$remote_addr "$request" $status $body_bytes_sent "$http2" $server_protocol $request_length';
+    log_format h2 '$remote_addr "$request" $status $body_bytes_sent "$http2" $server_protocol $request_length $connection_requests';
     access_log @dir@/h2.log h2;
     upstream mock { server @mock@; keepalive 16; }
     upstream slow { server @slow@; }
@@ -34,6 +34,7 @@ CONF = """
         location /send { send_timeout 700ms; proxy_pass http://mock/bytes/2000000; }
         location /chunk { http2_chunk_size 1000; proxy_pass http://mock/bytes/100000; }
         location /dead { proxy_pass http://127.0.0.1:@dead@; }
+        location /trailers { add_trailer X-Last "t $status" always; proxy_pass http://slow/v1/chat/completions; }
         location /hop { add_header Connection-X 1; add_header Keep-Alive 5; add_header TE x; return 200 ok; }
     }
     server {
@@ -176,6 +177,20 @@ def test_chunked_answer_has_no_length(sluice):
         r = c.post("/slow", b'{"stream":true}')
         assert r.ended and b"[DONE]" in r.body
         assert "content-length" not in r.heads[0] and "transfer-encoding" not in r.heads[0]
+
+
+def test_trailers_of_an_answer(sluice):
+    with H2(sluice.tls) as c:
+        r = c.post("/trailers", b'{"stream":true}')
+        assert r.ended and b"[DONE]" in r.body and r.trailers == {"x-last": "t 200"}
+
+
+def test_requests_are_numbered(sluice):
+    with H2(sluice.tls) as c:
+        ids = [c.headers(path=f"/slow?nth={i}") for i in range(3)]
+        for id in ids:
+            c.answer(id)
+    assert [last_log(sluice, f"nth={i}").split()[-1] for i in range(3)] == ["1", "2", "3"]
 
 
 def test_chunk_size(sluice):

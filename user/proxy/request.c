@@ -36,6 +36,7 @@ static struct request *make(struct env *env, struct client *client, const struct
 	arena_init(&r->sending, ARENA_SMALL_BYTES);
 	r->env = env;
 	r->client = client;
+	r->nth = client->n_requests;
 	r->remote = &client->remote;
 	r->ops = ops;
 	r->front = front;

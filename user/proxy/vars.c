@@ -272,7 +272,7 @@ VARS_GETTER(get_connection_requests)
 {
 	const struct request *r = request;
 
-	return vars_number(a, r->client->n_requests, out);
+	return vars_number(a, r->nth, out);
 }
 
 VARS_GETTER(get_pipe)
