@@ -42,6 +42,7 @@ CONF = r"""
         location /var/ { root @dir@/$arg_r; }
         location /relative/ { root site; }
         location /rooted/ { root @dir@/site/; }
+        location @dir@/ { root /; }
         location /idx/ { alias @dir@/site/; index none.html b.html a.txt; }
         location /idxabs/ { alias @dir@/other/; index none.html /sub/b.html; }
         location /idxvar/ { alias @dir@/site/; index $arg_i.html; }
@@ -233,6 +234,10 @@ OTHERWISE |= {f"first forced {m} {r}": (416, "the same, of an upstream's answer"
 OTHERWISE |= {f"first vary {f} {m} {ae}": (404, "nginx says Vary of the error too") for f, ae in (("only.txt", ""), ("f.txt", "gzip")) for m in ("GET", "HEAD")}
 
 
+def below_root(both, name):
+    return f"{both.servers[0].values['site']}/site/{name}"
+
+
 class Sites(Both):
     def __init__(self, stack, **values):
         folder = stack.enter_context(harness.temp_dir())
@@ -421,3 +426,46 @@ def test_pipelined_files(both):
         with Conn(s.port) as c:
             c.send(build("GET", "/big.bin", host="send.test") + build("GET", "/ten.txt", host="send.test") + build("GET", "/plain/big.bin", host="send.test"))
             assert [len(c.response().body) for _ in range(3)] == [len(BIG), 10, len(BIG)]
+
+
+CLIMBING = """
+    server {
+        listen 127.0.0.1:@http@;
+        root @dir@/site;
+        location /name/ { try_files $arg_f =404; }
+        location /last/ { try_files /none $arg_f; }
+        location /index/ { alias @dir@/site/; index $arg_f; }
+        location /root/ { root @dir@/$arg_f; }
+        location /alias/ { alias @dir@/site/$arg_f/; }
+        location /constant/ { alias @dir@/site/../other/; }
+        location /rewritten { rewrite .* $arg_f last; }
+    }
+"""
+
+
+@pytest.fixture
+def climbing():
+    with harness.temp_dir() as folder:
+        make_site(folder)
+        with harness.Sluice(CLIMBING.replace("@dir@", str(folder)), {"http": harness.free_port()}) as s:
+            yield s
+
+
+@pytest.mark.parametrize("path", ["/name/?f=/../secret.txt", "/name/?f=../secret.txt", "/name/?f=/sub/../../secret.txt", "/last/?f=/../secret.txt", "/last/?f=/sub/../../secret.txt",
+                                  "/index/?f=../secret.txt", "/index/?f=sub/../../secret.txt", "/root/secret.txt?f=site/..", "/alias/secret.txt?f=..",
+                                  "/alias/secret.txt?f=sub/../..", "/rewritten?f=/../secret.txt"])
+def test_a_variable_does_not_lead_out(climbing, path):
+    """nginx would follow it."""
+    with Conn(climbing.values["http"]) as c:
+        r = c.request("GET", path)
+        assert r.status in (403, 404) and b"secret" not in r.body
+        assert c.request("GET", "/constant/a.txt").body == b"other a"
+        assert c.request("GET", "/name/?f=/..ten.txt").status == 404 and c.request("GET", "/name/?f=/ten.txt").body == TEN.encode()
+
+
+def test_the_root_of_all(both):
+    """`root /;` is no empty name."""
+    for s in both.servers:
+        with Conn(s.port) as c:
+            assert c.request("GET", below_root(both, "ten.txt"), host="first.test").body == TEN.encode()
+            assert c.request("GET", below_root(both, "none"), host="first.test").status == 404

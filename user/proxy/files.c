@@ -75,27 +75,53 @@ static struct slice join(struct arena *a, struct slice root, struct slice rest)
 	return slice_make(p, root.n + rest.n);
 }
 
-/* The file that URI means. False: none can be meant. */
-static bool path_of(struct request *r, struct arena *a, struct slice uri, struct slice *out)
+/* Does a ".." stand in PATH? The client's own path has none; a variable may bring one in. */
+static bool climbs(struct slice path)
+{
+	while (path.n) {
+		ptrdiff_t slash = slice_find(path, '/');
+		size_t n = slash < 0 ? path.n : (size_t)slash;
+
+		if (slice_eq(slice_make(path.p, n), SLICE("..")))
+			return true;
+		path = slice_skip(path, n + 1);
+	}
+	return false;
+}
+
+/* ROOT and what is below it as one path; false: it would lead out. */
+static bool join_below(struct request *r, struct arena *a, struct slice rest, struct slice *out)
+{
+	const struct files_root *root = files_scope_of(r->block)->root;
+	struct slice folder = root_text(r, a);
+
+	*out = join(a, folder, rest);
+	if (!climbs(root->path->constant ? slice_skip(*out, folder.n) : *out))
+		return true;
+	request_log(r, LOG_LVL_ERROR, "\"%s\" leads out of its folder", out->p);
+	return false;
+}
+
+/* The file that URI means. 0, or the status of the error. */
+static unsigned path_of(struct request *r, struct arena *a, struct slice uri, struct slice *out)
 {
 	const struct files_root *root = files_scope_of(r->block)->root;
 	struct slice rest;
 
 	if (!root)
-		return false;
+		return 404;
 	if (!below_root(root, uri, &rest)) {
 		request_log(r, LOG_LVL_ALERT,
 			    "\"alias\" cannot be used in location \"%.*s\" where URI was rewritten",
 			    SLICE_FMT(root->under));
-		return false;
+		return 500;
 	}
-	*out = join(a, root_text(r, a), rest);
-	return true;
+	return join_below(r, a, rest, out) ? 0 : 404;
 }
 
 bool files_path(struct request *r, struct arena *a, struct slice *out)
 {
-	return path_of(r, a, r->uri.path, out);
+	return path_of(r, a, r->uri.path, out) == 0;
 }
 
 bool files_root(struct request *r, struct arena *a, struct slice *out)
@@ -133,8 +159,7 @@ static bool try_path(struct request *r, struct slice *name, struct slice *path)
 		return false;
 	if (root->alias && !root->whole && slice_starts(*name, root->under))
 		*name = slice_skip(*name, root->under.n);
-	*path = join(&r->arena, root_text(r, &r->arena), *name);
-	return true;
+	return join_below(r, &r->arena, *name, path);
 }
 
 /* From here on the request is for NAME. */
@@ -187,7 +212,7 @@ enum step_result files_step_try(struct request *r)
 		struct stat st;
 
 		if (!try_path(r, &name, &path))
-			break;
+			continue;
 		if (stat(path.p, &st) < 0) {
 			if (!is_absence(errno))
 				request_log(r, LOG_LVL_CRIT, "stat() \"%s\" failed (%d: %s)",
@@ -231,6 +256,8 @@ static enum step_result try_index(struct request *r, struct slice dir)
 			return STEP_DONE;
 		}
 		path = join(&r->arena, dir, name);
+		if (climbs(path))
+			continue;
 		if (stat(path.p, &st) == 0) {
 			pipeline_redirect(r, join(&r->arena, r->uri.path, name), r->uri.args);
 			return STEP_DONE;
@@ -377,14 +404,15 @@ enum step_result files_step_serve(struct request *r)
 	bool dir = slice_ends(r->uri.path, SLICE("/"));
 	struct slice path;
 	enum step_result done;
-	unsigned found = 0;
+	unsigned found = 0, status;
 
 	if (!files_are_served(r))
 		return answer(r, 404);
 	if (!is_readable_method(r))
 		return answer(r, 405);
-	if (!files_path(r, &r->arena, &path))
-		return answer(r, 500);
+	status = path_of(r, &r->arena, r->uri.path, &path);
+	if (status)
+		return answer(r, status);
 	if (!dir) {
 		done = serve_gzipped(r, path, &found);
 		return done == STEP_NEXT ? serve(r, path, found) : done;

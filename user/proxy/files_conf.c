@@ -132,6 +132,8 @@ static int set_root(struct conf *c, struct conf_block *b, void *mod, const struc
 			return conf_error(
 				c, n, "the %.*s variable cannot be used in the \"%.*s\" directive",
 				path.p[i + 1] == '{' ? 16 : 14, path.p + i, SLICE_FMT(n->name));
+	if (slice_find(path, '$') < 0)
+		path = slice_cstr(conf_prefix_path(c, path));
 	if (!alias && path.n && path.p[path.n - 1] == '/')
 		path.n--;
 	root = arena_zalloc(&c->arena, sizeof *root);
@@ -141,8 +143,6 @@ static int set_root(struct conf *c, struct conf_block *b, void *mod, const struc
 		root->whole = http->loc_kind == ROUTE_REGEX;
 	}
 	s->root = root;
-	if (slice_find(path, '$') < 0)
-		path = slice_cstr(conf_prefix_path(c, path));
 	return conf_tmpl(c, n, path, &root->path);
 }
 
