@@ -9,6 +9,7 @@ import time
 
 import harness
 import pytest
+from h2raw import H2
 from harness import Closed, Conn, Peer, build, fetch, until
 
 SPOOL = """
@@ -168,6 +169,25 @@ def test_spooled_streams_take_no_more_memory(start, sender):
             c.close()
     until(lambda: not any("/temp/" in os.readlink(p) for p in pathlib.Path(f"/proc/{s.workers()[0]}/fd").iterdir()),
           what="the end of the files")
+
+
+@pytest.mark.parametrize("inside", ["", "proxy_max_temp_file_size 100m;"])
+def test_stalled_streams_over_http2(start, sender, inside):
+    """The same where a hundred of them share one connection: those with an open window hold none of the others."""
+    up = sender(4_000_000)
+    s = start(SPOOL.replace("@http@;", "@http@ http2;", 1), {"up": up.addr, "server": "", "in": inside}, main="worker_processes 1;")
+    with H2(s.port, tls=False) as c:
+        c.get("/")
+        before = harness.pss_kb(s.workers()[0])
+        c.auto_window = False
+        c.window(0, 1 << 30)
+        ids = [c.headers(path="/") for _ in range(100)]
+        c.wait(lambda: all(len(c.stream(i).body) == 65535 for i in ids), 60)
+        assert harness.pss_kb(s.workers()[0]) - before < 32 << 10
+        for i in ids[::25]:
+            c.window(i, 4_000_000)
+            assert c.answer(i).body == BIG_ANSWER[:4_000_000]
+    assert ("temporary file" in s.log()) == bool(inside)
 
 
 def test_proxy_limit_rate(start, sender):
