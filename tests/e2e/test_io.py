@@ -7,9 +7,11 @@ import socket
 import ssl
 import threading
 import time
+import time
 
 import harness
 import pytest
+from h2raw import H2
 from harness import Closed, Conn, Peer, build, fetch, until
 
 BIG = harness.mock_bytes(3_000_000)
@@ -450,6 +452,51 @@ def test_too_many_trailers(stack, gateway):
         with Conn(s.port) as c, pytest.raises((Closed, ConnectionResetError)):
             c.request("GET", "/")
         s.wait_log("upstream sent invalid chunked response")
+
+
+# --- 1xx ------------------------------------------------------------------------------------------------------
+
+HINTS = """
+map $http_sec_fetch_mode $hints { navigate 1; }
+server { listen 127.0.0.1:@http@ http2; location / { proxy_pass http://@up@; early_hints $hints; @in@ }
+    location /none { proxy_pass http://@up@; } }
+"""
+
+
+@pytest.fixture
+def hinted(stack, start):
+    def serve(c, first, fields):
+        c.send("HTTP/1.1 100 Continue\r\n\r\n" + "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nX-Hop: 1\r\n"
+               "Connection: X-Hop\r\nX-Hide: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\n")
+        time.sleep(0.05)
+        c.send("HTTP/1.1 200 OK\r\nLink: </c>\r\nContent-Length: 2\r\n\r\nok")
+        return True
+    peer = stack.enter_context(Peer(serve))
+    return start(HINTS, {"up": peer.addr, "in": "proxy_hide_header X-Hide;"})
+
+
+@pytest.mark.parametrize("path,headers,version,n", [
+    ("/", {"Sec-Fetch-Mode": "navigate"}, "1.1", 2), ("/", {}, "1.1", 0), ("/none", {"Sec-Fetch-Mode": "navigate"}, "1.1", 0),
+    ("/", {"Sec-Fetch-Mode": "navigate"}, "1.0", 0)])
+def test_early_hints(hinted, path, headers, version, n):
+    with Conn(hinted.port) as c:
+        c.send(build("GET", path, headers, version=version))
+        heads = [c.head()]
+        while heads[-1].status < 200:
+            heads.append(c.head())
+        assert [h.status for h in heads] == [103] * n + [200]
+        assert [h.all("Link") for h in heads[:n]] == [["</a>"], ["</b>"]][:n]
+        assert all(h.header(f) is None for h in heads[:n] for f in ("Content-Length", "X-Hop", "Connection", "X-Hide"))
+        assert c.body(heads[-1]).body == b"ok"
+
+
+def test_early_hints_over_http2(hinted):
+    with H2(hinted.port, tls=False) as c:
+        id = c.headers([("sec-fetch-mode", "navigate")], path="/")
+        s = c.answer(id)
+        assert [h[":status"] for h in s.heads] == ["103", "103", "200"] and s.body == b"ok"
+        assert [h["link"] for h in s.heads] == ["</a>", "</b>", "</c>"]
+        assert [h[":status"] for h in c.get("/").heads] == ["200"]
 
 
 # --- clients that do not wait -----------------------------------------------------------------------------

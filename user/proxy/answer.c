@@ -201,3 +201,32 @@ void answer_trailers(struct request *r, struct slice trailers)
 		hdrs_add(r->resp.trailers, &r->arena, f->name, f->value);
 	}
 }
+
+static bool wants_hints(struct request *r)
+{
+	const struct io_hints *h = r->up->io->early_hints;
+
+	for (int i = 0; h && i < h->n; i++) {
+		struct slice v = tmpl_eval(h->v[i], r, &r->arena);
+
+		if (v.n && !slice_eq(v, SLICE("0")))
+			return true;
+	}
+	return false;
+}
+
+/* A client of HTTP/1.0 has no 1xx (RFC 9110 15.2). What frames a message means nothing here. */
+void answer_hint(struct request *r, const struct resp_head *head)
+{
+	struct hdrs fields = {0};
+
+	if (!r->ops->inform || r->head.minor < 1 || !wants_hints(r))
+		return;
+	for (uint32_t i = 0; i < head->fields.n; i++) {
+		const struct hdr *f = &head->fields.v[i];
+
+		if (!is_hidden(r, f, false) && !hdrs_is_nominated(&head->fields, f))
+			hdrs_add(&fields, &r->arena, f->name, f->value);
+	}
+	r->ops->inform(r, head->status, &fields);
+}

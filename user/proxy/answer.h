@@ -13,4 +13,7 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw);
 /* Adds to r->resp.trailers what of TRAILERS (see head_parse_trailers()) may stand there. */
 void answer_trailers(struct request *r, struct slice trailers);
 
+/* Hands a 103 with HEAD on to a client that may have it, by `early_hints`. */
+void answer_hint(struct request *r, const struct resp_head *head);
+
 #endif

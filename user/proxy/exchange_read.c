@@ -294,6 +294,8 @@ static bool parse_head(struct exchange *x)
 			begin_answer(x, &head, (uint32_t)n);
 			return true;
 		}
+		if (head.status == 103)
+			answer_hint(x->r, &head);
 		x->scan = (struct head_scan){0};
 		inbuf_consume(&x->in, (uint32_t)n);
 	}

@@ -83,6 +83,17 @@ static void put_connection(struct h1 *h, const struct request *r)
 				       (int)num_put_u64(seconds, (uint64_t)timeout_s), seconds));
 }
 
+static void inform(struct request *r, unsigned status, const struct hdrs *fields)
+{
+	struct h1 *h = r->front;
+
+	put_status_line(h, &(struct response){.status = (uint16_t)status});
+	for (uint32_t i = 0; i < fields->n; i++)
+		put_field(h, fields->v[i].name, fields->v[i].value);
+	put_lit(h, "\r\n");
+	h1_flush(h);
+}
+
 /* nginx's order: what it knows by itself first, then the others as they came. */
 static void send_head(struct request *r)
 {
@@ -274,6 +285,7 @@ const struct front_ops h1_front_ops = {
 	.upgrade = h1_upgrade,
 	.end_sending = end_sending,
 	.send_head = send_head,
+	.inform = inform,
 	.send_body = send_body,
 	.send_file = send_file,
 	.finish = finish,

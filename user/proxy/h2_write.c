@@ -53,6 +53,17 @@ static size_t put_fields(struct h2_field *f, size_t n, const struct hdrs *from)
 	return n;
 }
 
+static void inform(struct request *r, unsigned status, const struct hdrs *fields)
+{
+	struct h2_stream *s = r->front;
+	struct h2_field f[1 + fields->n];
+	char text[20];
+
+	f[0] = (struct h2_field){SLICE(":status"), slice_make(text, num_put_u64(text, status))};
+	h2_session_inform(s->h->session, s->id, f, put_fields(f, 1, fields));
+	client_wake(&s->h->c);
+}
+
 /* In HTTP/1's order. */
 static void send_head(struct request *r)
 {
@@ -155,6 +166,7 @@ static uint64_t queued(const struct request *r)
 const struct front_ops h2_front_ops = {
 	.read_body = h2_stream_read_body,
 	.send_head = send_head,
+	.inform = inform,
 	.send_body = send_body,
 	.finish = finish,
 	.abort = abort_answer,

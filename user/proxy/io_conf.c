@@ -45,6 +45,22 @@ static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const st
 	return 0;
 }
 
+static int set_hints(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		     const struct conf_row *row)
+{
+	struct io_scope *s = mod;
+	struct io_hints *h = arena_zalloc(&c->arena, sizeof *h);
+
+	if (s->early_hints)
+		return conf_error(c, n, "\"early_hints\" directive is duplicate");
+	s->early_hints = h;
+	h->v = arena_zalloc(&c->arena, (size_t)n->n_args * sizeof *h->v);
+	for (; h->n < n->n_args; h->n++)
+		if (conf_tmpl(c, n, n->args[h->n], &h->v[h->n]))
+			return -SL_EINVAL;
+	return 0;
+}
+
 static int wrong_size(struct conf *c, const struct conf_block *b, const char *name,
 		      const char *must)
 {
@@ -166,6 +182,16 @@ static const struct conf_row rows[] = {
 	TYPED("proxy_ignore_client_abort", CONF_FLAG, ignore_client_abort, "off",
 	      "an upstream is asked to the end of its answer's head although the client closed its HTTP/1 "
 	      "connection"),
+	{.name = "early_hints",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = -1,
+	 .type = CONF_CUSTOM,
+	 .offset = AT(early_hints),
+	 .flags = CONF_INHERIT,
+	 .set = set_hints,
+	 .help = "STRING ... -- a 103 of an upstream reaches the client when one of them is neither empty "
+		 "nor 0"},
 	TYPED("proxy_pass_trailers", CONF_FLAG, pass_trailers, "off",
 	      "fields behind a chunked answer reach the client, but those that frame, route or "
 	      "authenticate"),

@@ -19,6 +19,11 @@ struct io_temp {
 
 enum { IN_FILE_OFF, IN_FILE_ON, IN_FILE_CLEAN };
 
+struct io_hints { /* early_hints */
+	struct tmpl **v;
+	int n;
+};
+
 struct io_buffers {
 	int64_t n, bytes;
 };
@@ -40,6 +45,7 @@ struct io_scope { /* MOD_IO's struct in http, server, location */
 	struct io_temp *proxy_temp;
 	int64_t pass_trailers;
 	int64_t ignore_client_abort;
+	struct io_hints *early_hints;
 	int64_t limit_rate; /* bytes a second; 0: no limit */
 };
 

@@ -41,6 +41,8 @@ struct front_ops {
 	/* The answer cannot be completed: what is queued goes out, then the connection ends in a way
 	 * that nobody takes for a whole answer. */
 	void (*abort)(struct request *r);
+	/* Sends a 1xx with these fields, before send_head. NULL: this front has no use for it. */
+	void (*inform)(struct request *r, unsigned status, const struct hdrs *fields);
 	/* The head of a 101 was sent: what the client sends from now on comes by request_body_put() as it
 	 * is, its end by request_body_end(); send_body() goes out as it is. NULL: this protocol has no
 	 * such thing. */
