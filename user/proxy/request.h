@@ -151,7 +151,7 @@ struct request {
 	uint64_t head_bytes, body_bytes; /* received */
 	uint64_t sent_head_bytes, sent_body_bytes;
 	uint32_t step;
-	uint32_t nth; /* of its connection's requests */
+	uint32_t nth;	     /* of its connection's requests */
 	uint8_t n_redirects; /* internal ones so far */
 	bool internal;	     /* this path is the configuration's, not the client's */
 	bool whole_uri;	  /* after a rewrite that stays here: proxy_pass's URI is not put into it */
