@@ -211,6 +211,17 @@ def test_removed_check_is_forgotten(checked, backs):
     assert not back.take_seen(), "no check any more"
 
 
+@pytest.mark.parametrize("path", ["/bytes/30000", "/bytes/200000", "/chunked/20000", "/echo"])
+def test_body_of_a_check(checked, mocks, path):
+    """It is read, as far as it is short, and never held."""
+    mock = mocks()
+    s = checked(f"server {mock.addr};", f"interval=50ms uri={path}")
+    until(lambda: mock.requests() >= 5, what="checks")
+    assert "unhealthy" not in s.log()
+    sockets = [f for f in os.listdir(f"/proc/{s.workers()[0]}/fd")]
+    assert len(sockets) < 40
+
+
 def test_two_checks_of_a_group(checked, backs):
     """Both must find it well."""
     back = backs(2)

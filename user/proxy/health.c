@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns health checks under way: one connection for each, which is closed after the answer's head. What a
- * result means is policy's. */
+/* Owns health checks under way: one connection for each. An answer's head decides; a short body is read, so
+ * that the server sees an end in order. What a result means is policy's. */
 #include "proxy/health.h"
 
 #include <errno.h>
@@ -24,6 +24,7 @@ enum {
 	HEAD_MAX_BYTES = 32 * 1024,
 	FIELDS_MAX = 1000,
 	INTERIM_MAX = 10,
+	BODY_MAX_BYTES = 64 * 1024, /* a longer one is cut */
 };
 
 enum state {
@@ -31,6 +32,7 @@ enum state {
 	H_CONNECT,
 	H_HANDSHAKE,
 	H_ANSWER,
+	H_BODY, /* the verdict is known; as H_WAIT, but for what still comes */
 };
 
 /* One peer of one check. */
@@ -45,6 +47,7 @@ struct probe {
 	struct inbuf in;
 	struct head_scan scan;
 	unsigned n_interim;
+	uint64_t left; /* of the body, as far as it is read */
 };
 
 /* One check. */
@@ -133,15 +136,14 @@ static enum balance_verdict count(struct probe *p, bool passed)
 	return p->n_passes >= conf->n_passes ? BALANCE_HEALTHY : BALANCE_NO_VERDICT;
 }
 
-/* ERROR NULL: it passed. */
-static void done(struct probe *p, const char *error)
+/* The result of this check; ERROR NULL: it passed. */
+static void tell(struct probe *p, const char *error)
 {
 	struct checker *c = p->checker;
 	const struct clock *clock = &c->env->loop.clock;
 	enum balance_verdict verdict = count(p, !error);
 	struct balance_peer peer;
 
-	close_conn(p);
 	timer_set(&c->env->loop, &p->timer, interval_ms(c));
 	if (!balance_checked(c->group, p->peer, p->serial, c->conf->index, error, verdict,
 			     clock->mono_ms, clock->wall_ms) ||
@@ -161,7 +163,8 @@ static void failed(struct probe *p, const char *what, const char *why)
 	char text[BALANCE_CHECK_ERROR_MAX];
 
 	snprintf(text, sizeof text, "%s%s%s", what, why[0] ? ": " : "", why);
-	done(p, text);
+	close_conn(p);
+	tell(p, text);
 }
 
 /* ---- its steps ---- */
@@ -238,12 +241,30 @@ static bool sent(struct probe *p)
 	return true;
 }
 
-static void judge(struct probe *p, unsigned status)
+/* N bytes came behind the head, or behind those before. */
+static void spend(struct probe *p, uint64_t n)
 {
+	p->left -= n < p->left ? n : p->left;
+	if (p->left == 0)
+		close_conn(p);
+}
+
+static void judge(struct probe *p, const struct resp_head *head, uint32_t n)
+{
+	uint64_t rest = inbuf_len(&p->in) - n;
 	char text[32];
 
-	snprintf(text, sizeof text, "status %u", status);
-	done(p, status >= 200 && status < 400 ? NULL : text);
+	snprintf(text, sizeof text, "status %u", head->status);
+	p->state = H_BODY;
+	p->left = head->body == BODY_LENGTH && head->content_length < BODY_MAX_BYTES
+			  ? head->content_length
+			  : BODY_MAX_BYTES;
+	if (head->body == BODY_NONE || head->status == 101 || head->status == 204 ||
+	    head->status == 304)
+		p->left = 0;
+	inbuf_clear(&p->in);
+	spend(p, rest);
+	tell(p, head->status >= 200 && head->status < 400 ? NULL : text);
 }
 
 /* True: it has ended. */
@@ -264,10 +285,10 @@ static bool parsed(struct probe *p)
 		if (n < 0)
 			failed(p, "invalid header", head_error_text(why));
 		else if (head.status >= 200 || head.status == 101)
-			judge(p, head.status);
+			judge(p, &head, (uint32_t)n);
 		else if (++p->n_interim > INTERIM_MAX)
 			failed(p, "too many 1xx responses", "");
-		if (p->state == H_WAIT)
+		if (p->state != H_ANSWER)
 			return true;
 		p->scan = (struct head_scan){0};
 		inbuf_consume(&p->in, (uint32_t)n);
@@ -293,6 +314,19 @@ static void read_answer(struct probe *p)
 	}
 }
 
+static void read_body(struct probe *p)
+{
+	char sink[4096];
+
+	while (p->state == H_BODY && conn_may_read(&p->conn)) {
+		ssize_t n = conn_read(&p->conn, sink, sizeof sink);
+
+		if (n == -SL_EAGAIN)
+			return;
+		spend(p, n > 0 ? (uint64_t)n : p->left);
+	}
+}
+
 static void on_event(struct conn *conn)
 {
 	struct probe *p = (struct probe *)conn;
@@ -303,6 +337,8 @@ static void on_event(struct conn *conn)
 		return;
 	if (p->state == H_ANSWER && sent(p))
 		read_answer(p);
+	if (p->state == H_BODY)
+		read_body(p);
 }
 
 /* ---- the beginning of one ---- */
@@ -366,6 +402,8 @@ static void on_timer(struct timer *t)
 	struct probe *p = (struct probe *)((char *)t - offsetof(struct probe, timer));
 	struct balance_peer peer;
 
+	if (p->state == H_BODY)
+		close_conn(p);
 	if (p->state != H_WAIT)
 		failed(p, phase_of(p), "");
 	else if (find(p->checker, p->peer, &peer) && peer.serial == p->serial)

@@ -271,6 +271,7 @@ static const struct conf_row rows[] = {
 	 .type = CONF_BITS,
 	 .offset = AT(next_upstream),
 	 .values = next_values,
+	 .flags = CONF_MULTI,
 	 .deflt = "error timeout",
 	 .help = "when another server is asked"},
 	TYPED("proxy_next_upstream_tries", CONF_NUM, next_tries, "0",
