@@ -447,10 +447,10 @@ static void errors(void **state)
 	check_error("http { access_log a.log combined buffer=1t; }", "invalid buffer size \"1t\"");
 	check_error("http { access_log a.log combined buffer=1k flush=0; }",
 		    "invalid flush time \"0\"");
-	check_error("http { access_log a.log combined buffer=1k gzip; }",
-		    "parameter \"gzip\" is not supported");
-	check_error("http { access_log a.log combined gzip=4; }",
-		    "parameter \"gzip\" is not supported");
+	check_error("http { access_log a.log combined buffer=1k gzip=0; }",
+		    "invalid compression level \"0\"");
+	check_error("http { access_log a.log combined gzip=10; }",
+		    "invalid compression level \"10\"");
 	check_error("http { access_log a.log combined what=1; }", "invalid parameter \"what=1\"");
 	check_error("http { access_log $host.log; }", "not supported");
 	check_error("http { access_log a.log combined if=$nope; }", "unknown \"nope\" variable");
