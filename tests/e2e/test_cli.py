@@ -57,7 +57,6 @@ BROKEN = {
                                     "ssl_certificate /nonexistent/cert.pem;\n"
                                     "ssl_certificate_key /nonexistent/key.pem; }"), None, r'/nonexistent/cert\.pem'),
     "ssl-without-certificate": (in_http("server {\nlisten 127.0.0.1:8099 ssl;\n}"), None, r'ssl_certificate'),
-    "http2-not-yet": (in_http("server {\nlisten 127.0.0.1:8099 ssl http2;\n}"), 4, r'http2'),
     "bad-listen": (in_http("server {\nlisten 127.0.0.1:99999;\n}"), 4, r'99999|invalid port'),
     "listen-parameter": (in_http("server {\nlisten 127.0.0.1:8099 nonsense;\n}"), 4, r'"nonsense"'),
     "two-defaults": (in_http("server { listen 127.0.0.1:8099 default_server; }\n"

@@ -14,7 +14,7 @@ struct arena_block;
  * open stream holds it, so an arena of such blocks grows in small steps. */
 enum {
 	ARENA_SMALL_BYTES = 2816,
-	ARENA_STEP_BYTES = 768,
+	ARENA_STEP_BYTES = 384,
 };
 
 struct arena {

@@ -103,6 +103,7 @@ void client_destroy(struct client_conn *c)
 	bufq_clear(&c->out);
 	inbuf_clear(&c->in);
 	free(c->client.proxied);
+	free(c->client.local);
 	if (c->reset)
 		conn_reset(&c->conn);
 	else
@@ -256,9 +257,10 @@ static void set_client(struct client_conn *c, const struct listener *l, const st
 	k->conn = &c->conn;
 	k->listener = l;
 	if (l->has_specific) {
-		k->local.len = sizeof k->local.un;
-		if (getsockname(c->conn.io.fd, &k->local.sa, &k->local.len) == 0)
-			k->listener = http_conf_listener(c->env->http, l, &k->local);
+		struct addr local = {.len = sizeof local.un};
+
+		if (getsockname(c->conn.io.fd, &local.sa, &local.len) == 0)
+			k->listener = http_conf_listener(c->env->http, l, &local);
 	}
 	k->tls = k->listener->ssl;
 }

@@ -3,6 +3,7 @@
 #include "proxy/request.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/hash.h"
 #include "policy/ban_conf.h"
@@ -269,14 +270,17 @@ void request_log(const struct request *r, enum log_level level, const char *fmt,
 const struct addr *request_local_addr(const struct request *r)
 {
 	struct client *c = r->client;
-	socklen_t len = sizeof c->local.un;
+	struct addr a = {.len = sizeof a.un};
 
-	if (c->local.len)
-		return &c->local;
-	if (!c->listener->wildcard || getsockname(c->conn->io.fd, &c->local.sa, &len) < 0)
+	if (c->local)
+		return c->local;
+	if (!c->listener->wildcard || getsockname(c->conn->io.fd, &a.sa, &a.len) < 0)
 		return &c->listener->addr;
-	c->local.len = len;
-	return &c->local;
+	c->local = malloc(sizeof a);
+	if (!c->local)
+		return &c->listener->addr;
+	*c->local = a;
+	return c->local;
 }
 
 struct slice request_id(struct request *r)

@@ -67,11 +67,11 @@ struct remote {
 /* Who is at the other end, as far as a request needs to know. */
 struct client {
 	struct remote remote; /* of the connection; a request's own is r->remote */
-	struct addr local;
-	uint64_t serial;     /* $connection */
-	uint64_t made_ms;    /* monotonic */
-	uint32_t n_requests; /* on this connection, this one counted */
-	bool pipelined;	     /* this request had come in before the last one's end */
+	struct addr *local;   /* on the heap; NULL until request_local_addr() had to ask for it */
+	uint64_t serial;      /* $connection */
+	uint64_t made_ms;     /* monotonic */
+	uint32_t n_requests;  /* on this connection, this one counted */
+	bool pipelined;	      /* this request had come in before the last one's end */
 	struct conn *conn;
 	bool tls;
 	const struct listener *listener;
