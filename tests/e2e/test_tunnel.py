@@ -206,9 +206,9 @@ def test_a_read_timeout(either, server):
 
 
 def test_traffic_either_way_keeps_it_open(either):
-    s = either("proxy_read_timeout 1s; client_body_timeout 300ms; send_timeout 400ms;")
+    s = either("proxy_read_timeout 2s; client_body_timeout 300ms; send_timeout 400ms;")
     c, _ = opened(s, "/silent")
-    for _ in range(8):
+    for _ in range(12):
         c.send(b"x")
         time.sleep(0.25)
     assert c.end(0.2)[0] == "open"
@@ -343,6 +343,19 @@ def test_tunnels_over_tls(stack, start, server, ca):
         assert c.take(300000) == BIG[:300000]
     c.close()
     until(lambda: server.ends, what="the upstream's end")
+
+
+def test_a_half_closed_tunnel_to_a_tls_upstream(stack, start, server, ca):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ca.server.chain, ca.server.key)
+    peer = stack.enter_context(Peer(server, tls=context))
+    s = start(CONF.replace("http://@up@", "https://@up@"), {"up": peer.addr, "in": "", "server": ""})
+    c, _ = opened(s, "/waits_for_the_end")
+    c.send(BIG)
+    c.sock.shutdown(1)
+    until(lambda: server.ends == [("fin", BIG)], what="close_notify at the upstream")
+    assert c.end()[1] == b"got %d" % len(BIG)
+    c.close()
 
 
 def test_tunnels_live_through_reload_and_quit(gateway, server):
