@@ -101,6 +101,8 @@ CONF = r"""
         location /plain/ { sendfile off; alias @dir@/site/; }
         location /push/ { sendfile on; tcp_nopush on; alias @dir@/site/; }
         location /rate/ { sendfile on; limit_rate 5m; alias @dir@/site/; }
+        location /timed/ { sendfile on; send_timeout 700ms; alias @dir@/site/; }
+        location /timed/plain/ { sendfile off; send_timeout 700ms; alias @dir@/site/; }
     }
     server {
         listen 127.0.0.1:@http@ @ssl@;
@@ -469,3 +471,18 @@ def test_the_root_of_all(both):
         with Conn(s.port) as c:
             assert c.request("GET", below_root(both, "ten.txt"), host="first.test").body == TEN.encode()
             assert c.request("GET", below_root(both, "none"), host="first.test").status == 404
+
+
+@pytest.mark.parametrize("path", ["/timed/big.bin", "/timed/plain/big.bin"])
+def test_send_timeout_alike(both, path):
+    """A client that takes nothing more is let go."""
+    def n_timeouts(s):
+        return len(re.findall(r"client timed out.*while sending", (s.dir / "error.log").read_text()))
+    for s in both.servers:
+        before = n_timeouts(s)
+        with Conn(s.port, rcvbuf=4096) as c:
+            c.send(build("GET", path, host="send.test"))
+            c.head()
+            until(lambda s=s, n=before: n_timeouts(s) > n, 8, s.name)
+            with pytest.raises((harness.Closed, ConnectionError)):
+                c.take(len(BIG))

@@ -179,8 +179,9 @@ static void timeout(struct client_conn *c)
 	struct h1 *h = (struct h1 *)c;
 
 	if (h->phase == H1_REQUEST)
-		log_info(h, c->out.bytes ? "client timed out while sending to client"
-					 : "client timed out while reading request body");
+		log_info(h, c->out.bytes || h->copies
+				    ? "client timed out while sending to client"
+				    : "client timed out while reading request body");
 	else if (h->phase == H1_HEAD && h->r)
 		log_info(h, "client timed out while reading client request headers");
 	if (h->r && !h->r->resp.status)
@@ -212,7 +213,7 @@ static const struct http_scope *awaits(const struct client_conn *c)
 	const struct h1 *h = (const struct h1 *)c;
 	bool input = h->phase == H1_HEAD ? h->r != NULL : h->body_wanted && !h->body_paused;
 
-	return !h->tunnel && (input || c->out.bytes) ? h1_scope(h) : NULL;
+	return !h->tunnel && (input || c->out.bytes || h->copies) ? h1_scope(h) : NULL;
 }
 
 const struct client_proto h1_proto = {
