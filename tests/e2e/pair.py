@@ -83,7 +83,7 @@ class Handler(socketserver.BaseRequestHandler):
         pairs = [tuple(x.strip() for x in f.split(":", 1)) for f in rest]
         fields = {k.lower(): v for k, v in pairs}
         body = self.body(fields)
-        self.server.seen.append((line, pairs, body))
+        self.server.seen.append((line, pairs, body, self.client_address[0]))
         self.server.n_seen += 1
         if "x-hold" in fields:
             self.server.gate.wait(20)

@@ -243,6 +243,13 @@ def test_proxy_protocol_out(pair, start, value, version):
                         assert seen == f"21 11 {ip}7f000001{mine:04x}{s.port:04x}"
 
 
+def test_health_checks_come_from_proxy_bind(pair, start):
+    conf = """upstream u { server @up@; zone z 64k; }
+              server { listen 127.0.0.1:@http@; location / { proxy_pass http://u; proxy_bind 127.0.0.6; health_check uri=/check interval=100ms; } }"""
+    start(conf, {"up": pair.up.addr})
+    harness.until(lambda: any(line.startswith("GET /check ") and peer == "127.0.0.6" for line, _, _, peer in list(pair.up.seen)), 5, "a check")
+
+
 ERRORS = ["proxy_redirect ~( a;", "proxy_cookie_path ~*[ b;", "proxy_cookie_flags ~( secure;", "proxy_redirect default;", "proxy_pass http://x.test$arg_a; proxy_redirect default;", "proxy_redirect on;",
           "proxy_redirect off; proxy_redirect off;", "proxy_redirect a;", "proxy_cookie_path on;", "proxy_cookie_domain x;",
           "proxy_bind nonsense;", "proxy_bind 127.0.0.1 wrong;", "proxy_method;", "proxy_redirect a b c;",

@@ -367,6 +367,8 @@ static int start_tls(struct probe *p, const struct balance_peer *peer)
 static void start(struct probe *p, const struct balance_peer *peer)
 {
 	struct checker *c = p->checker;
+	const struct fields_scope *fields = c->conf->block->mod[MOD_FIELDS];
+	const struct fields_bind *bind = fields->bind;
 	struct addr to = peer->addr;
 
 	p->sent = 0;
@@ -374,7 +376,8 @@ static void start(struct probe *p, const struct balance_peer *peer)
 	p->scan = (struct head_scan){0};
 	if (c->conf->port && to.sa.sa_family != AF_UNIX)
 		addr_set_port(&to, c->conf->port);
-	if (conn_connect(&p->conn, &c->env->loop, &to, NULL, on_event)) {
+	if (conn_connect(&p->conn, &c->env->loop, &to, bind && bind->is_fixed ? &bind->addr : NULL,
+			 on_event)) {
 		failed(p, "connect() failed", strerror(errno));
 		return;
 	}
