@@ -178,6 +178,28 @@ def test_ping_flood_without_reading(sluice):
         ends_with(sluice, c, lambda: frame_bytes(h2raw.PING, 0, 0, b"12345678"), "control frames|does not read")
 
 
+@pytest.mark.parametrize("window", [1 << 30, 100])
+def test_flood_while_answers_are_on_their_way(sluice, window):
+    with H2(sluice.tls, rcvbuf=4096, settings={4: window}) as c:
+        c.window(0, 1 << 30)
+        for _ in range(20):
+            c.headers(path="/bytes/3000000")
+        time.sleep(0.3)
+        flood(c, lambda: frame_bytes(h2raw.PRIORITY, 0, 1, b"\0\0\0\0\x10"))
+    with H2(sluice.tls) as other:
+        assert other.get("/ret").status == 200
+
+
+def test_who_goes_away_cancels_all(sluice):
+    def active():
+        return sluice.slow.stats()["requests_active"]
+    with H2(sluice.tls) as c:
+        for _ in range(20):
+            c.headers(path="/slow")
+        until(lambda: active() >= 20, 5, "20 requests")
+    until(lambda: active() <= 1, 5, "their end")   # the one that asks
+
+
 def test_pings_now_and_then(sluice):
     with H2(sluice.tls) as c:
         for _ in range(300):

@@ -245,7 +245,12 @@ static ssize_t on_read(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t max
 {
 	struct h2_session *s = user;
 	bool end = false, trailers = false;
-	size_t n = s->ops->pull(s->user, source->ptr, max, &end, &trailers);
+	size_t n;
+
+	/* Nothing but the GOAWAY goes out any more. */
+	if (s->failed)
+		return NGHTTP2_ERR_DEFERRED;
+	n = s->ops->pull(s->user, source->ptr, max, &end, &trailers);
 
 	if (!n && !end)
 		return NGHTTP2_ERR_DEFERRED;

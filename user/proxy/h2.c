@@ -170,8 +170,6 @@ static void fail(struct h2 *h)
 		count_broken(h);
 	else
 		count_abuse(h, kind);
-	while (h->streams)
-		h2_stream_drop(h->streams);
 	h2_session_send(h->session);
 	client_write(&h->c);
 	end(&h->c);
