@@ -91,14 +91,16 @@ struct slice request_id(struct request *r)
 const struct addr *request_local_addr(const struct request *r)
 {
 	struct client *c = r->client;
-	socklen_t len = sizeof c->local.un;
+	struct addr a = {.len = sizeof a.un};
 
-	if (c->local.len)
-		return &c->local;
-	if (!c->listener->wildcard || getsockname(c->conn->io.fd, &c->local.sa, &len) < 0)
+	if (c->local)
+		return c->local;
+	if (!c->listener->wildcard || getsockname(c->conn->io.fd, &a.sa, &a.len) < 0)
 		return &c->listener->addr;
-	c->local.len = len;
-	return &c->local;
+	c->local = malloc(sizeof a);
+	assert_non_null(c->local);
+	*c->local = a;
+	return c->local;
 }
 
 int request_body_read(const struct request *r, void *to, size_t n, uint64_t at)
@@ -136,6 +138,7 @@ static inline struct fx *fx_new(const char *head)
 		(uint32_t)addr_ip_text(&f->client.remote.addr, f->client.remote.ip);
 	f->client.serial = 42;
 	f->client.n_requests = 3;
+	f->r.nth = 3;
 	f->client.conn = &f->conn;
 	f->client.listener = &f->listener;
 	f->server.name = SLICE("default.example");
@@ -166,6 +169,7 @@ static inline struct fx *fx_new(const char *head)
 
 static inline void fx_free(struct fx *f)
 {
+	free(f->client.local);
 	arena_fini(&f->r.arena);
 	loop_fini(&f->env.loop);
 	free(f);

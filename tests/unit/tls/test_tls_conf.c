@@ -99,7 +99,7 @@ static void test_defaults(void **state)
 	assert_int_equal(server(&l, 0)->protocols, TLS_V1_2 | TLS_V1_3);
 	assert_true(slice_eq(server(&l, 0)->ciphers, SLICE("HIGH:!aNULL:!MD5")));
 	assert_true(slice_eq(server(&l, 0)->ecdh_curve, SLICE("auto")));
-	assert_int_equal(server(&l, 0)->prefer_server_ciphers, 0);
+	assert_int_equal(server(&l, 0)->prefer_server_ciphers, 1);
 	assert_int_equal(server(&l, 0)->session_timeout_s, 300);
 	assert_int_equal(server(&l, 0)->session_tickets, 1);
 	assert_null(server(&l, 0)->cache);
