@@ -31,13 +31,13 @@ CONF = r"""
         location /infile/ { proxy_pass http://@up@; client_body_in_file_only clean; proxy_set_header X-Has-File $request_body_file; }
         location /single/ { proxy_pass http://@up@; client_body_in_single_buffer on; proxy_set_header X-Body $request_body; }
         location /body/ { proxy_pass http://@up@; proxy_set_header X-Body $request_body; }
-        location /wait/ { proxy_pass http://@up@; proxy_max_temp_file_size 0; }
-        location /wait/temp/ { proxy_pass http://@up@; proxy_max_temp_file_size 100m; }
-        location /wait/temp64k/ { proxy_pass http://@up@; proxy_max_temp_file_size 64k; }
-        location /wait/off/ { proxy_pass http://@up@; proxy_buffering off; proxy_max_temp_file_size 100m; }
-        location /wait/ignore/ { proxy_pass http://@up@; proxy_max_temp_file_size 100m; proxy_ignore_headers X-Accel-Buffering; }
-        location /rate/ { proxy_pass http://@up@; proxy_limit_rate 100k; }
-        location /rate/off/ { proxy_pass http://@up@; proxy_limit_rate 100k; proxy_buffering off; }
+        location /wait/ { proxy_pass http://@up@; proxy_read_timeout 20s; proxy_send_timeout 20s; proxy_max_temp_file_size 0; }
+        location /wait/temp/ { proxy_pass http://@up@; proxy_read_timeout 20s; proxy_send_timeout 20s; proxy_max_temp_file_size 100m; }
+        location /wait/temp64k/ { proxy_pass http://@up@; proxy_read_timeout 20s; proxy_send_timeout 20s; proxy_max_temp_file_size 64k; }
+        location /wait/off/ { proxy_pass http://@up@; proxy_read_timeout 20s; proxy_send_timeout 20s; proxy_buffering off; proxy_max_temp_file_size 100m; }
+        location /wait/ignore/ { proxy_pass http://@up@; proxy_read_timeout 20s; proxy_send_timeout 20s; proxy_max_temp_file_size 100m; proxy_ignore_headers X-Accel-Buffering; }
+        location /rate/ { proxy_pass http://@up@; proxy_read_timeout 20s; proxy_send_timeout 20s; proxy_limit_rate 100k; }
+        location /rate/off/ { proxy_pass http://@up@; proxy_read_timeout 20s; proxy_send_timeout 20s; proxy_limit_rate 100k; proxy_buffering off; }
     }
 """
 
