@@ -14,6 +14,9 @@ enum {
 
 const size_t h2_bytes = sizeof(struct h2);
 
+_Static_assert(sizeof((struct stats_worker){0}.h2_abuse) / sizeof(uint64_t) == H2_ABUSE_N,
+	       "each kind of abuse has its counter");
+
 static const struct h2_ops session_ops;
 
 static const struct http_scope *scope_of(const struct h2 *h)
