@@ -16,6 +16,7 @@
 #include "http/headers.h"
 #include "master/master.h"
 #include "modules.h"
+#include "tls/tls_bank.h"
 #include "version.h"
 
 #ifndef SLUICE_PREFIX
@@ -272,6 +273,7 @@ int main(int argc, char **argv)
 {
 	struct options o = {0};
 
+	tls_bank_setup();
 	if (!parse_args(&o, argc, argv)) {
 		usage(stderr);
 		return 1;

@@ -17,11 +17,19 @@
 
 /* The one context of the process: nothing of it lives longer than a call. */
 static struct {
-	BIO_METHOD *method;
+	BIO *bio;		      /* one for all connections: of the one that is in use */
 	char staging[TLS_RECORD_MAX]; /* where small pieces become one record */
 } process;
 
 static const struct conn_ops tls_ops;
+
+/* Makes T the connection that OpenSSL works for. */
+static void enter(struct tls_conn *t)
+{
+	tls_bank_enter(&t->seat);
+	BIO_set_data(process.bio, t);
+	BIO_clear_retry_flags(process.bio);
+}
 
 /* The BIO. */
 
@@ -93,24 +101,24 @@ static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
 	return cmd == BIO_CTRL_FLUSH;
 }
 
-static BIO *bio_new(struct tls_conn *t)
+static bool bio_make(void)
 {
-	BIO *b;
+	BIO_METHOD *method;
 
-	if (!process.method) {
-		process.method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "conn");
-		if (!process.method)
-			return NULL;
-		BIO_meth_set_read_ex(process.method, bio_read);
-		BIO_meth_set_write_ex(process.method, bio_write);
-		BIO_meth_set_ctrl(process.method, bio_ctrl);
-	}
-	b = BIO_new(process.method);
-	if (!b)
-		return NULL;
-	BIO_set_data(b, t);
-	BIO_set_init(b, 1);
-	return b;
+	if (process.bio)
+		return true;
+	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "conn");
+	if (!method)
+		return false;
+	BIO_meth_set_read_ex(method, bio_read);
+	BIO_meth_set_write_ex(method, bio_write);
+	BIO_meth_set_ctrl(method, bio_ctrl);
+	process.bio = BIO_new(method);
+	if (process.bio)
+		BIO_set_init(process.bio, 1);
+	else
+		BIO_meth_free(method);
+	return process.bio != NULL;
 }
 
 /* Starting. */
@@ -118,27 +126,28 @@ static BIO *bio_new(struct tls_conn *t)
 static struct tls_conn *state_new(struct conn *c, SSL_CTX *ctx)
 {
 	struct tls_conn *t = calloc(1, sizeof *t);
-	BIO *b;
 
 	if (!t)
 		return NULL;
 	t->conn = c;
 	t->record_bytes = TLS_RECORD_MAX;
-	t->ssl = SSL_new(ctx);
-	b = t->ssl ? bio_new(t) : NULL;
-	if (!b) {
-		SSL_free(t->ssl);
+	t->ssl = bio_make() ? tls_bank_new(&t->seat, ctx) : NULL;
+	if (!t->ssl) {
 		free(t);
 		ERR_clear_error();
 		return NULL;
 	}
-	SSL_set_bio(t->ssl, b, b);
+	enter(t);
+	BIO_up_ref(process.bio);
+	SSL_set_bio(t->ssl, process.bio, process.bio);
 	return t;
 }
 
 static void state_free(struct tls_conn *t)
 {
-	SSL_free(t->ssl);
+	enter(t);
+	tls_bank_free(&t->seat, t->ssl);
+	BIO_set_data(process.bio, NULL);
 	tls_early_free(t->early);
 	free(t->text);
 	free(t->plain);
@@ -208,6 +217,7 @@ int tls_accept_name(struct conn *c, struct slice name)
 		name.n--;
 	if (name.n == 0 || name.n > 255 || memchr(name.p, 0, name.n))
 		return -SL_EINVAL;
+	enter(t);
 	if (addr_from_ip(name, 0, &a) == 0) {
 		addr_ip_text(&a, text);
 		snprintf(t->also_ip, sizeof t->also_ip, "%.45s", text);
@@ -324,6 +334,18 @@ static void end_early(struct tls_conn *t)
 	}
 }
 
+/* What OpenSSL keeps of a handshake though nobody asks for it any more. */
+static void free_handshake(struct tls_conn *t)
+{
+	STACK_OF(SSL_CIPHER) *offered = SSL_get_client_ciphers(t->ssl);
+
+	SSL_set_tlsext_status_ocsp_resp(t->ssl, NULL, 0);
+	if (offered && !t->early) {
+		sk_SSL_CIPHER_zero(offered);
+		sk_SSL_CIPHER_reserve(offered, 0);
+	}
+}
+
 static int server_handshake(struct tls_conn *t)
 {
 	int r = t->early ? tls_early_handshake(t->early, t->ssl) : SSL_do_handshake(t->ssl);
@@ -341,6 +363,7 @@ int tls_handshake(struct conn *c)
 		return 0;
 	if (t->broken)
 		return -SL_ETLS;
+	enter(t);
 	forget_old_errors();
 	r = t->client ? client_handshake(t) : server_handshake(t);
 	if (r == 1) {
@@ -348,7 +371,7 @@ int tls_handshake(struct conn *c)
 		/* What came in the same segment as the last message is OpenSSL's already. */
 		t->pending = has_pending(t);
 		if (t->listener)
-			SSL_set_tlsext_status_ocsp_resp(t->ssl, NULL, 0); /* sent; frees it */
+			free_handshake(t);
 		return 0;
 	}
 	rc = classify(t, r, "SSL_do_handshake");
@@ -378,6 +401,7 @@ static ssize_t tls_read(struct conn *c, void *to, size_t n)
 	if (!t->pending && !c->readable && !c->peer_closed &&
 	    !(t->read_waits_to_write && c->writable))
 		return -SL_EAGAIN;
+	enter(t);
 	forget_old_errors();
 	t->read_waits_to_write = false;
 	while (got < n) {
@@ -463,6 +487,7 @@ static ssize_t tls_writev(struct conn *c, const struct iovec *iov, int n_iov)
 		return t->raw_rc == -SL_ERESET ? -SL_ERESET : -SL_ETLS;
 	if (!c->writable)
 		return -SL_EAGAIN;
+	enter(t);
 	forget_old_errors();
 	while (c->writable && (n = next_record(t->record_bytes, iov, n_iov, &i, &off, &p))) {
 		r = t->early ? tls_early_write(t->early, t->ssl, p, (int)n)
@@ -493,6 +518,7 @@ static void tls_shutdown(struct conn *c)
 	struct tls_conn *t = c->tls;
 
 	if (t->done && !t->broken) {
+		enter(t);
 		SSL_shutdown(t->ssl);
 		ERR_clear_error();
 	}
@@ -505,6 +531,7 @@ static void tls_fini(struct conn *c)
 {
 	struct tls_conn *t = c->tls;
 
+	enter(t);
 	/* Else OpenSSL takes the session for a bad one: peers often leave without close_notify. */
 	if (!t->broken || t->raw_rc)
 		SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
@@ -567,9 +594,17 @@ bool tls_handshake_done(const struct conn *c)
 	return t && t->done;
 }
 
+struct tls_seat *tls_conn_seat(const struct conn *c)
+{
+	return &((struct tls_conn *)c->tls)->seat;
+}
+
 SSL *tls_conn_ssl(const struct conn *c)
 {
-	const struct tls_conn *t = state(c);
+	struct tls_conn *t = c->ops == &tls_ops ? c->tls : NULL;
 
-	return t ? t->ssl : NULL;
+	if (!t)
+		return NULL;
+	enter(t);
+	return t->ssl;
 }

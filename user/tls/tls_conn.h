@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* TLS on a connection, behind struct conn's I/O table. After a start, call tls_handshake() at each
  * event until it is done; then conn_read() and conn_writev() carry the payload. The contexts, the
- * listener and what they point to must outlive the connection. */
+ * listener and what they point to must outlive the connection. One thread only. */
 #ifndef SL_TLS_TLS_CONN_H
 #define SL_TLS_TLS_CONN_H
 
@@ -65,7 +65,8 @@ size_t tls_session_id_text(const struct conn *c, char to[65]);
 size_t tls_client_ciphers_text(const struct conn *c, char *to, size_t room);
 size_t tls_client_curves_text(const struct conn *c, char *to, size_t room);
 
-/* For this folder. */
+/* For this folder. Valid until another connection is used. */
 struct ssl_st *tls_conn_ssl(const struct conn *c);
+struct tls_seat *tls_conn_seat(const struct conn *c);
 
 #endif

@@ -6,10 +6,12 @@
 
 #include <openssl/ssl.h>
 
+#include "tls/tls_bank.h"
 #include "tls/tls_conn.h"
 
 struct tls_conn {
-	SSL *ssl;
+	SSL *ssl; /* use it after tls_conn_enter() alone */
+	struct tls_seat seat;
 	struct conn *conn;
 	const struct tls_listener *listener; /* of an accepted connection */
 	struct tls_client *client;	     /* of one that we opened */
