@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Answers that wait for a slow client: in memory, in a temporary file, no more than is allowed."""
+import gzip
 import os
 import pathlib
 import socket
@@ -77,6 +78,23 @@ def test_a_slow_client_does_not_hold_the_upstream(start, sender, chunked):
     s.wait_log(r"\[warn\].*an upstream response is buffered to a temporary file while reading upstream")
     assert list((s.dir / "temp").iterdir()) == [], "the file has no name"
     c.close()
+
+
+@pytest.mark.parametrize("inside,fields", [
+    ("gzip on; gzip_types *; gzip_comp_level 1;", [("Accept-Encoding", "gzip")]),
+    ("limit_rate 4m; limit_rate_after 8m;", []),
+    ("proxy_buffers 3 512; proxy_buffer_size 512; proxy_busy_buffers_size 512; proxy_temp_file_write_size 512;", []),
+    ("proxy_buffers 64 64k; proxy_busy_buffers_size 1m; proxy_temp_file_write_size 1m;", [])])
+def test_filters_behind_the_file(start, sender, inside, fields):
+    """All of it comes, in order, whatever else is in its way."""
+    up = sender()
+    s = start(SPOOL, {"up": up.addr, "server": "", "in": f"proxy_max_temp_file_size 100m; {inside}"})
+    with Conn(s.port, rcvbuf=20000, timeout=30) as c:
+        c.send(build("GET", "/", fields))
+        r = c.head()
+        assert up.done.wait(10 * harness.SLOW), "the upstream is free"
+        body = c.body(r).body
+    assert (gzip.decompress(body) if fields else body) == BIG_ANSWER
 
 
 @pytest.mark.parametrize("inside,extra", [
