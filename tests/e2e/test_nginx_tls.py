@@ -427,6 +427,18 @@ def test_host_other_than_sni_with_a_certificate(both, sni, host):
     alike(both, "http", "/client", host, sni, client=both.clients["good"])
 
 
+# Not the default server's own name: nginx refuses that too, though nothing differs.
+@pytest.mark.parametrize("sni", ["on.test", "off.test", "unknown.test", None])
+def test_no_host_at_all(both, sni):
+    """HTTP/1.0 without Host: that is the default server, whatever the handshake asked for."""
+    got = []
+    for s in both.servers:
+        with Conn(s.ports["http"], tls=context(both.clients["good"]), sni=sni) as c:
+            c.send("GET /client HTTP/1.0\r\n\r\n")
+            got.append(seen(s, c.response()))
+    assert got[1] == got[0]
+
+
 def test_a_certificate_shown_to_nobody_in_particular(both):
     """sluice alone refuses a certificate that was checked by the default server's rules for another server."""
     nginx, sluice = (ask(s, "http", context(both.clients["good"]), "/", "on.test", None) for s in both.servers)
