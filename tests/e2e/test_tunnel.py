@@ -242,6 +242,14 @@ def test_a_101_that_nobody_asked_for(gateway, path, headers, version):
     s.wait_log("upstream sent 101 that nobody asked for")
 
 
+@pytest.mark.parametrize("value", ["h2c", "websocket, h2c", "H2C", "h2c\r\nUpgrade: websocket"])
+def test_nobody_is_asked_for_h2c(gateway, server, value):
+    with Conn(gateway().port) as c:
+        c.send(build("GET", "/refuses", [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", value)]))
+        assert c.response().status == 426
+    assert field(server.heads[0][1], "Upgrade") is None
+
+
 def test_a_client_that_ends_its_side_hears_the_answer(gateway, server):
     """Other than in nginx, where the end of one side ends both."""
     c, _ = opened(gateway(), "/waits_for_the_end")

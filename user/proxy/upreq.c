@@ -248,13 +248,17 @@ static void put_client_fields(struct out *o, const struct request *r,
 	}
 }
 
-/* Only what the client of a protocol that can asked for, and the configuration passes on. h2c is no
- * tunnel to anything: its requests would pass by every rule here. */
+/* Only what the client of a protocol that can asked for, and the configuration passes on. */
 static bool is_upgrade(const struct request *r, const struct proxy_header *h, struct slice value)
 {
 	return h->id == HDR_UPGRADE && value.n && r->ops->upgrade && r->head.minor >= 1 &&
-	       r->up->conf->http_version == 11 && hdrs_find(&r->head.fields, HDR_UPGRADE) &&
-	       !hdr_has_token(value, SLICE("h2c"));
+	       r->up->conf->http_version == 11 && hdrs_find(&r->head.fields, HDR_UPGRADE);
+}
+
+/* h2c is no tunnel to anything: its requests would pass by every rule here. So nobody is asked for it. */
+static bool is_h2c(const struct proxy_header *h, struct slice value)
+{
+	return h->id == HDR_UPGRADE && hdr_has_token(value, SLICE("h2c"));
 }
 
 static void put_set_fields(struct out *o, struct request *r, const struct proxy_headers *set)
@@ -266,6 +270,8 @@ static void put_set_fields(struct out *o, struct request *r, const struct proxy_
 		if (h->id == HDR_CONTENT_LENGTH || h->id == HDR_TRANSFER_ENCODING)
 			continue;
 		value = one_line(&r->arena, tmpl_eval(h->value, r, &r->arena));
+		if (is_h2c(h, value))
+			continue;
 		r->up->asks_upgrade |= is_upgrade(r, h, value);
 		if (value.n)
 			put_field(o, h->name, value);
