@@ -407,6 +407,15 @@ def test_half_a_header_block_times_out(sluice):
         c.end()
 
 
+def test_who_leaves_within_a_head_has_no_request_line(sluice):
+    path = sluice.dir / "h2.log"
+    before = len(path.read_text().splitlines())
+    with H2(sluice.short, tls=False) as c:
+        c.frame(h2raw.HEADERS, 1, 1, c.encoder.encode([(":path", "/half")]))
+    line = until(lambda: path.read_text().splitlines()[before:], 5, "a log line")[0]
+    assert line.startswith('127.0.0.1 "" 400 0 '), line
+
+
 def test_pings_do_not_keep_it_open(sluice):
     with H2(sluice.short, tls=False) as c:
         assert c.get().status == 200

@@ -94,6 +94,33 @@ def test_rapid_reset(sluice):
     assert sluice.mock.requests() - before < 1000
 
 
+def test_what_is_taken_back_at_once_costs_no_upstream(sluice):
+    """HEADERS and RST_STREAM in one write: the request is not even begun."""
+    before = sluice.mock.stats()
+    with H2(sluice.tls) as c:
+        assert c.get("/ret").status == 200
+        data = b""
+        for _ in range(50):
+            id, head = headers(c, "/echo/taken-back")
+            data += head + frame_bytes(h2raw.RST, 0, id, b"\0\0\0\x08")
+        kept, head = headers(c, "/echo/kept")
+        c.raw(data + head)
+        assert c.answer(kept).status == 200
+        assert c.get("/echo/kept").status == 200
+    paths = sluice.mock.stats()["paths"]
+    assert sluice.mock.stats()["connections_total"] - before["connections_total"] < 10
+    assert sum(paths.values()) - sum(before["paths"].values()) <= 5, paths
+
+
+def test_more_requests_in_one_write_than_a_turn_begins(sluice):
+    with H2(sluice.tls) as c:
+        assert c.get("/ret").status == 200
+        made = [headers(c, f"/echo/{i}") for i in range(100)]
+        c.raw(b"".join(data for _, data in made))
+        for i, (id, _) in enumerate(made):
+            assert c.answer(id).json()["target"] == f"/echo/{i}"
+
+
 def test_resets_that_answers_pay_for(sluice):
     with H2(sluice.tls) as c:
         for i in range(600):
@@ -130,6 +157,45 @@ def test_overrun_windows(sluice):
             return data + b"".join(frame_bytes(h2raw.DATA, 0, id, b"x" * 16384) for _ in range(5))
         codes = flood(c, piece, n=2000, at_once=1)
         assert codes and codes[-1] in ("ENHANCE_YOUR_CALM", "FLOW_CONTROL_ERROR", "PROTOCOL_ERROR") or codes == []
+
+
+def literal(name, value, kind=b"\0"):
+    size = bytes([len(value)]) if len(value) < 127 else b"\x7f" + bytes([(len(value) - 127) & 127 | 128, (len(value) - 127) >> 7])
+    return kind + bytes([len(name)]) + name + size + value
+
+
+REQUEST = b"".join(literal(n, v) for n, v in [(b":method", b"POST"), (b":scheme", b"https"), (b":path", b"/echo/b"),
+                                              (b":authority", b"localhost")])
+
+
+@pytest.mark.parametrize("value", [b"v", b"v" * 4000], ids=["small", "large"])
+@pytest.mark.parametrize("where", ["head", "trailers"])
+def test_header_bomb(sluice, where, value):
+    """One byte makes a field, again and again: what HPACK makes of a block is bounded, wherever the block stands."""
+    before = sluice.mock.requests()
+    with H2(sluice.tls) as c:
+        def piece():
+            id = c.new_id()
+            if id == 1:
+                return frame_bytes(h2raw.HEADERS, 5, id, REQUEST + literal(b"x", value, b"\x40"))
+            if where == "head":
+                return frame_bytes(h2raw.HEADERS, 5, id, REQUEST + b"\xbe" * 16000)
+            return frame_bytes(h2raw.HEADERS, 4, id, REQUEST) + frame_bytes(h2raw.HEADERS, 5, id, b"\xbe" * 16000)
+        ends_with(sluice, c, piece, "header blocks without end", n=500, at_once=5)
+    assert sluice.mock.requests() - before < 50
+
+
+def test_trailers_over_the_limit_of_heads(sluice):
+    with H2(sluice.tls) as c:
+        id = c.headers(path="/echo/t", method="POST", end=False)
+        c.data(id, b"abc")
+        c.trailers(id, [(f"x-{i}", "y" * 3000) for i in range(5)])
+        assert c.answer(id).status == 200
+        id = c.headers(path="/echo/t", method="POST", end=False)
+        fields = [("x", "y" * 3000)] + [("x", "y" * 3000)] * 14
+        c.trailers(id, fields)
+        assert c.answer(id).reset == "PROTOCOL_ERROR"
+        assert c.get("/ret").status == 200
 
 
 def test_continuation_flood(sluice):

@@ -10,6 +10,7 @@
 
 enum {
 	PAUSE_MS = 500, /* between two requests of a client that is to leave */
+	READ_NS = 2 * 1000 * 1000, /* a turn's, beyond the first buffer: what is cheap to send may be dear to read */
 };
 
 const size_t h2_bytes = sizeof(struct h2);
@@ -221,6 +222,8 @@ static void settle(struct h2 *h)
 {
 	uint64_t before = h->c.conn.n_sent;
 
+	if (!h->c.dead)
+		h2_stream_start_some(h);
 	if (must_notice(h))
 		give_notice(h);
 	if (h2_write_pump(h)) {
@@ -249,8 +252,18 @@ static bool take(struct h2 *h, const char *p, size_t n)
 	return false;
 }
 
+static bool takes_long(uint64_t *began_ns)
+{
+	uint64_t now_ns = clock_mono_ns();
+
+	if (!*began_ns)
+		*began_ns = now_ns;
+	return now_ns - *began_ns > READ_NS;
+}
+
 static bool read_some(struct h2 *h)
 {
+	uint64_t began_ns = 0;
 	int64_t left = h->conf->recv_bytes;
 	struct slice in = inbuf_slice(&h->c.in);
 	struct buf *b;
@@ -263,7 +276,7 @@ static bool read_some(struct h2 *h)
 	}
 	h->more_input = false;
 	while (fine && conn_may_read(&h->c.conn)) {
-		if (left <= 0) {
+		if (left <= 0 || (left < h->conf->recv_bytes && takes_long(&began_ns))) {
 			h->more_input = true;
 			break;
 		}

@@ -31,6 +31,7 @@ struct h2 {
 	struct h2_session *session;
 	const struct h2_scope *conf;
 	struct h2_stream *streams;     /* doubly linked */
+	struct h2_stream *first, *last; /* whose requests are yet to be started */
 	uint64_t asked_ms;	       /* when it was to leave */
 	uint32_t n_streams, n_since;   /* streams opened since the last step of leaving */
 	uint32_t n_timed;	       /* client.n_requests when the timer was last looked at */
@@ -46,15 +47,17 @@ struct h2 {
 struct h2_stream {
 	struct h2 *h;
 	struct request *r;
-	struct h2_stream *next, *prev;
+	struct h2_stream *next, *prev, *then;
 	struct head_h2 *scan; /* NULL when the head is complete */
 	int32_t id;
-	struct timer timer; /* a body that does not come, an answer that is not taken */
+	uint32_t fields_cost; /* of the block that comes in */
+	struct timer timer;   /* a body that does not come, an answer that is not taken */
 	/* the request's body */
 	char *early; /* what came before it was wanted; on the heap */
 	uint32_t early_n, early_room;
 	uint64_t body_left; /* of a declared length */
 	uint32_t given;	    /* to the request, and not yet counted as consumed */
+	bool starts; /* is in the list of those that do */
 	bool has_length, body_done, body_wanted, body_failed;
 	bool body_paused;  /* the request is full */
 	bool body_resumes; /* ... no more: h2_stream_go_on() is due */
@@ -77,6 +80,8 @@ void h2_stream_head(void *user, void *stream, bool trailers, bool end_stream, ui
 void h2_stream_data(void *user, void *stream, const char *p, size_t n);
 void h2_stream_data_end(void *user, void *stream);
 void h2_stream_closed(void *user, void *stream, bool answered, uint32_t error);
+/* Once in each turn: the requests that came and are still wanted, or as many as a turn may have. */
+void h2_stream_start_some(struct h2 *h);
 /* Its request's client is gone: frees both. */
 void h2_stream_drop(struct h2_stream *s);
 void h2_stream_read_body(struct request *r);

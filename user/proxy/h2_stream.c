@@ -11,6 +11,8 @@ enum {
 	BODY_WINDOW_BYTES = 256 * 1024,
 	EARLY_FIRST_BYTES = 1024,
 	HEADERS_TIMES_MAX = 4, /* over the limit by this: no client's mistake */
+	STARTS_PER_TURN = 32,
+	FIELD_COST = 32, /* of a field, beside its bytes (RFC 9113 6.5.2) */
 };
 
 static void on_timer(struct timer *t)
@@ -70,18 +72,17 @@ void h2_stream_field(void *user, void *stream, struct slice name, struct slice v
 {
 	struct h2_stream *s = stream;
 	struct head_limits lim = limits(s->h);
+	uint64_t cost = (uint64_t)s->fields_cost + name.n + value.n + FIELD_COST;
 
-	if (trailer) {
-		/* Checked and dropped, as those of a chunked body. */
-		if (head_h2_trailer(name, value) != HEAD_OK)
-			s->body_failed = true;
-		return;
-	}
-	if (!s->scan)
-		return;
-	head_h2_field(s->scan, name, value, &lim, &s->r->arena, &s->r->head);
-	if (s->scan->bytes > HEADERS_TIMES_MAX * (uint64_t)lim.head_max_bytes)
+	/* HPACK makes much of little: the block must be decoded to its end, or the connection ends. */
+	s->fields_cost = (uint32_t)cost;
+	if (cost > HEADERS_TIMES_MAX * (uint64_t)lim.head_max_bytes)
 		h2_session_too_much(s->h->session);
+	else if (!trailer && s->scan)
+		head_h2_field(s->scan, name, value, &lim, &s->r->arena, &s->r->head);
+	else if (trailer && !s->body_failed) /* checked and dropped, as those of a chunked body */
+		s->body_failed = cost > lim.head_max_bytes ||
+				 head_h2_trailer(name, value) != HEAD_OK;
 }
 
 static unsigned status_of(enum head_error why)
@@ -105,12 +106,56 @@ static void refuse(struct h2_stream *s, enum head_error why)
 	request_refuse(r, status_of(why), head_error_text(why));
 }
 
+/* Not at once: who takes a request back in the same breath shall not have cost an upstream anything. */
+static void start_soon(struct h2_stream *s)
+{
+	struct h2 *h = s->h;
+
+	s->starts = true;
+	if (h->last)
+		h->last->then = s;
+	else
+		h->first = s;
+	h->last = s;
+	client_wake(&h->c);
+}
+
+static void take_out(struct h2_stream *s)
+{
+	struct h2 *h = s->h;
+	struct h2_stream **at = &h->first, *before = NULL;
+
+	while (*at != s) {
+		before = *at;
+		at = &before->then;
+	}
+	*at = s->then;
+	if (h->last == s)
+		h->last = before;
+	s->then = NULL;
+	s->starts = false;
+}
+
+void h2_stream_start_some(struct h2 *h)
+{
+	for (int i = 0; h->first && i < STARTS_PER_TURN; i++) {
+		struct h2_stream *s = h->first;
+
+		take_out(s);
+		if (!s->r->aborted)
+			request_start(s->r);
+	}
+	if (h->first)
+		client_wake(&h->c);
+}
+
 static void begin(struct h2_stream *s, bool end_stream, uint32_t bytes)
 {
 	struct request *r = s->r;
 	enum head_error why = head_h2_finish(s->scan, end_stream, &r->arena, &r->head);
 
 	s->scan = NULL;
+	s->fields_cost = 0;
 	s->body_done = end_stream;
 	s->has_length = r->head.body == BODY_LENGTH;
 	s->body_left = r->head.content_length;
@@ -119,7 +164,7 @@ static void begin(struct h2_stream *s, bool end_stream, uint32_t bytes)
 	if (why != HEAD_OK)
 		refuse(s, why);
 	else
-		request_start(r);
+		start_soon(s);
 }
 
 /* The body is not what the head said, or its trailers are malformed (RFC 9113 8.1.1). */
@@ -296,6 +341,8 @@ static void release(struct h2_stream *s)
 {
 	struct h2 *h = s->h;
 
+	if (s->starts)
+		take_out(s);
 	timer_cancel(&h->c.env->loop, &s->timer);
 	bufq_clear(&s->out);
 	free(s->early);

@@ -119,15 +119,15 @@ VARS_GETTER(get_request)
 	struct slice method = flow_sent_method(r), target = r->head.target, version = protocol(r);
 	char *at;
 
-	if (!target.n)
+	/* An HTTP/2 client may leave between the two. */
+	if (!target.n || !method.n)
 		return text(out, r->bad_line);
 	at = arena_bytes(a, method.n + target.n + version.n + 2);
 	*out = slice_make(at, method.n + target.n + version.n + 2);
 	memcpy(at, method.p, method.n);
 	at += method.n;
 	*at++ = ' ';
-	if (target.n)
-		memcpy(at, target.p, target.n);
+	memcpy(at, target.p, target.n);
 	at += target.n;
 	*at++ = ' ';
 	memcpy(at, version.p, version.n);
