@@ -10,7 +10,9 @@
 
 enum {
 	PAUSE_MS = 500, /* between two requests of a client that is to leave */
-	READ_NS = 2 * 1000 * 1000, /* a turn's, beyond the first buffer: what is cheap to send may be dear to read */
+	READ_NS =
+		2 * 1000 *
+		1000, /* a turn's, beyond the first buffer: what is cheap to send may be dear to read */
 };
 
 const size_t h2_bytes = sizeof(struct h2);

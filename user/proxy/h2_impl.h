@@ -30,17 +30,17 @@ struct h2 {
 	struct client_conn c; /* first */
 	struct h2_session *session;
 	const struct h2_scope *conf;
-	struct h2_stream *streams;     /* doubly linked */
+	struct h2_stream *streams;	/* doubly linked */
 	struct h2_stream *first, *last; /* whose requests are yet to be started */
-	uint64_t asked_ms;	       /* when it was to leave */
-	uint32_t n_streams, n_since;   /* streams opened since the last step of leaving */
-	uint32_t n_timed;	       /* client.n_requests when the timer was last looked at */
-	uint8_t wait;		       /* enum h2_wait */
-	uint8_t leave;		       /* enum h2_leave */
-	bool in_head;		       /* between HEADERS and END_HEADERS */
-	bool any_surplus, any_resumes; /* streams of which that is true */
-	bool any_sent;		       /* some stream's queue got shorter */
-	bool more_input;	       /* the quantum of a turn was used up */
+	uint64_t asked_ms;		/* when it was to leave */
+	uint32_t n_streams, n_since;	/* streams opened since the last step of leaving */
+	uint32_t n_timed;		/* client.n_requests when the timer was last looked at */
+	uint8_t wait;			/* enum h2_wait */
+	uint8_t leave;			/* enum h2_leave */
+	bool in_head;			/* between HEADERS and END_HEADERS */
+	bool any_surplus, any_resumes;	/* streams of which that is true */
+	bool any_sent;			/* some stream's queue got shorter */
+	bool more_input;		/* the quantum of a turn was used up */
 };
 
 /* In its request's arena. */
@@ -57,7 +57,7 @@ struct h2_stream {
 	uint32_t early_n, early_room;
 	uint64_t body_left; /* of a declared length */
 	uint32_t given;	    /* to the request, and not yet counted as consumed */
-	bool starts; /* is in the list of those that do */
+	bool starts;	    /* is in the list of those that do */
 	bool has_length, body_done, body_wanted, body_failed;
 	bool body_paused;  /* the request is full */
 	bool body_resumes; /* ... no more: h2_stream_go_on() is due */

@@ -81,8 +81,8 @@ void h2_stream_field(void *user, void *stream, struct slice name, struct slice v
 	else if (!trailer && s->scan)
 		head_h2_field(s->scan, name, value, &lim, &s->r->arena, &s->r->head);
 	else if (trailer && !s->body_failed) /* checked and dropped, as those of a chunked body */
-		s->body_failed = cost > lim.head_max_bytes ||
-				 head_h2_trailer(name, value) != HEAD_OK;
+		s->body_failed =
+			cost > lim.head_max_bytes || head_h2_trailer(name, value) != HEAD_OK;
 }
 
 static unsigned status_of(enum head_error why)
