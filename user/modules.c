@@ -12,6 +12,8 @@
 #include "policy/upstream_conf.h"
 #include "proxy/access_conf.h"
 #include "proxy/access_log.h"
+#include "proxy/charset.h"
+#include "proxy/compat_conf.h"
 #include "proxy/fields.h"
 #include "proxy/files_conf.h"
 #include "proxy/filters_conf.h"
@@ -60,6 +62,8 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_ACCESS_LOG] = &access_log_module,
 	[MOD_GZIP] = &gzip_module,
 	[MOD_FILES] = &files_module,
+	[MOD_CHARSET] = &charset_module,
+	[MOD_COMPAT] = &compat_module,
 	[MOD_FILTERS] = &filters_module,
 	[MOD_XDP] = &xdp_module,
 	[MOD_ADMIN] = &admin_module,

@@ -61,6 +61,8 @@ enum conf_module_id {
 	MOD_BAN, /* ban */
 	MOD_GZIP, /* gzip*, gunzip* */
 	MOD_FILES, /* root, alias, index, try_files, types, sendfile ... */
+	MOD_CHARSET, /* charset, charset_types */
+	MOD_COMPAT, /* what only tunes nginx, and hints for what is not there */
 	MOD_FILTERS, /* add_header, add_trailer, expires, if_modified_since, max_ranges, limit_rate */
 	MOD_STUB_STATUS, /* stub_status, server_tokens */
 	MOD_ACCESS_LOG, /* log_format, access_log */
@@ -146,6 +148,11 @@ struct conf_row {
 		   const struct conf_row *row);
 };
 
+/* What to say of a directive that does not exist. NAME may begin or end with "*" (or both); the first that fits counts. */
+struct conf_hint {
+	const char *name, *text;
+};
+
 struct conf_module {
 	const char *name;
 	const struct conf_row *rows;
@@ -162,6 +169,7 @@ struct conf_module {
 	 * errors. */
 	int (*free_line)(struct conf *c, struct conf_block *b, void *mod,
 			 const struct conf_node *n);
+	const struct conf_hint *hints; /* ends with name NULL; or NULL */
 };
 
 /* What the modules build, shared between them; typed by name in the headers of their owners. */
@@ -212,6 +220,8 @@ int conf_error(struct conf *c, const struct conf_node *n, const char *fmt, ...)
 /* The same with " (HINT)" behind the place: what would have been right. */
 int conf_error_hint(struct conf *c, const struct conf_node *n, const char *hint, const char *fmt,
 		    ...) __attribute__((format(printf, 4, 5)));
+/* What the modules' hints say of NAME; "" when they say nothing. */
+const char *conf_hint_of(const struct conf *c, struct slice name);
 /* As conf_error() but a warning; returns 0. */
 int conf_warn(struct conf *c, const struct conf_node *n, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Owns the text of configuration messages: place, hint, where they go. Decides nothing. */
+#define _GNU_SOURCE
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -179,6 +180,30 @@ static const char *nearest(const struct conf *c, struct slice name, enum conf_ct
 	return found;
 }
 
+/* "word", "word*", "*word*". */
+static bool fits(const char *pattern, struct slice name)
+{
+	struct slice word = slice_cstr(pattern);
+	bool anywhere = word.p[0] == '*', open = word.p[word.n - 1] == '*';
+
+	word = slice_make(word.p + anywhere, word.n - anywhere - open);
+	if (anywhere)
+		return memmem(name.p, name.n, word.p, word.n) != NULL;
+	return open ? slice_starts(name, word) : slice_eq(name, word);
+}
+
+const char *conf_hint_of(const struct conf *c, struct slice name)
+{
+	for (int id = 0; id < CONF_N_MODULES; id++) {
+		const struct conf_hint *h = c->modules[id] ? c->modules[id]->hints : NULL;
+
+		for (; h && h->name; h++)
+			if (fits(h->name, name))
+				return h->text;
+	}
+	return "";
+}
+
 int conf_error_unknown(struct conf *c, const struct conf_node *n, enum conf_ctx ctx)
 {
 	struct slice name = conf_clip(n->name);
@@ -199,7 +224,8 @@ int conf_error_unknown(struct conf *c, const struct conf_node *n, enum conf_ctx 
 		return conf_error_hint(c, n, hint, "\"%.*s\" directive is not allowed here",
 				       SLICE_FMT(name));
 	}
-	like = nearest(c, n->name, ctx);
+	snprintf(hint, sizeof hint, "%s", conf_hint_of(c, n->name));
+	like = hint[0] ? NULL : nearest(c, n->name, ctx);
 	if (like)
 		snprintf(hint, sizeof hint, "did you mean \"%s\"?", like);
 	return conf_error_hint(c, n, hint, "unknown directive \"%.*s\"", SLICE_FMT(name));

@@ -51,6 +51,42 @@ static int set_pid(struct conf *c, struct conf_block *b, void *mod, const struct
 	return 0;
 }
 
+/* One mask of `worker_cpu_affinity`: the last digit is the first CPU. */
+static int parse_mask(struct conf *c, const struct conf_node *n, struct slice text,
+		      struct core_cpus *set)
+{
+	for (size_t i = 0; i < text.n; i++) {
+		char digit = text.p[text.n - 1 - i];
+
+		if ((digit != '0' && digit != '1') || i >= CORE_CPUS_MAX)
+			return conf_error_hint(c, n,
+					       "a mask is made of at most 1024 digits 0 and 1",
+					       "invalid value \"%.*s\" in \"%.*s\" directive",
+					       SLICE_FMT(text), SLICE_FMT(n->name));
+		if (digit == '1')
+			set->bits[i / 64] |= UINT64_C(1) << i % 64;
+	}
+	return 0;
+}
+
+static int set_affinity(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			const struct conf_row *row)
+{
+	struct core_affinity *a = arena_zalloc(&c->arena, sizeof *a);
+	int first = slice_eq(n->args[0], SLICE("auto")), r = 0;
+
+	if (first && n->n_args > 2)
+		return conf_error(c, n, "invalid number of arguments in \"%s\" directive",
+				  row->name);
+	a->is_auto = first;
+	a->n = n->n_args - first;
+	a->masks = arena_zalloc(&c->arena, ((size_t)a->n + 1) * sizeof *a->masks);
+	for (int i = 0; i < a->n && r == 0; i++)
+		r = parse_mask(c, n, n->args[first + i], &a->masks[i]);
+	((struct core_conf *)mod)->affinity = a;
+	return r;
+}
+
 static int set_env(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		   const struct conf_row *row)
 {
@@ -152,6 +188,14 @@ static const struct conf_row rows[] = {
 	 .max = 64,
 	 .deflt = "1",
 	 .help = "worker processes; auto: one a CPU"},
+	{.name = "worker_cpu_affinity",
+	 .contexts = CTX_MAIN,
+	 .args_min = 1,
+	 .args_max = -1,
+	 .type = CONF_CUSTOM,
+	 .set = set_affinity,
+	 .help = "auto [MASK] | MASK ... -- which CPUs a worker may run on; auto: one for each worker, of those in "
+		 "MASK (binary, the last digit is the first CPU)"},
 	{.name = "worker_rlimit_nofile",
 	 .contexts = CTX_MAIN,
 	 .args_min = 1,

@@ -14,6 +14,19 @@ struct core_env {
 	const char *name, *value; /* value NULL: as the environment has it */
 };
 
+enum { CORE_CPUS_MAX = 1024 };
+
+struct core_cpus {
+	uint64_t bits[CORE_CPUS_MAX / 64];
+};
+
+/* `worker_cpu_affinity`. */
+struct core_affinity {
+	bool is_auto; /* with at most one mask */
+	int n;
+	struct core_cpus *masks; /* the last one is for all workers that are left */
+};
+
 struct core_conf { /* MOD_CORE's struct in main and in events */
 	/* main */
 	bool has_user;
@@ -27,6 +40,7 @@ struct core_conf { /* MOD_CORE's struct in main and in events */
 	int64_t pcre_jit, regex_match_limit;
 	struct slice pid; /* NUL-terminated absolute path */
 	struct core_env *env;
+	struct core_affinity *affinity; /* NULL: wherever the system likes */
 	const struct conf_node *user_node;
 	/* events */
 	int64_t worker_connections, multi_accept, use;

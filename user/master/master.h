@@ -162,6 +162,8 @@ void guarding_sweep(struct master *m);
 int privileges_limit_master(char *err, size_t room);
 /* worker_rlimit_nofile, before privileges are dropped; a failure is told to LOG and nothing else. */
 void privileges_raise_nofile(const struct core_conf *core, const struct log *log);
+/* worker_cpu_affinity, of this process, which is the INDEXth worker. */
+void privileges_bind_cpu(const struct core_conf *core, unsigned index, const struct log *log);
 /* Becomes uid and gid without any capability; for children of a root master. */
 int privileges_drop(const struct core_conf *core, bool is_root, char *err, size_t room);
 

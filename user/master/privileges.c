@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Least privilege: what the master keeps, by name, and how children lose everything. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <grp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -63,6 +65,53 @@ void privileges_raise_nofile(const struct core_conf *core, const struct log *log
 		log_write(log, LOG_LVL_WARN, 0,
 			  "worker_rlimit_nofile %llu is not in force: setrlimit() failed (%d: %s)",
 			  (unsigned long long)n, errno, strerror(errno));
+}
+
+static cpu_set_t cpus_of(const struct core_cpus *mask)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (int cpu = 0; cpu < CORE_CPUS_MAX && cpu < CPU_SETSIZE; cpu++)
+		if (mask->bits[cpu / 64] >> cpu % 64 & 1)
+			CPU_SET(cpu, &set);
+	return set;
+}
+
+/* The INDEXth CPU of those in AMONG, again from the first where there are fewer. */
+static cpu_set_t one_of(const cpu_set_t *among, unsigned index)
+{
+	int n = CPU_COUNT(among), left = n ? (int)(index % (unsigned)n) : 0;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, among) && left-- == 0)
+			CPU_SET(cpu, &set);
+	return set;
+}
+
+void privileges_bind_cpu(const struct core_conf *core, unsigned index, const struct log *log)
+{
+	const struct core_affinity *a = core->affinity;
+	cpu_set_t set, mask;
+
+	if (!a)
+		return;
+	if (!a->is_auto) {
+		set = cpus_of(&a->masks[index < (unsigned)a->n ? index : (unsigned)a->n - 1]);
+	} else {
+		if (sched_getaffinity(0, sizeof set, &set))
+			CPU_ZERO(&set);
+		mask = a->n ? cpus_of(&a->masks[0]) : set;
+		CPU_AND(&set, &set, &mask);
+		set = one_of(&set, index);
+	}
+	if (sched_setaffinity(0, sizeof set, &set))
+		log_write(
+			log, LOG_LVL_WARN, 0,
+			"worker_cpu_affinity is not in force: sched_setaffinity() failed (%d: %s)",
+			errno, strerror(errno));
 }
 
 int privileges_drop(const struct core_conf *core, bool is_root, char *err, size_t room)

@@ -170,6 +170,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 	admin_conf_wipe(&m->cycle->conf);
 	set_environment(core);
 	privileges_raise_nofile(core, &m->cycle->log);
+	privileges_bind_cpu(core, c->index, &m->cycle->log);
 	become_unprivileged(m, "worker");
 	leave(m, c, worker_run(&p));
 }

@@ -39,6 +39,12 @@ static int add(struct conf *c, const struct conf_node *n, struct add_header **li
 				       "invalid parameter \"%.*s\"", SLICE_FMT(n->args[2]));
 	if (!is_token(n->args[0]))
 		return conf_error(c, n, "invalid header name \"%.*s\"", SLICE_FMT(n->args[0]));
+	/* Many files answer OPTIONS by "add_header Content-Length 0; return 204;". */
+	if (slice_ieq(n->args[0], SLICE("Content-Length")) && slice_eq(n->args[1], SLICE("0")) &&
+	    !trailer)
+		return conf_warn(c, n,
+				 "\"add_header Content-Length 0\" has no effect: "
+				 "the length of an answer is always told");
 	if (is_framing(n->args[0], trailer))
 		return conf_error(c, n, "\"%.*s\" cannot set \"%.*s\": it frames the answer",
 				  SLICE_FMT(n->name), SLICE_FMT(n->args[0]));

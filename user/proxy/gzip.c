@@ -6,6 +6,7 @@
 #include "conf/regex.h"
 #include "http/coding.h"
 #include "http/date.h"
+#include "proxy/agent.h"
 #include "proxy/deflate.h"
 #include "proxy/gzip_conf.h"
 #include "proxy/out.h"
@@ -30,30 +31,11 @@ static const struct gzip_scope *scope_of(const struct request *r)
 	return r->block->mod[MOD_GZIP];
 }
 
-/* Old browsers that say they take gzip and do not: nginx's "msie6". */
-static bool is_msie6(struct slice agent)
-{
-	for (; agent.n >= 8; agent = slice_skip(agent, 1)) {
-		if (!slice_starts(agent, SLICE("MSIE ")))
-			continue;
-		if (agent.p[6] != '.')
-			return false;
-		if (agent.p[5] == '4' || agent.p[5] == '5')
-			return true;
-		if (agent.p[5] != '6')
-			return false;
-		while (agent.n >= 3 && !slice_starts(agent, SLICE("SV1")))
-			agent = slice_skip(agent, 1);
-		return agent.n < 3;
-	}
-	return false;
-}
-
 static bool is_disabled(const struct gzip_disable *d, struct slice agent)
 {
 	const size_t *offsets;
 
-	if (d->msie6 && is_msie6(agent))
+	if (d->msie6 && agent_is_msie6(agent))
 		return true;
 	/* A match that runs into its limit counts as one: what is not compressed hurts nobody. */
 	for (int i = 0; i < d->n; i++)

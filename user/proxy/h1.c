@@ -66,6 +66,7 @@ static bool after_answer(struct h1 *h)
 	     clean = h->body_done && !inbuf_len(&h->c.in) && !tls_is_early(&h->c.conn);
 	bool cut = h->abort_after;
 	int64_t keepalive_ms = r->scope->keepalive_timeout_ms;
+	int64_t lingering = r->scope->lingering_close;
 
 	if (cut) {
 		/* Without a length or a final chunk only a reset says that the answer is not whole. */
@@ -80,7 +81,7 @@ static bool after_answer(struct h1 *h)
 	h->finished = false;
 	h->body_wanted = h->body_paused = false;
 	if (close_now) {
-		if (clean)
+		if (lingering == HTTP_LINGERING_OFF || (clean && lingering == HTTP_LINGERING_ON))
 			client_destroy(&h->c);
 		else
 			client_linger(&h->c);
@@ -186,7 +187,7 @@ static void timeout(struct client_conn *c)
 		log_info(h, "client timed out while reading client request headers");
 	if (h->r && !h->r->resp.status)
 		h->r->resp.status = 408;
-	client_kill(c, false);
+	client_kill(c, h->r && h->r->scope->reset_timedout);
 }
 
 static void begin(struct client_conn *c)

@@ -7,6 +7,7 @@
 
 #include "core/err.h"
 #include "core/num.h"
+#include "proxy/agent.h"
 #include "proxy/files_conf.h"
 #include "proxy/h1_impl.h"
 
@@ -47,6 +48,22 @@ static void put_status_line(struct h1 *h, const struct response *resp)
 	put_lit(h, "\r\n");
 }
 
+/* Old browsers that wait in vain for the end of an answer on a connection that stays open. */
+static bool is_disabled(const struct request *r)
+{
+	int64_t who = r->scope->keepalive_disable;
+	const struct hdr *agent = NULL;
+
+	if (who & HTTP_KEEPALIVE_SAFARI ||
+	    (who & HTTP_KEEPALIVE_MSIE6 && r->head.method == METHOD_POST))
+		agent = hdrs_find(&r->head.fields, HDR_USER_AGENT);
+	if (!agent)
+		return false;
+	return (who & HTTP_KEEPALIVE_SAFARI && agent_is_safari(agent->value)) ||
+	       (who & HTTP_KEEPALIVE_MSIE6 && r->head.method == METHOD_POST &&
+		agent_is_msie6(agent->value));
+}
+
 /* May this connection serve another request after this answer? */
 static bool stays_open(const struct h1 *h, const struct request *r)
 {
@@ -60,7 +77,9 @@ static bool stays_open(const struct h1 *h, const struct request *r)
 	if (s->keepalive_timeout_ms == 0 ||
 	    h->c.client.n_requests >= (uint64_t)s->keepalive_requests)
 		return false;
-	return h->c.env->loop.clock.mono_ms - h->c.client.made_ms < (uint64_t)s->keepalive_time_ms;
+	if (h->c.env->loop.clock.mono_ms - h->c.client.made_ms >= (uint64_t)s->keepalive_time_ms)
+		return false;
+	return !is_disabled(r);
 }
 
 static void put_connection(struct h1 *h, const struct request *r)
@@ -240,7 +259,7 @@ static void end_sending(struct request *r)
 static void drop(struct request *r)
 {
 	r->aborted = true;
-	client_kill(r->front, false);
+	client_kill(r->front, r->scope->reset_timedout && r->resp.status == 444);
 }
 
 static uint64_t queued(const struct request *r)

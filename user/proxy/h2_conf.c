@@ -13,8 +13,6 @@ static const struct {
 	{"http2_max_requests", "use \"keepalive_requests\""},
 	{"http2_max_field_size", "use \"large_client_header_buffers\""},
 	{"http2_max_header_size", "use \"large_client_header_buffers\""},
-	{"http2_push", "take it out: browsers do not take pushes any more"},
-	{"http2_push_preload", "take it out: browsers do not take pushes any more"},
 	{"http2_max_concurrent_pushes", "take it out: browsers do not take pushes any more"},
 };
 
@@ -91,8 +89,6 @@ static const struct conf_row rows[] = {
 	OBSOLETE("http2_max_requests", CTX_HTTP | CTX_SERVER),
 	OBSOLETE("http2_max_field_size", CTX_HTTP | CTX_SERVER),
 	OBSOLETE("http2_max_header_size", CTX_HTTP | CTX_SERVER),
-	OBSOLETE("http2_push", CTX_SCOPE),
-	OBSOLETE("http2_push_preload", CTX_SCOPE),
 	OBSOLETE("http2_max_concurrent_pushes", CTX_HTTP | CTX_SERVER),
 };
 

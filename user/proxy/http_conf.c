@@ -183,6 +183,15 @@ struct conf_block *http_conf_named(const struct server *srv, struct slice name)
 	return location_named(srv, name);
 }
 
+static const struct conf_value keepalive_disable_words[] = {{"none", HTTP_KEEPALIVE_NONE},
+							    {"msie6", HTTP_KEEPALIVE_MSIE6},
+							    {"safari", HTTP_KEEPALIVE_SAFARI},
+							    {NULL, 0}};
+static const struct conf_value lingering_close_words[] = {{"off", HTTP_LINGERING_OFF},
+							  {"on", HTTP_LINGERING_ON},
+							  {"always", HTTP_LINGERING_ALWAYS},
+							  {NULL, 0}};
+
 #define AT(field) offsetof(struct http_scope, field)
 #define TYPED(dname, ctx, t, field, dflt, text) \
 	{ \
@@ -292,6 +301,29 @@ static const struct conf_row rows[] = {
 	      "several slashes in a path count as one"),
 	TYPED("underscores_in_headers", CTX_HTTP | CTX_SERVER, CONF_FLAG, underscores_in_headers,
 	      "off", "pass on request fields with an underscore in their name"),
+	TYPED("ignore_invalid_headers", CTX_HTTP | CTX_SERVER, CONF_FLAG, ignore_invalid_headers,
+	      "on", "off: pass on request fields whatever their name is made of"),
+	{.name = "keepalive_disable",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = -1,
+	 .type = CONF_BITS,
+	 .offset = AT(keepalive_disable),
+	 .values = keepalive_disable_words,
+	 .deflt = "msie6",
+	 .help = "old browsers whose connections are closed after an answer (msie6: after a POST)"},
+	{.name = "lingering_close",
+	 .contexts = CTX_SCOPE,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_ENUM,
+	 .offset = AT(lingering_close),
+	 .values = lingering_close_words,
+	 .deflt = "on",
+	 .help = "off: what a client still sends when its connection is closed is not read, so that it may lose "
+		 "the answer; always: it is waited for even when nothing is due"},
+	TYPED("reset_timedout_connection", CTX_SCOPE, CONF_FLAG, reset_timedout, "off",
+	      "a request that timed out, and one closed by 444, ends its connection by a reset"),
 	TYPED("chunked_transfer_encoding", CTX_SCOPE, CONF_FLAG, chunked, "on",
 	      "off: an answer of unknown length ends with its connection"),
 	TYPED("absolute_redirect", CTX_SCOPE, CONF_FLAG, absolute_redirect, "on",

@@ -36,6 +36,19 @@ struct http_min_rate {
 	int64_t bytes_s, after_ms;
 };
 
+/* Words of keepalive_disable. */
+enum http_keepalive_disable {
+	HTTP_KEEPALIVE_NONE = 1 << 0, /* nobody is disabled */
+	HTTP_KEEPALIVE_MSIE6 = 1 << 1,
+	HTTP_KEEPALIVE_SAFARI = 1 << 2,
+};
+
+enum http_lingering_close {
+	HTTP_LINGERING_OFF,
+	HTTP_LINGERING_ON,
+	HTTP_LINGERING_ALWAYS,
+};
+
 /* MOD_HTTP's struct in http, server and location. */
 struct http_scope {
 	int64_t client_max_body_bytes; /* 0: no limit */
@@ -47,7 +60,10 @@ struct http_scope {
 	int64_t keepalive_requests, keepalive_time_ms;
 	int64_t lingering_time_ms, lingering_timeout_ms;
 	struct http_min_rate *min_rate;
-	int64_t merge_slashes, underscores_in_headers, chunked;
+	int64_t merge_slashes, underscores_in_headers, ignore_invalid_headers, chunked;
+	int64_t keepalive_disable; /* enum http_keepalive_disable */
+	int64_t lingering_close;   /* enum http_lingering_close */
+	int64_t reset_timedout;
 	int64_t absolute_redirect, port_in_redirect, server_name_in_redirect;
 	struct http_large_buffers *large;
 	struct http_keepalive *keepalive;

@@ -4,6 +4,7 @@
 #include "proxy/out.h"
 
 #include "proxy/add_header.h"
+#include "proxy/charset.h"
 #include "proxy/cond.h"
 #include "proxy/expires.h"
 #include "proxy/flow.h"
@@ -32,6 +33,7 @@ static const struct out_step {
 	{.name = "expires", .run = expires_step},
 	{.name = "server_tokens", .run = status_server_step},
 	{.name = "add_header", .run = add_header_step},
+	{.name = "charset", .run = charset_step},
 	{.name = "temporary file", .run = spool_step},
 	{.name = "gunzip", .run = gunzip_step},
 	{.name = "gzip", .run = gzip_step},

@@ -223,8 +223,10 @@ static bool has_plain_name(const struct request *r, struct slice name)
 	for (size_t i = 0; i < name.n; i++) {
 		char c = name.p[i];
 
+		if (c == '_' ? r->scope->underscores_in_headers : !r->scope->ignore_invalid_headers)
+			continue;
 		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		    c == '-' || (c == '_' && r->scope->underscores_in_headers))
+		    c == '-')
 			continue;
 		return false;
 	}

@@ -44,11 +44,18 @@ VARS_GETTER(get_realpath_root)
 	return files_real_root(request, a, out);
 }
 
+/* There is no cache: as in nginx where none is used. */
+VARS_GETTER(get_none)
+{
+	return false;
+}
+
 const struct var_def vars_filter[] = {
 	{.name = "request_filename", .get = get_request_filename},
 	{.name = "document_root", .get = get_document_root},
 	{.name = "realpath_root", .get = get_realpath_root},
 	{.name = "limit_rate", .get = get_limit_rate, .set = set_limit_rate},
 	{.name = "gzip_ratio", .get = get_gzip_ratio},
+	{.name = "upstream_cache_status", .get = get_none},
 	{.name = NULL},
 };
