@@ -194,6 +194,8 @@ install: all ## into DESTDIR and PREFIX
 	sed 's|/usr/local|$(PREFIX)|' conf/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
 	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice
 	install -m 644 README.md LICENSE conf/ai-proxy*.conf docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
+	install -D -m 644 conf/sluicectl.bash-completion \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/sluicectl
 
 .PHONY: clean
 clean: ## remove what was built

@@ -154,7 +154,7 @@ def test_lingering_close_off(stack):
 
 
 UNNEEDED = """open_file_cache max=1000 inactive=20s; open_file_cache_valid 30s; open_file_cache_min_uses 2; open_file_cache_errors on;
-    open_file_cache off; sendfile_max_chunk 1m; read_ahead 0; send_lowat 0; directio_alignment 512; subrequest_output_buffer_size 8k;
+    open_file_cache off; sendfile_max_chunk 1m; read_ahead 0; send_lowat 0; directio_alignment 512; subrequest_output_buffer_size 8k; proxy_send_lowat 0;
     aio off; directio off; disable_symlinks off; autoindex off; msie_padding off; msie_refresh off; proxy_store off; ssi off; userid off;
     http2_push off; http2_push_preload off; types_hash_max_size 2048; fastcgi_temp_path @dir@/a; uwsgi_temp_path @dir@/b 1 2; scgi_temp_path @dir@/c;
     server { listen 127.0.0.1:1; location / { proxy_pass http://127.0.0.1:1; proxy_cache_bypass $http_upgrade; proxy_no_cache $cookie_a $arg_b;
@@ -178,7 +178,7 @@ def test_refused_alike(tmp_path, http, words):
     ("http", "proxy_cache_valid 1s;", "answers are not cached"), ("http", "fastcgi_pass unix:/x;", "over HTTP only"), ("http", "grpc_pass a;", "over HTTP only"),
     ("http", "ssl on;", "listen ... ssl"), ("http", "aio threads;", 'write "off"'), ("http", "autoindex on;", "not listed"),
     ("http", "http2_push_preload on;", "pushes"), ("http", "brotli on;", "gzip"), ("http", "access_by_lua_block {}", "no modules"),
-    ("http", "more_set_headers 'A: b';", "add_header"), ("http", "mirror /m;", "not copied"), ("http", "valid_referers none;", "map"),
+    ("http", "more_set_headers 'A: b';", "add_header"), ("http", "acme_issuer a {}", "certbot"), ("http", "mirror /m;", "not copied"), ("http", "valid_referers none;", "map"),
     ("main", "load_module x.so;", "there are no modules"), ("main", "thread_pool a threads=2;", "no threads"), ("main", "stream { }", "only HTTP"),
     ("main", "worker_priority -5;", "Nice="), ("main", "worker_rlimit_core 1g;", "LimitCORE=")])
 def test_what_is_not_there_says_what_to_do(tmp_path, where, text, hint):
