@@ -213,7 +213,7 @@ class Clients:
 
     async def streams(self, client, rng):
         while not self.ending.is_set():
-            n = rng.randint(5, 60)
+            n = rng.randint(5, 35)
             self.n_open += 1
             await self.checked(client, ("POST", "/v1/chat/completions", fields_of_stream(n), BODY),
                                lambda body, n=n: body.count(b"data: ") >= n and b"[DONE]" in body)
@@ -276,7 +276,7 @@ def run(s, kind, ca, n_reloads):
         for _ in range(n_reloads):
             assert clients.n_open > N_STREAMS // 2 and not clients.bad, clients.bad[:5]
             s.reload()
-            time.sleep(0.1)
+            time.sleep(0.05)
         n = clients.n_requests
         until(lambda: clients.n_requests > n + 100, 20, "requests to the last workers")
         clients.finish()
