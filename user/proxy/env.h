@@ -6,6 +6,7 @@
 #include "conf/conf.h"
 #include "core/stats.h"
 #include "net/loop.h"
+#include "net/tcp_view.h"
 #include "policy/ban.h"
 
 struct client_conn;
@@ -41,7 +42,11 @@ struct env {
 	bool draining;		 /* no new connections; every answer closes its connection */
 	bool quitting;		 /* idle connections are closed too */
 	bool keeps_bodies;	 /* $request_body is used: bodies stay until the log is written */
+	bool keeps_tcp;		 /* $upstream_tcp_... are used: asked for when a try ends */
 	uint64_t id_seed, id_count; /* for $request_id */
+	/* $tcp_...: what was asked last, for the next variable of the same line. */
+	struct tcp_view tcp;
+	uint64_t tcp_serial, tcp_ms; /* of which connection, when; 0: none */
 };
 
 #endif

@@ -39,11 +39,24 @@ static void set_times(struct exchange *x)
 	t->bytes_sent = x->uc ? x->uc->conn.n_sent : 0;
 }
 
+/* The connection is the pool's or gone when the log is written. */
+static void keep_tcp(struct exchange *x)
+{
+	struct try *t = x->u->try;
+
+	if (!x->r->env->keeps_tcp || !x->uc || x->state == X_CONNECT)
+		return;
+	if (!t->tcp)
+		t->tcp = arena_alloc(&x->r->arena, sizeof *t->tcp);
+	tcp_view_read(x->uc->conn.io.fd, t->tcp);
+}
+
 void exchange_end(struct exchange *x, bool reuse)
 {
 	struct loop *l = &x->r->env->loop;
 
 	set_times(x);
+	keep_tcp(x);
 	timer_cancel(l, &x->timer);
 	task_cancel(l, &x->task);
 	inbuf_clear(&x->in);

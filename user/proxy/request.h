@@ -9,6 +9,7 @@
 #include "http/uri.h"
 #include "net/addr.h"
 #include "net/proxy_intro.h"
+#include "net/tcp_view.h"
 #include "policy/ban_conf.h"
 #include "proxy/env.h"
 #include "proxy/http_conf.h"
@@ -127,6 +128,8 @@ try {
 	int64_t connect_ms, header_ms, response_ms;
 	uint64_t bytes_received, bytes_sent;
 	uint32_t head_bytes; /* of the answer that was passed on; 0: it was not */
+	struct tcp_view
+		*tcp; /* of its connection at its end; NULL: not asked for, or not connected */
 };
 
 struct request {

@@ -63,6 +63,21 @@ VARS_GETTER(get_tcpinfo)
 	       vars_number(a, *(const uint32_t *)((const char *)&info + (uintptr_t)data), out);
 }
 
+/* DATA is an enum tcp_view_field. The kernel is asked once for all that a line wants. */
+VARS_GETTER(get_tcp)
+{
+	const struct request *r = request;
+	enum tcp_view_field field = (enum tcp_view_field)(uintptr_t)data;
+	struct env *env = r->env;
+
+	if (env->tcp_serial != r->client->serial || env->tcp_ms != env->loop.clock.mono_ms) {
+		env->tcp_serial = r->client->serial;
+		env->tcp_ms = env->loop.clock.mono_ms;
+		tcp_view_read(r->client->conn->io.fd, &env->tcp);
+	}
+	return tcp_view_knows(&env->tcp, field) && vars_number(a, env->tcp.value[field], out);
+}
+
 #define TCPINFO_ROW(var, field) \
 	{ \
 		.name = var, .get = get_tcpinfo, .data = (void *)offsetof(struct tcp_info, field) \
@@ -70,6 +85,10 @@ VARS_GETTER(get_tcpinfo)
 #define SERVER_ROW(var, fn) \
 	{ \
 		.name = var, .get = fn, .data = (void *)PROXIED_SERVER \
+	}
+#define TCP_ROW(var, field) \
+	{ \
+		.name = var, .get = get_tcp, .data = (void *)(uintptr_t)(field) \
 	}
 #define ROW(var, fn) \
 	{ \
@@ -87,5 +106,9 @@ const struct var_def vars_conn[] = {
 	TCPINFO_ROW("tcpinfo_rttvar", tcpi_rttvar),
 	TCPINFO_ROW("tcpinfo_snd_cwnd", tcpi_snd_cwnd),
 	TCPINFO_ROW("tcpinfo_rcv_space", tcpi_rcv_space),
+	TCP_ROW("tcp_rtt", TCP_VIEW_RTT),
+	TCP_ROW("tcp_min_rtt", TCP_VIEW_MIN_RTT),
+	TCP_ROW("tcp_retransmits", TCP_VIEW_RETRANSMITS),
+	TCP_ROW("tcp_delivery_rate", TCP_VIEW_DELIVERY_RATE),
 	{0},
 };

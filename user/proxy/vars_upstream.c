@@ -14,12 +14,21 @@ enum field {
 	FIELD_RECEIVED,
 	FIELD_SENT,
 	FIELD_LENGTH,
+	FIELD_TCP, /* and further on: by enum tcp_view_field */
 };
 
 static size_t put_time(char *at, int64_t ms)
 {
 	if (ms >= 0)
 		return vars_put_seconds(at, (uint64_t)ms);
+	*at = '-';
+	return 1;
+}
+
+static size_t put_tcp(char *at, const struct tcp_view *v, enum tcp_view_field field)
+{
+	if (v && tcp_view_knows(v, field))
+		return num_put_u64(at, v->value[field]);
 	*at = '-';
 	return 1;
 }
@@ -50,9 +59,10 @@ static size_t put_item(char *at, const struct try *t, enum field field)
 			return num_put_u64(at, 0);
 		return num_put_u64(at, t->bytes_received - t->head_bytes);
 	case FIELD_SENT:
-		break;
+		return num_put_u64(at, t->bytes_sent);
+	default:
+		return put_tcp(at, t->tcp, (enum tcp_view_field)(field - FIELD_TCP));
 	}
-	return num_put_u64(at, t->bytes_sent);
 }
 
 /* DATA is an enum field. */
@@ -161,6 +171,10 @@ const struct var_def vars_upstream[] = {
 	LIST_ROW("upstream_bytes_received", FIELD_RECEIVED),
 	LIST_ROW("upstream_bytes_sent", FIELD_SENT),
 	LIST_ROW("upstream_response_length", FIELD_LENGTH),
+	LIST_ROW("upstream_tcp_rtt", FIELD_TCP + TCP_VIEW_RTT),
+	LIST_ROW("upstream_tcp_min_rtt", FIELD_TCP + TCP_VIEW_MIN_RTT),
+	LIST_ROW("upstream_tcp_retransmits", FIELD_TCP + TCP_VIEW_RETRANSMITS),
+	LIST_ROW("upstream_tcp_delivery_rate", FIELD_TCP + TCP_VIEW_DELIVERY_RATE),
 	{.name = "upstream_trailer_", .prefix = true, .get = get_upstream_trailer},
 	{.name = "upstream_cookie_", .prefix = true, .get = get_upstream_cookie},
 	{.name = "upstream_http_", .prefix = true, .get = get_upstream_http},

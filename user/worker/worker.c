@@ -323,12 +323,21 @@ static void on_trim_timer(struct timer *t)
 	timer_set(&w->env.loop, &w->trim_timer, TRIM_MS);
 }
 
-static bool uses_request_body(const struct conf *c)
+/* Is there a variable whose name begins with NAME, in any case of its letters? */
+static bool uses_variable(const struct conf *c, const char *name)
 {
-	for (const struct conf_source *s = c->sources; s; s = s->next)
-		if (memmem(s->text.p, s->text.n, "$request_body", 13) ||
-		    memmem(s->text.p, s->text.n, "${request_body", 14))
-			return true;
+	for (const struct conf_source *s = c->sources; s; s = s->next) {
+		struct slice rest = s->text;
+		ptrdiff_t dollar;
+
+		while ((dollar = slice_find(rest, '$')) >= 0) {
+			rest = slice_skip(rest, (size_t)dollar + 1);
+			if (slice_starts(rest, SLICE("{")))
+				rest = slice_skip(rest, 1);
+			if (rest.n >= strlen(name) && !strncasecmp(rest.p, name, strlen(name)))
+				return true;
+		}
+	}
 	return false;
 }
 
@@ -387,7 +396,8 @@ int worker_run(const struct worker_params *p)
 		.on_no_clients = check_ended,
 		.slot = p->slot,
 		.conns_max = p->conns_max,
-		.keeps_bodies = uses_request_body(p->conf),
+		.keeps_bodies = uses_variable(p->conf, "request_body"),
+		.keeps_tcp = uses_variable(p->conf, "upstream_tcp_"),
 		.id_seed = hash_random_seed(),
 	};
 	if (setup(w)) {
