@@ -2,7 +2,7 @@
 /* The guard: an XDP program that drops the packets of banned sources before the kernel spends
  * anything on them, and counts what every source sends. It decides by source address alone; it
  * never bans (userspace does), never changes a packet, and what it does not understand passes.
- * Order: allow, deny, deny_net. No path to PASS goes around them once the source is known. */
+ * Order: allow, deny, ban_net, deny_net. No path to PASS goes around them once the source is known. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -14,12 +14,21 @@
 struct tables {
 	void *allow;
 	void *deny;
+	void *ban_net;
 	void *deny_net;
 	void *sources;
 	const void *addr;
 	const void *cidr;
 	__u32 n_allow;
+	__u32 n_ban_net;
 	__u32 n_deny_net;
+};
+
+/* What all look-ups about one packet share. */
+struct judging {
+	const struct guard_settings *set;
+	__u64 now_ns;
+	__u64 bytes;
 };
 
 /* XDP runs with preemption off, so the per-CPU slot is ours alone. */
@@ -38,75 +47,93 @@ static __always_inline bool is_drop(enum guard_total_index verdict)
 	return verdict == GUARD_DROP_DENY || verdict == GUARD_DROP_NET;
 }
 
-/* WHY is the verdict on a packet that no list knows. What is on trial (dry run) hides nothing that
- * is in force: the look-ups go on until one drops. */
+/* What an entry makes of a packet, of which the lists before said WHY. What is over, or on trial (dry
+ * run), hides nothing that is in force: the look-ups go on until one drops. */
+static __always_inline enum guard_total_index entry_verdict(enum guard_total_index why,
+							    __u64 expires_ns, __u32 flags,
+							    const struct judging *j,
+							    enum guard_total_index drop)
+{
+	if (expires_ns && j->now_ns >= expires_ns)
+		return why == GUARD_PASS ? GUARD_EXPIRED : why;
+	if (j->set->dry_run || (flags & GUARD_DENY_DRY_RUN))
+		return GUARD_WOULD_DROP;
+	return drop;
+}
+
+static __always_inline enum guard_total_index judge_net(void *map, const void *cidr,
+							enum guard_total_index why,
+							const struct judging *j)
+{
+	struct guard_net *net = bpf_map_lookup_elem(map, cidr);
+
+	if (!net)
+		return why;
+	if (!net->expires_ns || j->now_ns < net->expires_ns) {
+		__sync_fetch_and_add(&net->packets, 1);
+		__sync_fetch_and_add(&net->bytes, j->bytes);
+	}
+	return entry_verdict(why, net->expires_ns, net->flags, j, GUARD_DROP_NET);
+}
+
+/* WHY is the verdict on a packet that no list knows. */
 static __always_inline enum guard_total_index judge(const struct tables *t,
 						    enum guard_total_index why,
-						    const struct guard_settings *set, __u64 now_ns,
-						    __u64 bytes)
+						    const struct judging *j)
 {
 	struct guard_deny *deny;
-	struct guard_net *net;
 
 	if (t->n_allow && bpf_map_lookup_elem(t->allow, t->cidr))
 		return GUARD_PASS_ALLOW;
 	deny = bpf_map_lookup_elem(t->deny, t->addr);
-	if (deny && (!deny->expires_ns || now_ns < deny->expires_ns)) {
-		__sync_fetch_and_add(&deny->packets, 1);
-		__sync_fetch_and_add(&deny->bytes, bytes);
-		if (!set->dry_run && !(deny->flags & GUARD_DENY_DRY_RUN))
-			return GUARD_DROP_DENY;
-		why = GUARD_WOULD_DROP;
-	} else if (deny && why == GUARD_PASS) {
-		why = GUARD_EXPIRED;
+	if (deny) {
+		if (!deny->expires_ns || j->now_ns < deny->expires_ns) {
+			__sync_fetch_and_add(&deny->packets, 1);
+			__sync_fetch_and_add(&deny->bytes, j->bytes);
+		}
+		why = entry_verdict(why, deny->expires_ns, deny->flags, j, GUARD_DROP_DENY);
 	}
-	if (!t->n_deny_net)
-		return why;
-	net = bpf_map_lookup_elem(t->deny_net, t->cidr);
-	if (!net)
-		return why;
-	return set->dry_run || (net->flags & GUARD_DENY_DRY_RUN) ? GUARD_WOULD_DROP
-								 : GUARD_DROP_NET;
+	if (!is_drop(why) && t->n_ban_net)
+		why = judge_net(t->ban_net, t->cidr, why, j);
+	if (!is_drop(why) && t->n_deny_net)
+		why = judge_net(t->deny_net, t->cidr, why, j);
+	return why;
 }
 
-/* A source that only deny_net knows gets no entry: a whole network of forged sources would buy an
+/* What a list drops is counted in the list: a network of forged sources would otherwise buy an
  * insert, the dearest thing here, with each packet. */
-static __always_inline void count_source(const struct tables *t, enum guard_total_index verdict,
-					 bool is_syn, __u64 now_ns, __u64 bytes)
+static __always_inline void count_source(const struct tables *t, bool is_syn,
+					 const struct judging *j)
 {
 	struct guard_source *s = bpf_map_lookup_elem(t->sources, t->addr);
 	struct guard_source fresh = {
 		.packets = 1,
-		.bytes = bytes,
+		.bytes = j->bytes,
 		.syns = is_syn,
-		.drops = is_drop(verdict),
-		.first_seen_ns = now_ns,
-		.last_seen_ns = now_ns,
+		.first_seen_ns = j->now_ns,
+		.last_seen_ns = j->now_ns,
 	};
 
 	if (!s) {
-		if (verdict != GUARD_DROP_NET)
-			bpf_map_update_elem(t->sources, t->addr, &fresh, BPF_NOEXIST);
+		bpf_map_update_elem(t->sources, t->addr, &fresh, BPF_NOEXIST);
 		return;
 	}
 	__sync_fetch_and_add(&s->packets, 1);
-	__sync_fetch_and_add(&s->bytes, bytes);
+	__sync_fetch_and_add(&s->bytes, j->bytes);
 	if (is_syn)
 		__sync_fetch_and_add(&s->syns, 1);
-	if (is_drop(verdict))
-		__sync_fetch_and_add(&s->drops, 1);
-	s->last_seen_ns = now_ns;
+	s->last_seen_ns = j->now_ns;
 }
 
 static __always_inline enum guard_total_index decide(const struct tables *t,
 						     const struct parse_result *r,
 						     const struct guard_settings *set, __u64 bytes)
 {
-	__u64 now_ns = bpf_ktime_get_coarse_ns();
-	enum guard_total_index verdict = judge(t, r->why, set, now_ns, bytes);
+	const struct judging j = {.set = set, .now_ns = bpf_ktime_get_coarse_ns(), .bytes = bytes};
+	enum guard_total_index verdict = judge(t, r->why, &j);
 
-	if (set->count_sources)
-		count_source(t, verdict, r->is_syn, now_ns, bytes);
+	if (set->count_sources && !is_drop(verdict))
+		count_source(t, r->is_syn, &j);
 	return verdict;
 }
 
@@ -118,11 +145,13 @@ static __always_inline enum guard_total_index decide_v4(const struct parse_resul
 	struct tables t = {
 		.allow = &allow_v4,
 		.deny = &deny_v4,
+		.ban_net = &ban_net_v4,
 		.deny_net = &deny_net_v4,
 		.sources = &sources_v4,
 		.addr = &r->v4,
 		.cidr = &cidr,
 		.n_allow = set->n_allow_v4,
+		.n_ban_net = set->n_ban_net_v4,
 		.n_deny_net = set->n_deny_net_v4,
 	};
 
@@ -138,11 +167,13 @@ static __always_inline enum guard_total_index decide_v6(const struct parse_resul
 	struct tables t = {
 		.allow = &allow_v6,
 		.deny = &deny_v6,
+		.ban_net = &ban_net_v6,
 		.deny_net = &deny_net_v6,
 		.sources = &sources_v6,
 		.addr = &r->v6,
 		.cidr = &cidr,
 		.n_allow = set->n_allow_v6,
+		.n_ban_net = set->n_ban_net_v6,
 		.n_deny_net = set->n_deny_net_v6,
 	};
 
@@ -156,7 +187,7 @@ int sluice_guard(struct xdp_md *ctx)
 	__u64 bytes = bpf_xdp_get_buff_len(ctx);
 	struct guard_settings *set;
 	enum guard_total_index verdict;
-	struct parse_result r;
+	struct parse_result r = {0};
 	__u32 zero = 0;
 
 	set = bpf_map_lookup_elem(&settings, &zero);

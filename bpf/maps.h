@@ -57,6 +57,22 @@ struct {
 } deny_net_v6 SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GUARD_BAN_NET_MAX);
+	__type(key, struct guard_cidr_v4);
+	__type(value, struct guard_net);
+} ban_net_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GUARD_BAN_NET_MAX);
+	__type(key, struct guard_cidr_v6);
+	__type(value, struct guard_net);
+} ban_net_v6 SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, GUARD_SOURCES_MAX);
 	__type(key, struct guard_v4);
@@ -71,6 +87,13 @@ struct {
 } sources_v6 SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, GUARD_SOURCES_MAX);
+	__type(key, struct guard_v6);
+	__type(value, struct guard_prefix);
+} prefixes_v6 SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, GUARD_N_TOTALS);
 	__type(key, __u32);
@@ -83,5 +106,25 @@ struct {
 	__type(key, __u32);
 	__type(value, struct guard_settings);
 } settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} heartbeat SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, sizeof(struct guard_good) / sizeof(__u64));
+	__type(key, __u32);
+	__type(value, __u64);
+} good SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, GUARD_EVENTS_BYTES);
+} events SEC(".maps");
 
 #endif

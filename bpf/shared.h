@@ -10,12 +10,14 @@
 
 #include <linux/types.h>
 
-#define GUARD_SCHEMA 1
+#define GUARD_SCHEMA 2
 
 #define GUARD_ALLOW_MAX 65536	  /* networks in each allow_* */
-#define GUARD_DENY_MAX 65536	  /* addresses in each deny_*, unless userspace says otherwise */
-#define GUARD_DENY_NET_MAX 131072 /* networks in each deny_net_* */
-#define GUARD_SOURCES_MAX 65536	  /* addresses in each sources_* */
+#define GUARD_DENY_MAX 131072	  /* addresses in each deny_*, unless userspace says otherwise */
+#define GUARD_DENY_NET_MAX 262144 /* networks in each deny_net_* */
+#define GUARD_BAN_NET_MAX 65536	  /* networks in each ban_net_* */
+#define GUARD_SOURCES_MAX 65536	  /* addresses in each sources_*, networks in prefixes_v6 */
+#define GUARD_EVENTS_BYTES 262144 /* of the ring buffer */
 
 /* Keys. Addresses are in network order. */
 struct guard_v4 {
@@ -36,6 +38,7 @@ struct guard_cidr_v6 {
 	__u8 addr[16];
 };
 
+/* Of entries in deny_*, ban_net_*, deny_net_* and of rates. */
 enum guard_deny_flag {
 	GUARD_DENY_DRY_RUN = 1 << 0, /* count what this entry would drop, drop nothing */
 };
@@ -46,38 +49,84 @@ struct guard_deny {
 	__u64 banned_at_ns;
 	__u64 packets; /* dropped, or would have been, by this entry */
 	__u64 bytes;
+	__u64 event_ns; /* when the last event was sent about it */
 	__u32 rule_id;
 	__u32 flags; /* enum guard_deny_flag */
 };
 
-/* allow_v4, allow_v6, deny_net_v4, deny_net_v6: one network of the configuration. */
+/* allow_v4, allow_v6, deny_net_v4, deny_net_v6: one network of the configuration;
+ * ban_net_v4, ban_net_v6: one banned network. */
 struct guard_net {
+	__u64 expires_ns; /* as in struct guard_deny; 0 in allow_* */
+	__u64 banned_at_ns;
+	__u64 packets; /* as in struct guard_deny; not counted in allow_* */
+	__u64 bytes;
+	__u64 event_ns;
 	__u32 rule_id;
-	__u32 flags; /* in deny_net_*: enum guard_deny_flag */
+	__u32 flags; /* enum guard_deny_flag */
+};
+
+/* What a source may send. What is above a rate is dropped; it bans nobody, for it can be forged. */
+enum guard_rate {
+	GUARD_RATE_SYN,	    /* TCP with SYN and without ACK */
+	GUARD_RATE_PACKETS, /* all */
+	GUARD_RATE_NEW_TLS, /* TCP segments that begin with a ClientHello */
+	GUARD_N_RATES
+};
+
+/* A rate as GCRA: an item passes when the source's theoretical arrival time is no more than
+ * BURST_NS ahead of now, and moves that time on by INTERVAL_NS. */
+struct guard_rate_limit {
+	__u64 interval_ns; /* 0: no limit */
+	__u64 burst_ns;
+	__u32 rule_id;
+	__u32 flags; /* enum guard_deny_flag */
 };
 
 /* sources_v4, sources_v6: what one source address sent. */
 struct guard_source {
-	__u64 packets; /* dropped ones too */
+	__u64 packets; /* what a list drops is counted there instead */
 	__u64 bytes;
-	__u64 syns; /* TCP with SYN and without ACK, whatever the verdict */
-	__u64 drops;
+	__u64 syns;
+	__u64 new_tls;
+	__u64 drops; /* by a rate; in a dry run what would have been */
 	__u64 first_seen_ns;
 	__u64 last_seen_ns;
+	__u64 event_ns;
+	__u64 tat_ns[GUARD_N_RATES]; /* theoretical arrival times */
 };
 
-/* Index into totals. Each packet counts in exactly one. */
+/* prefixes_v6: an IPv6 network of settings.v6_prefix bits. The same rates hold for all of it. */
+struct guard_prefix {
+	__u64 packets;
+	__u64 drops;
+	__u64 last_seen_ns;
+	__u64 event_ns;
+	__u64 tat_ns[GUARD_N_RATES];
+};
+
+/* Index into totals. Each packet counts in exactly one of those before GUARD_N_VERDICTS. */
 enum guard_total_index {
 	GUARD_PASS,	  /* IP, in no list */
 	GUARD_PASS_ALLOW, /* in allow_* */
 	GUARD_DROP_DENY,  /* dropped: in deny_* */
-	GUARD_DROP_NET,	  /* dropped: in deny_net_* */
+	GUARD_DROP_NET,	  /* dropped: in ban_net_* or deny_net_* */
 	GUARD_WOULD_DROP, /* would have been dropped, passed: dry run */
-	GUARD_EXPIRED,	  /* passed: its entry in deny_* is over */
+	GUARD_EXPIRED,	  /* passed: its entry in deny_* or ban_net_* is over */
 	GUARD_MALFORMED, /* passed: headers broken or cut short; the source, if known, is not denied
 			  */
 	GUARD_VLAN_DEEP, /* passed: three VLAN tags or more, not looked into */
 	GUARD_NOT_IP,	 /* passed: ARP and all else */
+	GUARD_DROP_SYN_RATE, /* dropped: above a rate of its source */
+	GUARD_DROP_PACKET_RATE,
+	GUARD_DROP_TLS_RATE,
+	GUARD_DROP_UNKNOWN_SYN, /* dropped: a SYN of a source not known as good, while there are
+				 * more of them than settings.unknown_syn allows */
+	GUARD_FAIL_OPEN,	/* passed: would have been dropped, but the master is gone and the
+			  * configuration says `fail open` */
+	GUARD_N_VERDICTS,
+	GUARD_EVENTS_LOST = GUARD_N_VERDICTS, /* events for which the ring buffer had no room */
+	GUARD_NOT_COUNTED, /* packets whose source found no place in sources_*: the gate was shut */
 	GUARD_N_TOTALS
 };
 
@@ -91,23 +140,63 @@ struct guard_settings {
 	__u32 schema; /* GUARD_SCHEMA */
 	__u32 dry_run;
 	__u32 count_sources;
-	__u32 reserved;
+	__u32 v6_prefix; /* bits; 128: no networks */
 	/* Entries in the LPM maps. 0 makes the program skip the look-up, so userspace raises it
 	 * before it inserts and lowers it after it has deleted. */
 	__u32 n_allow_v4;
 	__u32 n_allow_v6;
 	__u32 n_deny_net_v4;
 	__u32 n_deny_net_v6;
+	__u32 n_ban_net_v4;
+	__u32 n_ban_net_v6;
+	__u32 fail_open;  /* what is done when the heartbeat is too old: 1 all pass, 0 as before */
+	__u32 insert_max; /* new sources a second and CPU that are given an entry; 0: all */
+	__u64 fail_after_ns; /* 0: the heartbeat is not looked at */
+	struct guard_rate_limit rates[GUARD_N_RATES];
+	struct guard_rate_limit unknown_syn; /* of all unknown sources together */
+};
+
+/* heartbeat[0]: when the master last said that it lives, in ns; its own map so that nothing else is
+ * written with it. */
+
+/* events: at most one a second for each entry of a list, and each source and rate. */
+struct guard_event {
+	__u64 time_ns;
+	__u64 packets; /* of the entry or source so far, this one included */
+	__u32 rule_id;
+	__u32 ifindex;
+	__u8 verdict; /* enum guard_total_index: what it is, or in a dry run would have been */
+	__u8 is_dry_run;
+	__u8 family;	 /* 4 or 6; 0: of no single source */
+	__u8 prefix_len; /* of what was dropped: 32, 128, or the network's */
+	__u32 pad;
+	__u8 addr[16]; /* the packet's source; IPv4: the first four bytes */
+};
+
+/* good: who completed a request in the last minutes, as a filter of two generations of bits that
+ * workers set in mapped memory (an array of 64-bit words, in this order). The seed keeps it from
+ * being aimed at. */
+#define GUARD_GOOD_BITS (1u << 20)
+#define GUARD_GOOD_WORDS (GUARD_GOOD_BITS / 64)
+
+struct guard_good {
+	__u64 seed;
+	__u64 current; /* 0 or 1: where new ones go; both are asked */
+	__u64 reserved[6];
+	__u64 bits[2][GUARD_GOOD_WORDS];
 };
 
 _Static_assert(sizeof(struct guard_v4) == 4, "ABI");
 _Static_assert(sizeof(struct guard_v6) == 16, "ABI");
 _Static_assert(sizeof(struct guard_cidr_v4) == 8, "ABI");
 _Static_assert(sizeof(struct guard_cidr_v6) == 20, "ABI");
-_Static_assert(sizeof(struct guard_deny) == 40, "ABI");
-_Static_assert(sizeof(struct guard_net) == 8, "ABI");
-_Static_assert(sizeof(struct guard_source) == 48, "ABI");
+_Static_assert(sizeof(struct guard_deny) == 48, "ABI");
+_Static_assert(sizeof(struct guard_net) == 48, "ABI");
+_Static_assert(sizeof(struct guard_rate_limit) == 24, "ABI");
+_Static_assert(sizeof(struct guard_source) == 88, "ABI");
+_Static_assert(sizeof(struct guard_prefix) == 56, "ABI");
 _Static_assert(sizeof(struct guard_total) == 16, "ABI");
-_Static_assert(sizeof(struct guard_settings) == 32, "ABI");
+_Static_assert(sizeof(struct guard_settings) == 152, "ABI");
+_Static_assert(sizeof(struct guard_event) == 48, "ABI");
 
 #endif

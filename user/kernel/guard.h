@@ -131,9 +131,15 @@ enum guard_map {
 	GUARD_MAP_DENY_V6,
 	GUARD_MAP_DENY_NET_V4,
 	GUARD_MAP_DENY_NET_V6,
+	GUARD_MAP_BAN_NET_V4,
+	GUARD_MAP_BAN_NET_V6,
 	GUARD_MAP_SOURCES_V4,
 	GUARD_MAP_SOURCES_V6,
+	GUARD_MAP_PREFIXES_V6,
 	GUARD_MAP_TOTALS,
+	GUARD_MAP_HEARTBEAT,
+	GUARD_MAP_GOOD,
+	GUARD_MAP_EVENTS,
 	GUARD_MAP_SETTINGS,
 	GUARD_N_MAPS
 };
@@ -204,7 +210,8 @@ struct guard_source_entry {
 	struct guard_source counts;
 };
 
-/* -SL_ENOTFOUND */
+/* What the source sent, what a ban that is still in the map dropped of it included.
+ * -SL_ENOTFOUND */
 int guard_stats_source(const struct guard_maps *m, const struct guard_addr *addr,
 		       struct guard_source *out);
 /* The N_MAX sources with the most packets, of both families, most first; returns how many, or

@@ -17,11 +17,22 @@
 const char *guard_maps_name(enum guard_map map)
 {
 	static const char *const names[GUARD_N_MAPS] = {
-		[GUARD_MAP_ALLOW_V4] = "allow_v4",	 [GUARD_MAP_ALLOW_V6] = "allow_v6",
-		[GUARD_MAP_DENY_V4] = "deny_v4",	 [GUARD_MAP_DENY_V6] = "deny_v6",
-		[GUARD_MAP_DENY_NET_V4] = "deny_net_v4", [GUARD_MAP_DENY_NET_V6] = "deny_net_v6",
-		[GUARD_MAP_SOURCES_V4] = "sources_v4",	 [GUARD_MAP_SOURCES_V6] = "sources_v6",
-		[GUARD_MAP_TOTALS] = "totals",		 [GUARD_MAP_SETTINGS] = "settings",
+		[GUARD_MAP_ALLOW_V4] = "allow_v4",
+		[GUARD_MAP_ALLOW_V6] = "allow_v6",
+		[GUARD_MAP_DENY_V4] = "deny_v4",
+		[GUARD_MAP_DENY_V6] = "deny_v6",
+		[GUARD_MAP_DENY_NET_V4] = "deny_net_v4",
+		[GUARD_MAP_DENY_NET_V6] = "deny_net_v6",
+		[GUARD_MAP_SOURCES_V4] = "sources_v4",
+		[GUARD_MAP_SOURCES_V6] = "sources_v6",
+		[GUARD_MAP_BAN_NET_V4] = "ban_net_v4",
+		[GUARD_MAP_BAN_NET_V6] = "ban_net_v6",
+		[GUARD_MAP_PREFIXES_V6] = "prefixes_v6",
+		[GUARD_MAP_HEARTBEAT] = "heartbeat",
+		[GUARD_MAP_GOOD] = "good",
+		[GUARD_MAP_EVENTS] = "events",
+		[GUARD_MAP_TOTALS] = "totals",
+		[GUARD_MAP_SETTINGS] = "settings",
 	};
 
 	return names[map];

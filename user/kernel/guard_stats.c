@@ -44,19 +44,83 @@ const char *guard_stats_total_name(enum guard_total_index index)
 		[GUARD_MALFORMED] = "pass_malformed",
 		[GUARD_VLAN_DEEP] = "pass_vlan_deep",
 		[GUARD_NOT_IP] = "pass_not_ip",
+		[GUARD_DROP_SYN_RATE] = "drop_syn_rate",
+		[GUARD_DROP_PACKET_RATE] = "drop_packet_rate",
+		[GUARD_DROP_TLS_RATE] = "drop_tls_rate",
+		[GUARD_DROP_UNKNOWN_SYN] = "drop_unknown_syn",
+		[GUARD_FAIL_OPEN] = "pass_fail_open",
+		[GUARD_EVENTS_LOST] = "events_lost",
+		[GUARD_NOT_COUNTED] = "not_counted",
 	};
 
 	return names[index];
+}
+
+/* The guard counts what a ban drops at the ban alone, which is one look-up less for each packet. */
+static void add_denied(struct guard_source *s, const struct guard_deny *deny)
+{
+	s->packets += deny->packets;
+	s->bytes += deny->bytes;
+	s->drops += deny->packets;
+	if (!s->first_seen_ns)
+		s->first_seen_ns = s->last_seen_ns = deny->banned_at_ns;
 }
 
 int guard_stats_source(const struct guard_maps *m, const struct guard_addr *addr,
 		       struct guard_source *out)
 {
 	int fd = m->fd[addr->family == 4 ? GUARD_MAP_SOURCES_V4 : GUARD_MAP_SOURCES_V6];
+	struct guard_deny deny;
+	int rc = guard_deny_get(m, addr, &deny);
 
-	if (bpf_map_lookup_elem(fd, addr->bytes, out) == 0)
-		return 0;
-	return errno == ENOENT ? -SL_ENOTFOUND : -SL_ESYS;
+	if (rc && rc != -SL_ENOTFOUND)
+		return rc;
+	if (bpf_map_lookup_elem(fd, addr->bytes, out)) {
+		if (rc || errno != ENOENT)
+			return errno == ENOENT ? -SL_ENOTFOUND : -SL_ESYS;
+		*out = (struct guard_source){0};
+	}
+	if (!rc)
+		add_denied(out, &deny);
+	return 0;
+}
+
+/* The bans of one family, in order of their addresses. */
+struct denied_list {
+	struct denied {
+		uint8_t key[16];
+		struct guard_deny deny;
+		bool is_taken; /* its source had an entry */
+	} * all;
+	size_t n, n_room;
+	size_t key_size;
+};
+
+static int denied_push(void *arg, const void *key, const void *value)
+{
+	struct denied_list *l = arg;
+	struct denied *d;
+
+	if (l->n == l->n_room) {
+		size_t n_room = l->n_room ? l->n_room * 2 : 256;
+		struct denied *all = realloc(l->all, n_room * sizeof *all);
+
+		if (!all)
+			return -SL_ENOMEM;
+		l->all = all;
+		l->n_room = n_room;
+	}
+	d = &l->all[l->n++];
+	memset(d, 0, sizeof *d);
+	memcpy(d->key, key, l->key_size);
+	memcpy(&d->deny, value, sizeof d->deny);
+	return 0;
+}
+
+static int compare_denied(const void *a, const void *b)
+{
+	return memcmp(((const struct denied *)a)->key, ((const struct denied *)b)->key,
+		      sizeof((struct denied *)0)->key);
 }
 
 /* A heap whose first is the least of those kept, so that most sources cost one comparison. */
@@ -65,6 +129,7 @@ struct top {
 	size_t n;
 	size_t n_max;
 	uint8_t family;
+	struct denied_list denied;
 };
 
 static void top_sift_down(struct top *t)
@@ -104,23 +169,66 @@ static void top_sift_up(struct top *t)
 	t->heap[at] = moved;
 }
 
+static void top_offer(struct top *t, const struct guard_source_entry *e)
+{
+	if (t->n == t->n_max && e->counts.packets <= t->heap[0].counts.packets)
+		return;
+	if (t->n < t->n_max) {
+		t->heap[t->n++] = *e;
+		top_sift_up(t);
+	} else {
+		t->heap[0] = *e;
+		top_sift_down(t);
+	}
+}
+
 static int top_take(void *arg, const void *key, const void *value)
 {
 	struct top *t = arg;
 	struct guard_source_entry e = {.addr.family = t->family};
+	struct denied wanted = {0}, *d = NULL;
 
 	memcpy(&e.counts, value, sizeof e.counts);
-	if (t->n == t->n_max && e.counts.packets <= t->heap[0].counts.packets)
-		return 0;
-	memcpy(e.addr.bytes, key, t->family == 4 ? 4 : 16);
-	if (t->n < t->n_max) {
-		t->heap[t->n++] = e;
-		top_sift_up(t);
-	} else {
-		t->heap[0] = e;
-		top_sift_down(t);
+	memcpy(e.addr.bytes, key, t->denied.key_size);
+	memcpy(wanted.key, key, t->denied.key_size);
+	if (t->denied.n)
+		d = bsearch(&wanted, t->denied.all, t->denied.n, sizeof wanted, compare_denied);
+	if (d) {
+		add_denied(&e.counts, &d->deny);
+		d->is_taken = true;
 	}
+	top_offer(t, &e);
 	return 0;
+}
+
+/* All of one family: the sources that the guard counts, and the banned ones that it counts no more. */
+static int top_family(struct top *t, const struct guard_maps *m, uint8_t family)
+{
+	bool is_v4 = family == 4;
+	size_t key_size = is_v4 ? sizeof(struct guard_v4) : sizeof(struct guard_v6);
+	int rc;
+
+	t->family = family;
+	t->denied = (struct denied_list){.key_size = key_size};
+	rc = guard_maps_each(m->fd[is_v4 ? GUARD_MAP_DENY_V4 : GUARD_MAP_DENY_V6], key_size,
+			     sizeof(struct guard_deny), GUARD_BATCH, denied_push, &t->denied);
+	if (t->denied.n)
+		qsort(t->denied.all, t->denied.n, sizeof *t->denied.all, compare_denied);
+	if (!rc)
+		rc = guard_maps_each(m->fd[is_v4 ? GUARD_MAP_SOURCES_V4 : GUARD_MAP_SOURCES_V6],
+				     key_size, sizeof(struct guard_source), GUARD_BATCH, top_take,
+				     t);
+	for (size_t i = 0; i < t->denied.n && !rc; i++) {
+		struct guard_source_entry e = {.addr.family = family};
+
+		if (t->denied.all[i].is_taken || !t->denied.all[i].deny.packets)
+			continue;
+		memcpy(e.addr.bytes, t->denied.all[i].key, key_size);
+		add_denied(&e.counts, &t->denied.all[i].deny);
+		top_offer(t, &e);
+	}
+	free(t->denied.all);
+	return rc;
 }
 
 static int compare_entries(const void *a, const void *b)
@@ -134,18 +242,14 @@ static int compare_entries(const void *a, const void *b)
 
 int guard_stats_top(const struct guard_maps *m, struct guard_source_entry *out, size_t n_max)
 {
-	struct top t = {.heap = out, .n_max = n_max, .family = 4};
+	struct top t = {.heap = out, .n_max = n_max};
 	int rc;
 
 	if (!n_max)
 		return 0;
-	rc = guard_maps_each(m->fd[GUARD_MAP_SOURCES_V4], sizeof(struct guard_v4),
-			     sizeof(struct guard_source), GUARD_BATCH, top_take, &t);
-	if (rc)
-		return rc;
-	t.family = 6;
-	rc = guard_maps_each(m->fd[GUARD_MAP_SOURCES_V6], sizeof(struct guard_v6),
-			     sizeof(struct guard_source), GUARD_BATCH, top_take, &t);
+	rc = top_family(&t, m, 4);
+	if (!rc)
+		rc = top_family(&t, m, 6);
 	if (rc)
 		return rc;
 	qsort(out, t.n, sizeof *out, compare_entries);
