@@ -102,6 +102,7 @@ int master_reload(struct master *m, char *text, size_t room)
 	m->stats->generation++;
 	m->stats->n_reloads++;
 	m->stats->reloaded_wall_ms = m->loop.clock.wall_ms;
+	sysctls_check(c);
 	guarding_apply(m);
 	/* The old ones go on until the new ones are there: no moment without a listener. */
 	for (struct child *k = m->children; k; k = k->next)
@@ -414,6 +415,7 @@ int master_run(struct master *m)
 	if (sockets_open(m->cycle, NULL, &m->inherited))
 		return 1;
 	upgrade_close_rest(m);
+	sysctls_check(m->cycle);
 	if (go_to_background(m)) {
 		log_stderr(LOG_LVL_EMERG, "cannot go into the background: %s", strerror(errno));
 		return 1;

@@ -157,6 +157,9 @@ int guarding_ban(struct master *m, const struct msg_ban *ban, char *text, size_t
 int guarding_unban(struct master *m, const struct msg_ban *ban);
 void guarding_sweep(struct master *m);
 
+/* sysctls.c: warns in C's log of what in the kernel's settings leaves its listeners open to floods. */
+void sysctls_check(const struct cycle *c);
+
 /* privileges.c */
 /* Keeps the capabilities that the master needs, by name; all others go. */
 int privileges_limit_master(char *err, size_t room);

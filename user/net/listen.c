@@ -49,7 +49,7 @@ int listen_tune(int fd, const struct addr *a, const struct listen_opts *o, const
 	if (o->sndbuf)
 		set_int(fd, SOL_SOCKET, SO_SNDBUF, o->sndbuf);
 	*what = "listen()";
-	if (listen(fd, o->backlog > 0 ? o->backlog : 511) < 0)
+	if (listen(fd, listen_backlog(o)) < 0)
 		return -SL_ESYS;
 	if (a->sa.sa_family == AF_UNIX)
 		return 0;

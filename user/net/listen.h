@@ -7,7 +7,7 @@
 #include "net/addr.h"
 
 struct listen_opts {
-	int backlog;   /* <0: the default, 511 */
+	int backlog;   /* 0: the default, see listen_backlog() */
 	bool ipv6only; /* on unless said otherwise */
 	bool deferred, reuseport;
 	int rcvbuf, sndbuf;		      /* 0: the system's */
@@ -16,6 +16,11 @@ struct listen_opts {
 	int keepalive;			      /* 0: the system's default, 1: on, -1: off */
 	int keepidle_s, keepintvl_s, keepcnt; /* 0: the system's */
 };
+
+static inline int listen_backlog(const struct listen_opts *o)
+{
+	return o->backlog > 0 ? o->backlog : 511;
+}
 
 /* A non-blocking listening descriptor, or -SL_ESYS with errno; *what names the call that failed. A
  * stale unix socket that nobody answers on is replaced. */

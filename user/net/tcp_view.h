@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-
 enum tcp_view_field {
 	TCP_VIEW_RTT,		/* us, smoothed */
 	TCP_VIEW_MIN_RTT,	/* us */
