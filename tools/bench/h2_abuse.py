@@ -20,6 +20,7 @@ import threading
 import time
 
 import hpack
+from run import children, free_ports, pss_kb
 
 CONFIG = """\
 {user}daemon off;
@@ -31,7 +32,7 @@ http {{
     access_log off;
     client_body_temp_path {dir}/body;
     server {{
-        listen 127.0.0.1:{port} http2;
+        listen 127.0.0.1:{port};
         listen 127.0.0.2:{port} http2;
         {ban}
         location / {{ proxy_pass http://127.0.0.1:{mock}; }}
@@ -49,8 +50,8 @@ def frame(kind, flags, stream, payload=b""):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
-def head(path="/own", method="GET", more=()):
-    fields = [(":method", method), (":scheme", "http"), (":authority", "a"), (":path", path), *more]
+def head(path="/own", method="GET"):
+    fields = [(":method", method), (":scheme", "http"), (":authority", "a"), (":path", path)]
     return hpack.Encoder().encode(fields, huffman=False)
 
 
@@ -167,19 +168,6 @@ def percentile(sorted_ms, p):
     return sorted_ms[min(len(sorted_ms) - 1, int(len(sorted_ms) * p))] if sorted_ms else float("nan")
 
 
-def pss_kb(pid):
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
-        for line in f:
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    return 0
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        return [int(w) for w in f.read().split()]
-
-
 class Memory(threading.Thread):
     """The largest PSS of a process while it is watched."""
 
@@ -189,27 +177,16 @@ class Memory(threading.Thread):
         self.start()
 
     def run(self):
-        while not self.ending:
-            self.top = max(self.top, pss_kb(self.pid))
-            time.sleep(0.05)
+        with contextlib.suppress(OSError):  # it died: main() says so
+            while not self.ending:
+                self.top = max(self.top, pss_kb(self.pid))
+                time.sleep(0.05)
 
 
 def ahead():
     """For what is measured: not kept waiting by what attacks it."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -15)
-
-
-def free_port():
-    for port in range(12000, 32000):
-        with socket.socket() as a, socket.socket() as b:
-            try:
-                a.bind(("127.0.0.1", port))
-                b.bind(("127.0.0.2", port))
-                return port
-            except OSError:
-                continue
-    raise RuntimeError("no free port")
 
 
 @contextlib.contextmanager
@@ -230,7 +207,7 @@ def started(command, port, folder, name):
         proc.wait(10)
 
 
-def one(kind, args, folder, port, pid):
+def one(kind, args, port, pid):
     count = multiprocessing.Value("Q", 0)
     memory = Memory(pid)
     attacker = multiprocessing.Process(target=attack, args=(kind, port, time.monotonic() + args.seconds, count))
@@ -247,8 +224,9 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--seconds", type=float, default=20, help="of each kind")
     parser.add_argument("--only", action="append", choices=list(KINDS))
-    parser.add_argument("--ban", action="store_true", help="with `ban on=h2_abuse`")
-    parser.add_argument("--nginx", action="store_true", help="Debian's nginx instead, for comparison")
+    one_of = parser.add_mutually_exclusive_group()
+    one_of.add_argument("--ban", action="store_true", help="with `ban on=h2_abuse`")
+    one_of.add_argument("--nginx", action="store_true", help="Debian's nginx instead, for comparison")
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -256,13 +234,10 @@ def main():
     ban = "ban on=h2_abuse after=5 within=10s for=1m;" if args.ban else ""
     with tempfile.TemporaryDirectory(prefix="sl-abuse-") as folder:
         os.chmod(folder, 0o711)
-        port = free_port()
-        mock_port = port + 1
+        port, mock_port = free_ports(2)
         conf = os.path.join(folder, "c.conf")
         text = CONFIG.format(user="user www-data;\n" if os.geteuid() == 0 else "", dir=folder, port=port, mock=mock_port,
                              ban=ban)
-        if args.nginx:
-            text = text.replace(" http2;", " http2;").replace(ban, "")
         with open(conf, "w", encoding="ascii") as f:
             f.write(text)
         binary = "/usr/sbin/nginx" if args.nginx else os.path.join(os.path.abspath(args.build), "sluice")
@@ -276,7 +251,7 @@ def main():
             print(f"{'kind':<20}{'good p50 ms':>12}{'p99 ms':>9}{'p99/idle':>10}{'lost':>6}{'worker MB':>11}{'connections':>13}")
             print(f"{'(idle)':<20}{percentile(idle, .5):>12.2f}{base:>9.2f}{1:>9.2f}x{bad:>6}{before / 1024:>11.1f}{0:>13}")
             for kind in args.only or KINDS:
-                took, bad, top, n = one(kind, args, folder, port, pid)
+                took, bad, top, n = one(kind, args, port, pid)
                 p99 = percentile(took, 0.99)
                 print(f"{kind:<20}{percentile(took, .5):>12.2f}{p99:>9.2f}{p99 / base:>9.2f}x{bad:>6}{top / 1024:>11.1f}{n:>13}",
                       flush=True)

@@ -74,11 +74,32 @@ ANSWER_TOKENS = 88  # about 0.9 KB
 
 
 class Scenario:
-    """One row: how sl-load is called, in full and in a quick run."""
+    """What sl-load is to do, in full and in a quick run, and the rows that come of it: (name, unit, figure)."""
 
-    def __init__(self, name, unit, full, quick, tls=True, resumed=None):
-        self.name, self.unit, self.tls, self.resumed = name, unit, tls, resumed
+    def __init__(self, name, unit, full, quick, tls=True, resumed=None, more_rows=(), is_long=False):
+        self.name, self.tls, self.resumed, self.is_long = name, tls, resumed, is_long
         self.args = {False: full, True: quick}
+        self.rows = [(name, f"us/{unit}", "cpu_us"), *more_rows]
+
+    def run(self, bench, workers):
+        """The figures of one round, with "problems" and "errors"."""
+        code, result, stderr = bench.run_load(self.args[bench.args.quick], self.tls, workers)
+        problems = [f"{kind}: {count}" for kind, count in result["errors_by_kind"].items()]
+        if code != 0 and not problems:
+            problems.append(stderr or f"sl-load exited with {code}")
+        if self.resumed is not None and result["resumed"] != self.resumed:
+            problems.append(f"{result['resumed']} handshakes were resumed")
+        figures = {"problems": problems, "errors": result["errors"], "load": result}
+        watch = result.get("watch")
+        if not watch or watch["items"] == 0:
+            problems.append("nothing was measured")
+            return figures
+        figures["cpu_us"] = watch["cpu_ns"] / watch["items"] / 1000
+        figures["cpu_busy"] = watch["cpu_ns"] / 1e9 / watch["window_s"]
+        if "streams" in result:
+            figures["kb"] = (watch["pss_kb"] - watch["pss_before_kb"]) / result["connections"]
+            figures["late_ms"] = result["streams"]["lateness_us"]["p99"] / 1000
+        return figures
 
 
 def chat(seconds, warmup):
@@ -106,18 +127,20 @@ SCENARIOS = [
     Scenario("plain-chat", "request", chat(1.2, 2000), chat(1, 1000), tls=False),
     Scenario("handshake", "connection", handshake(1.2, 100), handshake(1, 100), resumed=0),
     Scenario("body-1mb", "body", download(800, 50), download(300, 20)),
-    Scenario("sse-event", "event", streams(2000, 6), streams(2000, 4)),
+    Scenario("sse-event", "event", streams(2000, 6), streams(2000, 4), is_long=True,
+             more_rows=[("memory", "KB/stream", "kb"), ("late-p99", "ms", "late_ms")]),
 ]
 
 
-class H2Scenario:
-    """A row over HTTP/2, with nghttp2's h2load as the client."""
+class H2Chat:
+    """Requests over HTTP/2, with nghttp2's h2load as the client."""
 
-    unit = "request"
-
-    def __init__(self, name, connections, streams, requests, body, headers):
-        self.name, self.connections, self.streams, self.requests = name, connections, streams, requests
-        self.body, self.headers = body, headers
+    name, path, is_long = "h2-chat", "/v1/chat/completions", False
+    rows = [("h2-chat", "us/request", "cpu_us")]
+    connections, streams = 8, 16
+    requests = {False: 20000, True: 5000}
+    body = '{"model": "m", "messages": [{"role": "user", "content": "' + "x" * 540 + '"}]}'
+    headers = [f"X-Mock-Tokens: {ANSWER_TOKENS}"]
 
     def command(self, bench, requests):
         body = os.path.join(bench.dir, f"{self.name}.json")
@@ -128,40 +151,36 @@ class H2Scenario:
                 "-H", "content-type: application/json", *headers,
                 f"https://localhost:{bench.h2_port}{self.path}"]
 
-    path = "/v1/chat/completions"
-
-    def run(self, bench, workers, quick):
-        """The row's figures, and what went wrong."""
-        requests = self.requests[quick]
+    def run(self, bench, workers):
+        """As Scenario.run()."""
+        requests = self.requests[bench.args.quick]
         bench.run_h2load(self.command(bench, requests // 10))
         before = sum(map(cpu_of, workers))
         errors = bench.run_h2load(self.command(bench, requests))
-        return {"errors": errors, "cpu_us": (sum(map(cpu_of, workers)) - before) * 1e6 / requests}
+        cpu_us = (sum(map(cpu_of, workers)) - before) * 1e6 / requests
+        return {"problems": [], "errors": errors, "cpu_us": cpu_us}
 
 
-class H2Memory(H2Scenario):
+class H2Memory(H2Chat):
     """Event streams that are open at the same time over few connections."""
 
-    unit = "stream"
-    path = "/stream/v1/chat/completions"
+    name, path, is_long = "h2-memory", "/stream/v1/chat/completions", True
+    rows = [("h2-memory", "KB/stream", "kb")]
+    connections = 125
+    body = '{"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]}'
+    headers = ["X-Mock-Tokens: 70", "X-Mock-Chunk-Delay-Ms: 100"]
     SETTLE_S = 4
 
-    def run(self, bench, workers, quick):
+    def run(self, bench, workers):
         before = sum(map(pss_kb, workers))
         total = self.connections * self.streams
         proc = bench.start_h2load(self.command(bench, total))
         time.sleep(self.SETTLE_S)
         kb = (sum(map(pss_kb, workers)) - before) / total
-        return {"errors": bench.end_h2load(proc), "kb": kb}
+        return {"problems": [], "errors": bench.end_h2load(proc), "kb": kb}
 
 
-H2_CHAT = '{"model": "m", "messages": [{"role": "user", "content": "' + "x" * 540 + '"}]}'
-H2_STREAM = '{"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]}'
-
-H2_SCENARIOS = [
-    H2Scenario("h2-chat", 8, 16, {False: 20000, True: 5000}, H2_CHAT, [f"X-Mock-Tokens: {ANSWER_TOKENS}"]),
-    H2Memory("h2-memory", 125, 16, None, H2_STREAM, ["X-Mock-Tokens: 70", "X-Mock-Chunk-Delay-Ms: 100"]),
-]
+SCENARIOS += [H2Chat(), H2Memory()]
 
 
 class Failure(Exception):
@@ -351,15 +370,6 @@ class Bench:
     def run_h2load(self, command):
         return self.end_h2load(self.start_h2load(command))
 
-    def measure_h2(self, scenario, binary):
-        with self.proxy(binary) as proxy:
-            noise = Noise(min(self.proxy_cpu), proxy.workers)
-            row = scenario.run(self, proxy.workers, self.args.quick)
-            problems = []
-            if children(proxy.pid) != proxy.workers:
-                problems.append("a worker died: " + tail(f"{self.dir}/error.log", 2))
-            return {"problems": problems, "noise": noise.share(), **row}
-
     @contextlib.contextmanager
     def proxy(self, binary):
         """The candidate, after a short warm-up."""
@@ -374,39 +384,13 @@ class Bench:
 
     def measure(self, scenario, binary):
         """One round of one candidate, in a process that has served only a short warm-up."""
-        if isinstance(scenario, H2Scenario):
-            return self.measure_h2(scenario, binary)
         with self.proxy(binary) as proxy:
-            workers = proxy.workers
-            noise = Noise(min(self.proxy_cpu), workers)
-            code, result, stderr = self.run_load(scenario.args[self.args.quick], scenario.tls,
-                                                 workers)
-            problems = [f"{kind}: {count}" for kind, count in result["errors_by_kind"].items()]
-            if code != 0 and not problems:
-                problems.append(stderr or f"sl-load exited with {code}")
-            if children(proxy.pid) != workers:
-                problems.append("a worker died: " + tail(f"{self.dir}/error.log", 2))
-            if scenario.resumed is not None and result["resumed"] != scenario.resumed:
-                problems.append(f"{result['resumed']} handshakes were resumed")
-            with contextlib.suppress(FileNotFoundError):
-                result["noise"] = noise.share()
-            watch = result.get("watch")
-            if not watch or watch["items"] == 0:
-                problems.append("nothing was measured")
-                watch = None
-        return self.figures(scenario, result, watch, problems)
-
-    @staticmethod
-    def figures(scenario, result, watch, problems):
-        row = {"problems": problems, "errors": result["errors"], "noise": result.pop("noise", 0),
-               "load": result}
-        if watch:
-            row["cpu_us"] = watch["cpu_ns"] / watch["items"] / 1000
-            row["cpu_busy"] = watch["cpu_ns"] / 1e9 / watch["window_s"]
-            if scenario.name == "sse-event":
-                row["kb"] = (watch["pss_kb"] - watch["pss_before_kb"]) / result["connections"]
-                row["late_ms"] = result["streams"]["lateness_us"]["p99"] / 1000
-        return row
+            noise = Noise(min(self.proxy_cpu), proxy.workers)
+            figures = scenario.run(self, proxy.workers)
+            if children(proxy.pid) != proxy.workers:
+                figures["problems"].append("a worker died: " + tail(f"{self.dir}/error.log", 2))
+                return figures
+            return {**figures, "noise": noise.share()}
 
 
 def summarize(name, unit, key, rounds, candidates):
@@ -436,21 +420,14 @@ def run_scenario(bench, scenario, candidates, rounds):
     """Many short rounds that begin with one and the other in turn: a machine's speed drifts."""
     names = list(candidates)
     results = []
-    is_long = scenario.name in ("sse-event", "h2-memory")
-    for number in range((rounds + 1) // 2 if is_long else rounds):
+    for number in range((rounds + 1) // 2 if scenario.is_long else rounds):
         results.append({})
         for name in names if number % 2 == 0 else reversed(names):
             try:
                 results[-1][name] = bench.measure(scenario, candidates[name])
-            except (Failure, subprocess.TimeoutExpired) as error:
+            except (Failure, OSError, subprocess.TimeoutExpired) as error:  # OSError: a worker died
                 results[-1][name] = {"problems": [str(error)], "errors": 0}
-    if scenario.name == "h2-memory":
-        return [summarize("h2-memory", "KB/stream", "kb", results, names)], results
-    lines = [summarize(scenario.name, f"us/{scenario.unit}", "cpu_us", results, names)]
-    if scenario.name == "sse-event":
-        lines.append(summarize("memory", "KB/stream", "kb", results, names))
-        lines.append(summarize("late-p99", "ms", "late_ms", results, names))
-    return lines, results
+    return [summarize(*row, results, names) for row in scenario.rows], results
 
 
 def table_head(names):
@@ -512,7 +489,7 @@ def parse_args():
     parser.add_argument("--build", default="build", help="folder of sluice, sl-load and mock-llm")
     parser.add_argument("--quick", action="store_true", help="one short round: rough figures")
     parser.add_argument("--rounds", type=int, help="default 9, of streams half as many (quick: 1)")
-    parser.add_argument("--only", action="append", choices=[s.name for s in (*SCENARIOS, *H2_SCENARIOS)],
+    parser.add_argument("--only", action="append", choices=[s.name for s in SCENARIOS],
                         help="may be repeated")
     parser.add_argument("--json", metavar="FILE", help="all that was measured, round by round")
     parser.add_argument("--candidate", action="append", metavar="NAME=BINARY", default=[],
@@ -548,7 +525,7 @@ def main():
         names = list(args.candidates)
         with bench.started("mock", mock, bench.load_cpu, [bench.mock_port]):
             table_head(names)
-            for scenario in (*SCENARIOS, *H2_SCENARIOS):
+            for scenario in SCENARIOS:
                 if args.only and scenario.name not in args.only:
                     continue
                 new, raw[scenario.name] = run_scenario(bench, scenario, args.candidates,
