@@ -104,6 +104,34 @@ static int set_unneeded(struct conf *c, struct conf_block *b, void *mod, const s
 	return 0;
 }
 
+/* nginx's sizes of its hash tables; ours grow with what is in them. */
+static int set_hash_size(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			 const struct conf_row *row)
+{
+	int64_t bytes;
+
+	if (conf_parse_size(n->args[0], &bytes) || bytes <= 0)
+		return conf_error(c, n, "\"%s\" directive invalid value \"%.*s\"", row->name,
+				  SLICE_FMT(n->args[0]));
+	return 0;
+}
+
+/* Sizes, counts, "off" and parameters, as nginx checks them. */
+static int set_sizes(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		     const struct conf_row *row)
+{
+	for (int i = 0; i < n->n_args; i++) {
+		int64_t bytes;
+
+		if (slice_eq(n->args[i], SLICE("off")) || slice_find(n->args[i], '=') > 0)
+			continue;
+		if (conf_parse_size(n->args[i], &bytes) || bytes < 0)
+			return conf_error(c, n, "invalid value \"%.*s\" in \"%s\" directive",
+					  SLICE_FMT(n->args[i]), row->name);
+	}
+	return 0;
+}
+
 /* With variables in them, which are checked. */
 static int set_conditions(struct conf *c, struct conf_block *b, void *mod,
 			  const struct conf_node *n, const struct conf_row *row)
@@ -128,8 +156,20 @@ static int set_off(struct conf *c, struct conf_block *b, void *mod, const struct
 #define UNNEEDED(dname, where, max) \
 	{ \
 		.name = dname, .contexts = where, .args_min = 1, .args_max = max, \
-		.type = CONF_CUSTOM, .flags = CONF_MULTI, .set = set_unneeded, \
+		.type = CONF_CUSTOM, .set = set_unneeded, \
 		.help = "read and not needed: it tunes what nginx has inside and sluice has not" \
+	}
+#define HASH_SIZE(dname) \
+	{ \
+		.name = dname, .contexts = CTX_HTTP, .args_min = 1, .args_max = 1, \
+		.type = CONF_CUSTOM, .set = set_hash_size, \
+		.help = "SIZE -- nginx's tables need it; sluice's grow with what is in them" \
+	}
+#define SIZES(dname, where, max) \
+	{ \
+		.name = dname, .contexts = where, .args_min = 1, .args_max = max, \
+		.type = CONF_CUSTOM, .set = set_sizes, \
+		.help = "read and not needed: it sizes tables or buffers of nginx; sluice's size themselves" \
 	}
 #define CONDITIONS(dname) \
 	{ \
@@ -165,6 +205,22 @@ static const struct conf_row rows[] = {
 	UNNEEDED("fastcgi_temp_path", CTX_SCOPE, 4),
 	UNNEEDED("uwsgi_temp_path", CTX_SCOPE, 4),
 	UNNEEDED("scgi_temp_path", CTX_SCOPE, 4),
+	HASH_SIZE("map_hash_max_size"),
+	HASH_SIZE("map_hash_bucket_size"),
+	HASH_SIZE("server_names_hash_max_size"),
+	HASH_SIZE("server_names_hash_bucket_size"),
+	HASH_SIZE("variables_hash_max_size"),
+	HASH_SIZE("variables_hash_bucket_size"),
+	SIZES("proxy_headers_hash_max_size", CTX_SCOPE, 1),
+	SIZES("proxy_headers_hash_bucket_size", CTX_SCOPE, 1),
+	SIZES("types_hash_max_size", CTX_SCOPE, 1),
+	SIZES("types_hash_bucket_size", CTX_SCOPE, 1),
+	SIZES("connection_pool_size", CTX_HTTP | CTX_SERVER, 1),
+	SIZES("request_pool_size", CTX_HTTP | CTX_SERVER, 1),
+	SIZES("output_buffers", CTX_SCOPE, 2),
+	SIZES("postpone_output", CTX_SCOPE, 1),
+	/* For paths with variables, which are an error of their own. */
+	SIZES("open_log_file_cache", CTX_SCOPE, 4),
 	CONDITIONS("proxy_cache_bypass"),
 	CONDITIONS("proxy_no_cache"),
 	OFF("aio", CTX_SCOPE),

@@ -136,18 +136,6 @@ static int free_line(struct conf *c, struct conf_block *b, void *mod, const stru
 	return add_line(c, m, n, value);
 }
 
-/* nginx's sizes of its hash tables; ours grow with what is in them. */
-static int set_hash_size(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-			 const struct conf_row *row)
-{
-	int64_t bytes;
-
-	if (conf_parse_size(n->args[0], &bytes) || bytes <= 0)
-		return conf_error(c, n, "\"%s\" directive invalid value \"%.*s\"", row->name,
-				  SLICE_FMT(n->args[0]));
-	return 0;
-}
-
 static int finish(struct conf *c, struct conf_block *b, void *mod)
 {
 	struct map *m = mod;
@@ -156,13 +144,6 @@ static int finish(struct conf *c, struct conf_block *b, void *mod)
 		vars_user_compute(m->var, look_up, m, m->is_volatile);
 	return 0;
 }
-
-#define HASH_SIZE(dname) \
-	{ \
-		.name = dname, .contexts = CTX_HTTP, .args_min = 1, .args_max = 1, \
-		.type = CONF_CUSTOM, .set = set_hash_size, \
-		.help = "SIZE -- nginx's tables need it; sluice's grow with what is in them" \
-	}
 
 static const struct conf_row rows[] = {
 	{.name = "map",
@@ -177,12 +158,6 @@ static const struct conf_row rows[] = {
 		 "`~PATTERN VALUE`, `~*PATTERN VALUE` (in any case), `default VALUE`; \"\\\" before a KEY takes "
 		 "its meaning away; `hostnames`: keys may be *.wildcards, .both, wild.cards.*; `volatile`: found "
 		 "anew each time; `include FILE`"},
-	HASH_SIZE("map_hash_max_size"),
-	HASH_SIZE("map_hash_bucket_size"),
-	HASH_SIZE("server_names_hash_max_size"),
-	HASH_SIZE("server_names_hash_bucket_size"),
-	HASH_SIZE("variables_hash_max_size"),
-	HASH_SIZE("variables_hash_bucket_size"),
 };
 
 const struct conf_module map_module = {

@@ -2,8 +2,6 @@
 /* Owns the page of stub_status, in nginx's format, and the name that sluice gives itself. */
 #include "proxy/status.h"
 
-#include <stdio.h>
-
 #include "proxy/reply.h"
 #include "proxy/request.h"
 #include "proxy/vars_impl.h"
@@ -12,7 +10,7 @@
 enum { TOKENS_OFF, TOKENS_ON };
 
 struct status_scope {		      /* MOD_STUB_STATUS's struct in http, server, location */
-	const struct conf_node *stub; /* not inherited */
+	const struct conf_node *page; /* where it says stub_status; not inherited */
 	int64_t tokens;
 };
 
@@ -55,7 +53,7 @@ enum step_result status_step(struct request *r)
 	const struct status_scope *scope = r->block->mod[MOD_STUB_STATUS];
 	struct sums s;
 
-	if (!scope || !scope->stub)
+	if (!scope || !scope->page)
 		return STEP_NEXT;
 	if (r->head.method != METHOD_GET && r->head.method != METHOD_HEAD) {
 		reply_error(r, 405, NULL);
@@ -93,12 +91,12 @@ struct slice status_signature(const struct request *r)
 	return tells_version(r) ? SLICE("sluice/" SLUICE_VERSION) : SLICE("sluice");
 }
 
-static int set_stub(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+static int set_page(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		    const struct conf_row *row)
 {
 	struct status_scope *s = mod;
 
-	s->stub = n;
+	s->page = n;
 	return 0;
 }
 
@@ -106,37 +104,14 @@ static int set_stub(struct conf *c, struct conf_block *b, void *mod, const struc
 static const struct conf_value tokens[] = {
 	{"off", TOKENS_OFF}, {"on", TOKENS_ON}, {"build", TOKENS_ON}, {NULL, 0}};
 
-/* Checked as nginx checks them, and that is all: there is nothing of that kind to be sized. */
-static int set_unneeded(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-			const struct conf_row *row)
-{
-	for (int i = 0; i < n->n_args; i++) {
-		int64_t bytes;
-
-		if (slice_eq(n->args[i], SLICE("off")) || slice_find(n->args[i], '=') > 0)
-			continue;
-		if (conf_parse_size(n->args[i], &bytes) || bytes < 0)
-			return conf_error(c, n, "invalid value \"%.*s\" in \"%s\" directive",
-					  SLICE_FMT(n->args[i]), row->name);
-	}
-	return 0;
-}
-
-#define UNNEEDED(dname, where, max) \
-	{ \
-		.name = dname, .contexts = where, .args_min = 1, .args_max = max, \
-		.type = CONF_CUSTOM, .flags = CONF_MULTI, .set = set_unneeded, \
-		.help = "read and not needed: it sizes tables or buffers of nginx; sluice's size themselves" \
-	}
-
 static const struct conf_row rows[] = {
 	{.name = "stub_status",
 	 .contexts = CTX_SERVER | CTX_LOCATION,
 	 .args_min = 0,
 	 .args_max = 1,
 	 .type = CONF_CUSTOM,
-	 .offset = offsetof(struct status_scope, stub),
-	 .set = set_stub,
+	 .offset = offsetof(struct status_scope, page),
+	 .set = set_page,
 	 .help = "answers with the numbers of connections and requests, as nginx's page"},
 	{.name = "server_tokens",
 	 .contexts = CTX_SCOPE,
@@ -147,22 +122,6 @@ static const struct conf_row rows[] = {
 	 .values = tokens,
 	 .deflt = "off",
 	 .help = "tell the version in Server and in error pages"},
-	UNNEEDED("proxy_headers_hash_max_size", CTX_SCOPE, 1),
-	UNNEEDED("proxy_headers_hash_bucket_size", CTX_SCOPE, 1),
-	UNNEEDED("types_hash_max_size", CTX_SCOPE, 1),
-	UNNEEDED("types_hash_bucket_size", CTX_SCOPE, 1),
-	UNNEEDED("server_names_hash_max_size", CTX_HTTP, 1),
-	UNNEEDED("server_names_hash_bucket_size", CTX_HTTP, 1),
-	UNNEEDED("variables_hash_max_size", CTX_HTTP, 1),
-	UNNEEDED("variables_hash_bucket_size", CTX_HTTP, 1),
-	UNNEEDED("map_hash_max_size", CTX_HTTP, 1),
-	UNNEEDED("map_hash_bucket_size", CTX_HTTP, 1),
-	UNNEEDED("connection_pool_size", CTX_HTTP | CTX_SERVER, 1),
-	UNNEEDED("request_pool_size", CTX_HTTP | CTX_SERVER, 1),
-	UNNEEDED("output_buffers", CTX_SCOPE, 2),
-	UNNEEDED("postpone_output", CTX_SCOPE, 1),
-	/* For paths with variables, which are an error of their own. */
-	UNNEEDED("open_log_file_cache", CTX_SCOPE, 4),
 };
 
 const struct conf_module status_module = {

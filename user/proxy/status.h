@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* stub_status, and what answers tell of the program: server_tokens (module MOD_STUB_STATUS). Also the directives
- * that only size nginx's own tables. */
+/* stub_status, and what answers tell of the program: server_tokens (module MOD_STUB_STATUS). */
 #ifndef SL_PROXY_STATUS_H
 #define SL_PROXY_STATUS_H
 
