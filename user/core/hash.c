@@ -57,6 +57,15 @@ uint32_t hash_murmur2(struct slice s)
 	return h ^ h >> 15;
 }
 
+uint32_t hash_rule_id(struct slice place, struct slice text, unsigned nth)
+{
+	/* Any constant will do: ids are names, not secrets. */
+	uint64_t h = hash64(text, hash64(place, 0x51 + nth));
+	uint32_t id = (uint32_t)(h ^ h >> 32);
+
+	return id ? id : 1;
+}
+
 uint64_t hash_random_seed(void)
 {
 	uint64_t seed;

@@ -17,6 +17,10 @@ struct hash128 hash128(struct slice s, uint64_t seed);
 uint64_t hash64_lower(struct slice s, uint64_t seed);
 /* MurmurHash2 without a seed, for shares that must be those of nginx: a peer can choose what collides. */
 uint32_t hash_murmur2(struct slice s);
+/* The id of a rule that stands at PLACE ("http/server0", "xdp") and says TEXT: never 0, and the same after
+ * a restart, so that log, map, API and metric name one rule alike, as 8 hexadecimal digits. NTH counts up
+ * from 0 while another rule has it. */
+uint32_t hash_rule_id(struct slice place, struct slice text, unsigned nth);
 /* From getrandom(2). */
 uint64_t hash_random_seed(void);
 

@@ -8,9 +8,6 @@
 #include "core/hash.h"
 #include "core/num.h"
 
-/* Any constant will do: ids are names, not secrets, and must be the same after a restart. */
-enum { ID_SEED = 0x51 };
-
 static const struct conf_block *http_of(const struct conf *c)
 {
 	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
@@ -226,12 +223,11 @@ static int finish_ban(struct conf *c, struct conf_block *b, void *mod)
 		return 0;
 	for (struct ban_rule *r = http->all; r; r = r->next_all) {
 		struct slice place = place_of(c, r->block);
-		struct slice all = arena_printf(&c->arena, "%.*s: %s", SLICE_FMT(place), r->text);
-		uint64_t seed = ID_SEED;
+		unsigned nth = 0;
 
 		do
-			r->id = (uint32_t)hash64(all, seed++);
-		while (r->id == 0 || is_taken(http, r, r->id));
+			r->id = hash_rule_id(place, slice_cstr(r->text), nth++);
+		while (is_taken(http, r, r->id));
 	}
 	return 0;
 }
