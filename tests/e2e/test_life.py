@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import time
 
@@ -17,14 +18,12 @@ from test_reload import HELLO, PROXY, Load
 
 
 class Upgrade:
-    """USR2 to S's master; .new is the process of the new binary once it serves."""
+    """USR2 to S's master; .new is the process of the new binary, which serves."""
 
-    def __init__(self, s, ends=True):
+    def __init__(self, s):
         self.s, self.new = s, 0
         self.old_pid_path = s.dir / "sluice.pid.oldbin"
         s.send_signal(signal.SIGUSR2)
-        if ends:
-            return
         until(self.is_ready, 10, "the new binary")
 
     def is_ready(self):
@@ -54,7 +53,7 @@ class Upgrade:
 @pytest.fixture
 def upgrade(stack):
     def make(s):
-        u = Upgrade(s, ends=False)
+        u = Upgrade(s)
         stack.callback(u.end_new, signal.SIGTERM)
         return u
     return make
@@ -126,7 +125,7 @@ def test_a_new_binary_that_cannot_start_changes_nothing(start):
     s.expected = [r"the new binary process \d+ has ended"]
     good = s.conf_path.read_text()
     s.conf_path.write_text(good + "nonsense;\n")
-    Upgrade(s)
+    s.send_signal(signal.SIGUSR2)
     s.wait_log(r"the new binary process \d+ has ended")
     until(lambda: s.pid_path.exists() and int(s.pid_path.read_text()) == s.pid, 5, "its pid file")
     assert fetch(s.port).body == b"good"
@@ -270,8 +269,30 @@ def test_bad_options(bad, stack):
     assert code == 1 and f'invalid parameter "{bad}"' in text and f"{path}:1" in text
 
 
-def test_fastopen_and_deferred(start):
-    s = start("server { listen 127.0.0.1:@http@ fastopen=16 deferred; return 200 x; }")
+def options(s):
+    """What the kernel says of the socket that S listens on: (length of fastopen's queue, seconds of deferred)."""
+    pidfd = os.pidfd_open(s.pid)
+    try:
+        for fd in os.listdir(f"/proc/{s.pid}/fd"):
+            ours = harness.LIBC.syscall(438, pidfd, int(fd), 0)     # pidfd_getfd
+            if ours < 0:
+                continue
+            if not stat.S_ISSOCK(os.fstat(ours).st_mode):
+                os.close(ours)
+                continue
+            with socket.socket(fileno=ours) as sock:
+                if sock.family == socket.AF_INET and sock.getsockname()[1] == s.port:
+                    return tuple(sock.getsockopt(socket.IPPROTO_TCP, o) for o in (socket.TCP_FASTOPEN, socket.TCP_DEFER_ACCEPT))
+    finally:
+        os.close(pidfd)
+    raise AssertionError(f"nobody listens on {s.port}")
+
+
+@pytest.mark.parametrize("text, fastopen, deferred", [("", 0, False), ("fastopen=16", 16, False), ("deferred", 0, True),
+                                                      ("fastopen=5 deferred", 5, True)])
+def test_fastopen_and_deferred(start, text, fastopen, deferred):
+    conf = f"server {{ listen 127.0.0.1:@http@ {text}; return 200 x; }}"
+    s, nginx = start(conf), start(conf, cls=harness.Nginx)
+    assert options(s) == options(nginx)
+    assert options(s)[0] == fastopen and (options(s)[1] > 0) == deferred
     assert fetch(s.port).status == 200
-    out = subprocess.run(["ss", "-Hltnie", f"sport = :{s.port}"], capture_output=True, text=True, check=True).stdout
-    assert str(s.port) in out

@@ -6,12 +6,13 @@ import os
 import pathlib
 import re
 import socket
+import subprocess
 import time
 
 import harness
 import pytest
 from alike import Both, on, plain, raw, refused_alike
-from harness import Conn, IS_ROOT, build, client_tls, until
+from harness import Conn, build, client_tls, until
 
 MTIME = 1577836800   # 2020-01-01
 LM, BEFORE, AFTER = ("Wed, 01 Jan 2020 00:00:00 GMT", "Tue, 31 Dec 2019 00:00:00 GMT", "Thu, 02 Jan 2020 00:00:00 GMT")
@@ -352,7 +353,6 @@ def test_over_tls_alike(tls, c):
 
 def worker_calls(s, path, **conn):
     """System calls of the worker during one request, as strace counts them."""
-    import subprocess
     worker = harness.children(s.proc.pid)[0]
     out = s.dir / "strace.out"
     tracer = subprocess.Popen(["strace", "-f", "-p", str(worker), "-o", str(out)], stderr=subprocess.PIPE, text=True)
@@ -367,7 +367,7 @@ def worker_calls(s, path, **conn):
     return re.findall(r"^\d+ +(\w+)\(", out.read_text(), re.M)
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="strace of another user's process")
+@pytest.mark.privileged
 def test_sendfile_copies_nothing(both):
     sluice = both.servers[1]
     assert "pread64" not in worker_calls(sluice, "/big.bin") and "sendfile" in worker_calls(sluice, "/push/big.bin")
