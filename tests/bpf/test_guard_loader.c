@@ -3,6 +3,7 @@
  * mode, who is in the way, and that nothing stays behind. */
 #include "tests/bpf/rig.h"
 
+#include <bpf/btf.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
@@ -75,24 +76,24 @@ static bool reaches(const struct guard_maps *m, enum guard_total_index index, ui
 static void test_pins_are_roots_alone_and_readable_by_bpftool(void **state)
 {
 	struct guard *g = rig_open(0);
-	char path[128], cmd[256], out[4096];
+	char path[GUARD_PIN_PATH_MAX], cmd[GUARD_PIN_PATH_MAX + 64], out[8192];
 	struct stat st;
 
 	assert_int_equal(stat(rig_pin_dir, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
 	for (int i = 0; i < GUARD_N_MAPS; i++) {
-		snprintf(path, sizeof path, "%s/%s", rig_pin_dir, guard_maps_name(i));
+		guard_pins_path(g->map_dir, i, path);
 		assert_int_equal(stat(path, &st), 0);
 		assert_int_equal(st.st_mode & 07777, 0600);
 		assert_int_equal(st.st_uid, 0);
 	}
 	rig_ban(g, "198.51.100.7", 0);
-	snprintf(cmd, sizeof cmd, "bpftool map dump pinned %s/deny_v4", rig_pin_dir);
+	snprintf(cmd, sizeof cmd, "bpftool map dump pinned %s/deny_v4", g->map_dir);
 	rig_read(cmd, out, sizeof out);
 	assert_non_null(strstr(out, "\"addr\": [198,51,100,7"));
 	assert_non_null(strstr(out, "\"expires_ns\": 0"));
 	assert_non_null(strstr(out, "\"rule_id\": 3"));
-	snprintf(cmd, sizeof cmd, "bpftool map dump pinned %s/settings", rig_pin_dir);
+	snprintf(cmd, sizeof cmd, "bpftool map dump pinned %s/settings", g->map_dir);
 	rig_read(cmd, out, sizeof out);
 	assert_non_null(strstr(out, "\"count_sources\": 1"));
 	guard_close(g, GUARD_CLOSE_REMOVE);
@@ -211,32 +212,122 @@ static void test_detach_keeps_bans(void **state)
 	rig_assert_no_trace();
 }
 
-static void test_replaces_maps_that_do_not_fit(void **state)
+static bool has_deny(const struct guard *g, const char *text, struct guard_deny *d)
+{
+	struct guard_addr a = rig_addr_of(text);
+
+	return guard_deny_get(guard_maps(g), &a, d) == 0;
+}
+
+static void test_carries_over_what_does_not_fit(void **state)
 {
 	struct guard *g = rig_open(100);
 	struct guard_settings set;
+	struct guard_deny d;
 
 	rig_attach(g, "sl-a", GUARD_MODE_NATIVE, NULL);
 	rig_ban(g, "192.0.2.1", 0);
+	rig_ban(g, "2001:db8::1", 77 * HOUR_NS);
 	guard_maps_set_flags(guard_maps(g), true, true);
 	guard_close(g, GUARD_CLOSE_KEEP);
 	g = rig_open(200);
 	assert_int_equal(guard_status(g)->n_maps_replaced, 2);
 	assert_int_equal(guard_status(g)->n_maps_kept, GUARD_N_MAPS - 2);
+	assert_int_equal(guard_status(g)->n_entries_carried, 2);
 	assert_int_equal(guard_maps_get_settings(guard_maps(g), &set), 0);
 	assert_int_equal(set.dry_run, 1);
-	assert_false(rig_is_banned(g, "192.0.2.1"));
-	rig_ban(g, "192.0.2.1", 0);
+	assert_true(has_deny(g, "192.0.2.1", &d));
+	assert_int_equal(d.rule_id, 3);
+	assert_true(has_deny(g, "2001:db8::1", &d));
+	assert_int_equal(d.expires_ns, 77 * HOUR_NS);
 
 	set.schema = GUARD_SCHEMA + 1;
 	assert_int_equal(guard_maps_set_settings(guard_maps(g), &set), 0);
 	guard_close(g, GUARD_CLOSE_KEEP);
 	g = rig_open(200);
 	assert_int_equal(guard_status(g)->n_maps_replaced, GUARD_N_MAPS);
-	assert_false(rig_is_banned(g, "192.0.2.1"));
+	assert_true(rig_is_banned(g, "192.0.2.1"));
 	assert_int_equal(guard_maps_get_settings(guard_maps(g), &set), 0);
 	assert_int_equal(set.schema, GUARD_SCHEMA);
 	assert_int_equal(set.dry_run, 0);
+	guard_close(g, GUARD_CLOSE_REMOVE);
+	rig_assert_no_trace();
+}
+
+/* A map as schema 1 had it, pinned where that had its pins. Its value is N_WIDE members of 64 bits, then
+ * N_NARROW of 32. Returns its descriptor. */
+static int pin_old(const char *name, enum bpf_map_type type, uint32_t key,
+		   const char *const *fields, int n_wide, int n_narrow)
+{
+	uint32_t value = (uint32_t)(n_wide * 8 + n_narrow * 4);
+	struct btf *btf = btf__new_empty();
+	int fd, u8, u32, u64;
+	LIBBPF_OPTS(bpf_map_create_opts, o);
+	char path[128];
+
+	u8 = btf__add_int(btf, "u8", 1, 0);
+	u32 = btf__add_int(btf, "u32", 4, 0);
+	u64 = btf__add_int(btf, "u64", 8, 0);
+	o.btf_key_type_id = (uint32_t)(key == 4 ? u32 : btf__add_array(btf, u32, u8, key));
+	o.btf_value_type_id = (uint32_t)btf__add_struct(btf, "old", value);
+	for (int i = 0; i < n_wide + n_narrow; i++) {
+		int bit = i < n_wide ? 64 * i : 64 * n_wide + 32 * (i - n_wide);
+
+		assert_int_equal(
+			btf__add_field(btf, fields[i], i < n_wide ? u64 : u32, (uint32_t)bit, 0),
+			0);
+	}
+	assert_int_equal(btf__load_into_kernel(btf), 0);
+	o.btf_fd = (uint32_t)btf__fd(btf);
+	fd = bpf_map_create(type, name, key, value, 64, &o);
+	assert_true(fd >= 0);
+	snprintf(path, sizeof path, "%s/%s", rig_pin_dir, name);
+	assert_int_equal(bpf_obj_pin(fd, path), 0);
+	btf__free(btf);
+	return fd;
+}
+
+static void test_carries_over_an_older_schema(void **state)
+{
+	static const char *const deny_fields[] = {"expires_ns", "banned_at_ns", "packets",
+						  "bytes",	"rule_id",	"flags"};
+	static const char *const source_fields[] = {"packets", "bytes",		"syns",
+						    "gone",    "first_seen_ns", "last_seen_ns"};
+	const struct {
+		uint64_t expires_ns, banned_at_ns, packets, bytes;
+		uint32_t rule_id, flags;
+	} deny = {5 * HOUR_NS, 4, 3, 200, 7, 1};
+	const uint64_t source[6] = {11, 12, 13, 14, 15, 16};
+	struct guard_addr a = rig_addr_of("2001:db8::9");
+	uint8_t v4[4] = {192, 0, 2, 9};
+	struct guard_source s;
+	struct guard_deny d;
+	struct guard *g = rig_open(0);
+	int deny_fd, sources_fd;
+
+	guard_close(g, GUARD_CLOSE_REMOVE);
+	assert_int_equal(mkdir(rig_pin_dir, 0700), 0);
+	deny_fd = pin_old("deny_v4", BPF_MAP_TYPE_HASH, 4, deny_fields, 4, 2);
+	sources_fd = pin_old("sources_v6", BPF_MAP_TYPE_LRU_HASH, 16, source_fields, 6, 0);
+	assert_int_equal(bpf_map_update_elem(deny_fd, v4, &deny, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(sources_fd, a.bytes, source, BPF_ANY), 0);
+	close(deny_fd);
+	close(sources_fd);
+
+	g = rig_open(0);
+	assert_int_equal(guard_status(g)->n_entries_carried, 2);
+	assert_true(has_deny(g, "192.0.2.9", &d));
+	assert_int_equal(d.expires_ns, 5 * HOUR_NS);
+	assert_int_equal(d.banned_at_ns, 4);
+	assert_int_equal(d.packets, 3);
+	assert_int_equal(d.bytes, 200);
+	assert_int_equal(d.rule_id, 7);
+	assert_int_equal(d.flags, 1);
+	assert_int_equal(guard_stats_source(guard_maps(g), &a, &s), 0);
+	assert_int_equal(s.packets, 11);
+	assert_int_equal(s.syns, 13);
+	assert_int_equal(s.drops, 0);
+	assert_int_equal(s.last_seen_ns, 16);
 	guard_close(g, GUARD_CLOSE_REMOVE);
 	rig_assert_no_trace();
 }
@@ -412,7 +503,8 @@ int main(void)
 		T(test_takes_over_after_a_crash),
 		T(test_close_frees_though_a_descriptor_is_left),
 		T(test_detach_keeps_bans),
-		T(test_replaces_maps_that_do_not_fit),
+		T(test_carries_over_what_does_not_fit),
+		T(test_carries_over_an_older_schema),
 		T(test_modes),
 		T(test_traffic_on_a_veth),
 		T(test_reload_of_interfaces),

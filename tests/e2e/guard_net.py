@@ -80,13 +80,17 @@ class Pins:
     def __exit__(self, *exc):
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def maps(self):
+        """The folder of the maps: its name says their schema."""
+        return next(self.path.glob("v*"))
+
     def names(self):
-        return sorted(p.name for p in self.path.iterdir()) if self.path.exists() else []
+        return sorted(p.name for p in self.path.rglob("*")) if self.path.exists() else []
 
     def dump(self, name):
         """[(key, value)] with field names, as an administrator's bpftool shows them."""
         return [(e["formatted"]["key"], e["formatted"].get("values", e["formatted"].get("value")))
-                for e in bpftool("map", "dump", "pinned", self.path / name)]
+                for e in bpftool("map", "dump", "pinned", self.maps() / name)]
 
     def totals(self):
         """{verdict: packets}."""
@@ -102,14 +106,10 @@ class Pins:
         return None
 
     def map_ids(self):
-        return {bpftool("map", "show", "pinned", self.path / n)["id"] for n in self.names() if is_map(n)}
+        return {bpftool("map", "show", "pinned", p)["id"] for p in self.maps().iterdir()}
 
     def links(self):
         return [bpftool("link", "show", "pinned", self.path / n) for n in self.names() if n.startswith("link_")]
-
-
-def is_map(name):
-    return not name.startswith("link_")
 
 
 class Kernel:

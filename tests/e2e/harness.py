@@ -28,7 +28,6 @@ SLUICE, MOCK, SL_LOAD, CTL = (BUILD / n for n in ("sluice", "mock-llm", "sl-load
 IS_ASAN = bool(os.environ.get("SLUICE_ASAN"))
 IS_ROOT = os.geteuid() == 0
 SLOW = 4 if IS_ASAN else 1
-PINS = pathlib.Path("/sys/fs/bpf/sluice")
 REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:")
 LIBC = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
 
@@ -791,15 +790,6 @@ def bpftool(*args):
     p = subprocess.run(["/usr/sbin/bpftool", "-j", *map(str, args)], capture_output=True, text=True)
     assert p.returncode == 0, f"bpftool {args}: {p.stdout}{p.stderr}"
     return json.loads(p.stdout or "null")
-
-
-def dump_map(name):
-    """A pinned map with its field names, as [(key, value)]; per-CPU values as lists."""
-    out = []
-    for entry in bpftool("map", "dump", "pinned", PINS / name):
-        e = entry.get("formatted", entry)
-        out.append((e["key"], e["values"] if "values" in e else e["value"]))
-    return out
 
 
 # --- a name server of one file ----------------------------------------------------------------------

@@ -49,7 +49,7 @@ int guard_addr_cidr_from_text(struct guard_cidr *out, const char *text);
 /* NUL-terminated; returns OUT. */
 const char *guard_addr_to_text(const struct guard_addr *a, char out[static GUARD_ADDR_TEXT_MAX]);
 
-/* ---- life (guard.c, guard_attach.c) ---- */
+/* ---- life (guard.c, guard_pins.c, guard_attach.c) ---- */
 
 struct guard;
 
@@ -62,10 +62,11 @@ struct guard_options {
 
 /* What guard_open() found of an earlier run. */
 struct guard_status {
-	unsigned n_maps_kept;	  /* pinned maps taken over with their content */
-	unsigned n_maps_replaced; /* pinned maps of another layout or size, thrown away */
-	unsigned n_links_kept;	  /* interfaces that an earlier program still guards */
-	unsigned n_links_removed; /* pinned links to what is no interface here any more */
+	unsigned n_maps_kept;	    /* pinned maps taken over with their content */
+	unsigned n_maps_replaced;   /* pinned maps of another layout or size */
+	unsigned n_entries_carried; /* out of those, and out of maps of other schemas */
+	unsigned n_links_kept;	    /* interfaces that an earlier program still guards */
+	unsigned n_links_removed;   /* pinned links to what is no interface here any more */
 };
 
 /* Whether XDP is possible here with this process's permissions; changes nothing.
@@ -161,6 +162,11 @@ void guard_maps_close(struct guard_maps *m);
 int guard_maps_get_settings(const struct guard_maps *m, struct guard_settings *out);
 /* Those two alone; in force with the next packet. */
 int guard_maps_set_flags(const struct guard_maps *m, bool dry_run, bool count_sources);
+/* What the guard does once no heartbeat came for AFTER_NS (0: it does not look): pass everything, or go
+ * on with what it has. */
+int guard_maps_set_fail(const struct guard_maps *m, uint64_t after_ns, bool is_open);
+/* The heartbeat. */
+int guard_maps_beat(const struct guard_maps *m, uint64_t now_ns);
 
 /* ---- networks of the configuration (guard_nets.c) ---- */
 

@@ -9,12 +9,16 @@
 #include "kernel/guard.h"
 
 #define GUARD_PATH_MAX 256
+#define GUARD_PIN_PATH_MAX (GUARD_PATH_MAX + 48)
 
 struct guard_bpf;
+struct bpf_map;
 
 struct guard {
 	char pin_dir[GUARD_PATH_MAX];
-	int dir_fd; /* holds the lock on the folder of pins */
+	char map_dir[GUARD_PATH_MAX + 16]; /* in it, named after the schema */
+	bool is_kept[GUARD_N_MAPS];	   /* the pinned map is in use, with its content */
+	int dir_fd;			   /* holds the lock on the folder of pins */
 	struct guard_bpf *skel;
 	int prog_fd; /* the skeleton's */
 	uint32_t prog_id;
@@ -48,6 +52,25 @@ int guard_maps_set_settings(const struct guard_maps *m, const struct guard_setti
 #define GUARD_BATCH 1024
 int guard_maps_each(int fd, size_t key_size, size_t value_size, uint32_t n_batch,
 		    int (*fn)(void *arg, const void *key, const void *value), void *arg);
+
+/* guard_pins.c. Mounts, makes, locks; gives the skeleton the pinned maps that fit; pins the others and
+ * removes what lies in folders of other schemas; removes all. */
+int guard_pins_open(struct guard *g, const char *pin_dir, int inherited_fd, char *err,
+		    size_t err_size);
+int guard_pins_reuse(struct guard *g, char *err, size_t err_size);
+int guard_pins_put(struct guard *g, char *err, size_t err_size);
+void guard_pins_remove(struct guard *g);
+/* Each folder where maps of another schema may lie. */
+void guard_pins_each_other(struct guard *g, void (*fn)(void *arg, const char *dir), void *arg);
+void guard_pins_path(const char *dir, enum guard_map map, char out[GUARD_PIN_PATH_MAX]);
+struct bpf_map *guard_pins_map(const struct guard *g, enum guard_map map);
+
+/* guard_carry.c: what pinned maps of another layout hold, into the new maps. What cannot be read is
+ * left behind. */
+void guard_carry_all(struct guard *g);
+
+/* guard_nets.c: the number of entries of each LPM map, into SET. */
+int guard_nets_count(const struct guard_maps *m, struct guard_settings *set);
 
 /* guard_attach.c: the pinned links of an earlier run, at guard_open(); all links, at the end. */
 void guard_attach_adopt(struct guard *g);

@@ -42,13 +42,13 @@ int guard_maps_open_reader(const struct guard *g, struct guard_maps *out, char *
 			   size_t err_size)
 {
 	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY);
-	char path[GUARD_PATH_MAX + 32];
+	char path[GUARD_PIN_PATH_MAX];
 
 	for (int i = 0; i < GUARD_N_MAPS; i++)
 		out->fd[i] = -1;
 	out->n_cpus = g->maps.n_cpus;
 	for (int i = 0; i < GUARD_N_MAPS; i++) {
-		snprintf(path, sizeof path, "%s/%s", g->pin_dir, guard_maps_name(i));
+		guard_pins_path(g->map_dir, i, path);
 		out->fd[i] = bpf_obj_get_opts(path, &opts);
 		if (out->fd[i] < 0) {
 			int saved = errno;
@@ -96,6 +96,26 @@ int guard_maps_set_flags(const struct guard_maps *m, bool dry_run, bool count_so
 	set.dry_run = dry_run;
 	set.count_sources = count_sources;
 	return guard_maps_set_settings(m, &set);
+}
+
+int guard_maps_set_fail(const struct guard_maps *m, uint64_t after_ns, bool is_open)
+{
+	struct guard_settings set;
+	int rc = guard_maps_get_settings(m, &set);
+
+	if (rc)
+		return rc;
+	set.fail_after_ns = after_ns;
+	set.fail_open = is_open;
+	return guard_maps_set_settings(m, &set);
+}
+
+int guard_maps_beat(const struct guard_maps *m, uint64_t now_ns)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_update_elem(m->fd[GUARD_MAP_HEARTBEAT], &zero, &now_ns, BPF_ANY) ? -SL_ESYS
+											: 0;
 }
 
 struct batch {

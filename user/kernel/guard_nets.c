@@ -204,3 +204,40 @@ int guard_nets_set_deny(const struct guard_maps *m, const struct guard_cidr *net
 
 	return set_both(targets, nets, n_nets, err, err_size);
 }
+
+static int count_entry(void *arg, const void *key, const void *value)
+{
+	(void)key;
+	(void)value;
+	++*(uint32_t *)arg;
+	return 0;
+}
+
+int guard_nets_count(const struct guard_maps *m, struct guard_settings *set)
+{
+	const struct {
+		enum guard_map map;
+		uint32_t *count;
+	} all[] = {
+		{GUARD_MAP_ALLOW_V4, &set->n_allow_v4},
+		{GUARD_MAP_ALLOW_V6, &set->n_allow_v6},
+		{GUARD_MAP_DENY_NET_V4, &set->n_deny_net_v4},
+		{GUARD_MAP_DENY_NET_V6, &set->n_deny_net_v6},
+		{GUARD_MAP_BAN_NET_V4, &set->n_ban_net_v4},
+		{GUARD_MAP_BAN_NET_V6, &set->n_ban_net_v6},
+	};
+
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+		bool is_v4 = i % 2 == 0;
+		int rc;
+
+		*all[i].count = 0;
+		rc = guard_maps_each(
+			m->fd[all[i].map],
+			is_v4 ? sizeof(struct guard_cidr_v4) : sizeof(struct guard_cidr_v6),
+			sizeof(struct guard_net), GUARD_BATCH, count_entry, all[i].count);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}

@@ -165,6 +165,12 @@ static const struct conf_value modes[] = {
 	{NULL, 0},
 };
 
+static const struct conf_value failing[] = {
+	{"static", false},
+	{"open", true},
+	{NULL, 0},
+};
+
 #define AT(field) offsetof(struct xdp_conf, field)
 
 static const struct conf_row rows[] = {
@@ -226,6 +232,30 @@ static const struct conf_row rows[] = {
 		.offset = AT(dry_run),
 		.deflt = "off",
 		.help = "count what would drop, drop nothing",
+	},
+	{
+		.name = "fail_after",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 1,
+		.type = CONF_MSEC,
+		.offset = AT(fail_after_ms),
+		.min = 2000,
+		.max = 86400000,
+		.deflt = "30s",
+		.help = "how long the master may be silent before `fail` says what the guard does",
+	},
+	{
+		.name = "fail",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 1,
+		.type = CONF_ENUM,
+		.offset = AT(fail_open),
+		.values = failing,
+		.deflt = "static",
+		.help = "without a master: go on with the bans, lists and rates that there are "
+			"(static), or let everything pass (open)",
 	},
 	{
 		.name = "pin_dir",

@@ -22,8 +22,10 @@ struct xdp_conf {
 	struct guard_cidr *deny;
 	uint32_t n_allow, n_deny;
 	uint32_t interfaces_room, allow_room, deny_room;
-	int64_t dry_run;      /* count what would drop, drop nothing */
-	struct slice pin_dir; /* NUL-terminated, absolute */
+	int64_t dry_run;       /* count what would drop, drop nothing */
+	int64_t fail_after_ms; /* without a heartbeat of the master for so long ... */
+	int64_t fail_open;     /* ... the guard passes all (else: goes on with what it has) */
+	struct slice pin_dir;  /* NUL-terminated, absolute */
 };
 
 /* NULL: the configuration has no xdp block. */

@@ -120,6 +120,8 @@ static void on_expired(void *data, const struct ban_entry *e)
 
 void guarding_sweep(struct master *m)
 {
+	if (m->guard)
+		guard_maps_beat(guard_maps(m->guard), clock_mono_ns());
 	ban_sweep(m->bans, m->loop.clock.mono_ms, on_expired, m);
 	/* A new binary has the file in its care. */
 	if (m->bans_dirty && !m->new_binary)
@@ -239,6 +241,16 @@ static void turn_off(struct master *m, const char *why, enum guard_close_how how
 	snprintf(m->guard_off_why, sizeof m->guard_off_why, "%s", why);
 }
 
+static void say_carried(struct master *m)
+{
+	const struct guard_status *s = guard_status(m->guard);
+
+	if (s->n_maps_replaced || s->n_entries_carried)
+		log_write(log_of(m), LOG_LVL_NOTICE, 0,
+			  "the guard's maps of an earlier layout: %u entries were carried over",
+			  s->n_entries_carried);
+}
+
 static void turn_on(struct master *m, const struct xdp_conf *x)
 {
 	struct guard_options o = {.pin_dir = x->pin_dir.p, .lock_fd = m->inherited.guard_lock_fd};
@@ -259,6 +271,7 @@ static void turn_on(struct master *m, const struct xdp_conf *x)
 			   "there is no guard in the kernel, bans hold in userspace: %s", err);
 		return;
 	}
+	say_carried(m);
 	guard_deny_each(guard_maps(m->guard), adopt, m);
 	push_bans(m);
 }
@@ -310,7 +323,10 @@ void guarding_apply(struct master *m)
 		    guard_nets_set_deny(guard_maps(m->guard), x->deny, x->n_deny, CONF_RULE_ID, err,
 					sizeof err))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's lists: %s", err);
-		if (guard_maps_set_flags(guard_maps(m->guard), x->dry_run, true))
+		if (guard_maps_set_flags(guard_maps(m->guard), x->dry_run, true) ||
+		    guard_maps_beat(guard_maps(m->guard), clock_mono_ns()) ||
+		    guard_maps_set_fail(guard_maps(m->guard), (uint64_t)x->fail_after_ms * 1000000u,
+					x->fail_open))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's settings: %s",
 				  strerror(errno));
 		attach_all(m, x);
