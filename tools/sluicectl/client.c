@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Owns the connection: dialing, HTTP/1.1 as far as this API needs it (one request, an answer with a
- * length, read to the end), and saying what to do when nobody answers. */
+ * length, read to the end; or HTTP/1.0 for one that goes on, in lines), and saying what to do when nobody answers. */
 #define _GNU_SOURCE
 #include "client.h"
 
@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { ANSWER_MAX = 64 << 20, WAIT_S = 90 };
+enum { ANSWER_MAX = 64 << 20, WAIT_S = 90, SILENCE_S = 30, LINE_MAX_BYTES = 16384 };
 
 int client_fail(const char *fmt, ...)
 {
@@ -46,9 +46,9 @@ static int fail_connect(const char *path)
 	return EXIT_CONNECT;
 }
 
-static int dial(const char *path, int *out)
+static int dial(const char *path, bool is_quiet, int wait_s, int *out)
 {
-	struct timeval wait = {.tv_sec = WAIT_S};
+	struct timeval wait = {.tv_sec = wait_s};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd;
 
@@ -59,7 +59,7 @@ static int dial(const char *path, int *out)
 	memcpy(sa.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof sa)) {
-		int r = fail_connect(path);
+		int r = is_quiet ? EXIT_CONNECT : fail_connect(path);
 
 		if (fd >= 0)
 			close(fd);
@@ -145,7 +145,7 @@ int client_request(const char *socket_path, const char *method, const char *path
 	int fd = -1, r;
 
 	*out = (struct answer){0};
-	r = dial(socket_path, &fd);
+	r = dial(socket_path, false, WAIT_S, &fd);
 	if (r)
 		return r;
 	if (asprintf(&head,
@@ -170,5 +170,101 @@ int client_request(const char *socket_path, const char *method, const char *path
 out:
 	free(head);
 	close(fd);
+	return r;
+}
+
+/* Lines of what FD sends; the answer's head, which is lines too, ends with an empty one. */
+struct lines {
+	int fd;
+	size_t n, at; /* filled, and given out */
+	char text[LINE_MAX_BYTES];
+};
+
+/* NULL: the end, or nothing for too long. */
+static char *next_line(struct lines *l)
+{
+	for (;;) {
+		char *start = l->text + l->at, *end = memchr(start, '\n', l->n - l->at);
+		ssize_t r;
+
+		if (end) {
+			l->at += (size_t)(end - start) + 1;
+			*end = 0;
+			if (end > start && end[-1] == '\r')
+				end[-1] = 0;
+			return start;
+		}
+		memmove(l->text, start, l->n - l->at);
+		l->n -= l->at;
+		l->at = 0;
+		if (l->n == sizeof l->text)
+			return NULL;
+		r = recv(l->fd, l->text + l->n, sizeof l->text - l->n, 0);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			return NULL;
+		l->n += (size_t)r;
+	}
+}
+
+/* The status; 0 for what is no answer. */
+static int read_head(struct lines *l)
+{
+	char *line = next_line(l);
+	int status = 0;
+
+	if (!line || strncmp(line, "HTTP/1.", 7) || sscanf(line + 7, "%*d %3d", &status) != 1)
+		return 0;
+	while (line && line[0])
+		line = next_line(l);
+	return line ? status : 0;
+}
+
+/* What is left of an answer that is not the one asked for; L has a part of it. */
+static int read_refusal(struct lines *l, struct answer *out)
+{
+	size_t had = l->n - l->at, n;
+	char *rest = read_all(l->fd, &n);
+
+	out->raw = rest ? malloc(had + n + 1) : NULL;
+	if (out->raw) {
+		memcpy(out->raw, l->text + l->at, had);
+		memcpy(out->raw + had, rest, n + 1);
+		out->body = out->raw;
+		out->body_len = had + n;
+	}
+	free(rest);
+	return out->raw ? 0 : client_fail("no whole answer: %s", strerror(errno));
+}
+
+int client_stream(const char *socket_path, const char *path, const char *extra, bool is_quiet,
+		  int (*line)(void *arg, char *text), void *arg, struct answer *out)
+{
+	struct lines l = {.fd = -1};
+	char *head = NULL, *text;
+	int r;
+
+	*out = (struct answer){0};
+	r = dial(socket_path, is_quiet, SILENCE_S, &l.fd);
+	if (r)
+		return r;
+	/* HTTP/1.0: the answer comes without chunks. */
+	if (asprintf(&head, "GET %s HTTP/1.0\r\nHost: localhost\r\n%s\r\n", path, extra) < 0) {
+		head = NULL;
+		r = client_fail("out of memory");
+		goto out;
+	}
+	if (!send_all(l.fd, head, strlen(head)))
+		goto out;
+	out->status = read_head(&l);
+	if (out->status == 200)
+		while (!r && (text = next_line(&l)))
+			r = line(arg, text);
+	else if (out->status)
+		r = read_refusal(&l, out);
+out:
+	free(head);
+	close(l.fd);
 	return r;
 }

@@ -10,11 +10,12 @@
 
 #include "client.h"
 #include "show.h"
+#include "watch.h"
 
 #define SOCKET_DEFAULT "/run/sluice/admin.sock"
 
 struct options {
-	const char *socket, *top, *for_time, *reason;
+	const char *socket, *top, *for_time, *reason, *last;
 	bool json;
 };
 
@@ -22,6 +23,7 @@ struct command {
 	const char *name, *args, *help;
 	int n_args;
 	bool has_top, has_for; /* has_for: --for and --reason */
+	bool has_last;
 	int (*run)(const struct options *o, const char *arg);
 };
 
@@ -129,17 +131,26 @@ static int run_reload(const struct options *o, const char *arg)
 	return perform(o, "POST", "/api/v1/reload", NULL, show_reload);
 }
 
+static int run_watch(const struct options *o, const char *arg)
+{
+	char last[64];
+
+	put_escaped(last, sizeof last, o->last ? o->last : "");
+	return watch_run(o->socket, last, o->json);
+}
+
 static const struct command commands[] = {
-	{"status", "", "how sluice is doing: workers, traffic, guard", 0, false, false, run_status},
-	{"upstreams", "", "the groups, their servers and who failed", 0, false, false,
-	 run_upstreams},
-	{"bans", "", "who is banned, newest first", 0, false, false, run_bans},
-	{"sources", "[--top N]", "who sends the most packets, as the guard counts (20)", 0, true,
-	 false, run_sources},
+	{"status", "", "how sluice is doing: workers, traffic, guard", .run = run_status},
+	{"upstreams", "", "the groups, their servers and who failed", .run = run_upstreams},
+	{"bans", "", "who is banned, newest first", .run = run_bans},
+	{"sources", "[--top N]", "who sends the most packets, as the guard counts (20)",
+	 .has_top = true, .run = run_sources},
+	{"watch", "[--last N]", "what happens, as it happens; the last N first", .has_last = true,
+	 .run = run_watch},
 	{"ban", "ADDR --for TIME [--reason TEXT]",
-	 "ban an address; TIME as 30s, 10m, 1d, or forever", 1, false, true, run_ban},
-	{"unban", "ADDR", "lift a ban", 1, false, false, run_unban},
-	{"reload", "", "load the configuration again", 0, false, false, run_reload},
+	 "ban an address; TIME as 30s, 10m, 1d, or forever", 1, .has_for = true, .run = run_ban},
+	{"unban", "ADDR", "lift a ban", 1, .run = run_unban},
+	{"reload", "", "load the configuration again", .run = run_reload},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -151,7 +162,7 @@ static void print_help(FILE *f)
 			(int)(37 - strlen(commands[i].name) - (commands[i].args[0] != 0)),
 			commands[i].args, commands[i].help);
 	fputs("\n  -s, --socket SOCKET  the admin socket (" SOCKET_DEFAULT ")\n"
-	      "  -j, --json           the API's answer as it came\n"
+	      "  -j, --json           the API's answer as it came; of watch a line each\n"
 	      "  -h, --help           this text\n\n"
 	      "Exit status: 0 done, 1 refused or failed, 2 usage, 3 no connection.\n",
 	      f);
@@ -179,6 +190,8 @@ static int run_command(const struct options *o, int argc, char **argv)
 		return usage("too many arguments for ", c->name);
 	if (o->top && !c->has_top)
 		return usage("--top does not belong to ", c->name);
+	if (o->last && !c->has_last)
+		return usage("--last does not belong to ", c->name);
 	if ((o->for_time || o->reason) && !c->has_for)
 		return usage("--for and --reason do not belong to ", c->name);
 	if (!o->for_time && c->has_for)
@@ -189,13 +202,10 @@ static int run_command(const struct options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
-		{"socket", required_argument, NULL, 's'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{"top", required_argument, NULL, 't'},
-		{"for", required_argument, NULL, 'f'},
-		{"reason", required_argument, NULL, 'r'},
-		{0},
+		{"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},	  {"top", required_argument, NULL, 't'},
+		{"for", required_argument, NULL, 'f'},	  {"reason", required_argument, NULL, 'r'},
+		{"last", required_argument, NULL, 'l'},	  {0},
 	};
 	struct options o = {.socket = SOCKET_DEFAULT};
 	int c;
@@ -216,6 +226,9 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			o.reason = optarg;
+			break;
+		case 'l':
+			o.last = optarg;
 			break;
 		case 'h':
 			print_help(stdout);

@@ -23,6 +23,7 @@ enum {
 	ACCEPT_REST_MS = 500, /* after accept() failed for want of descriptors or memory */
 	ACCEPTS_MAX = 16,     /* in one turn */
 	EVENTS_MAX = 16,
+	WATCH_TICK_MS = 100, /* how soon watchers hear of an event */
 };
 
 /* epoll's data: one of these, or ON_LISTEN + index. */
@@ -212,7 +213,8 @@ static void clients_sweep(struct admin *a, uint64_t now_ms)
 {
 	for (int i = 0; i < 2; i++)
 		for (struct admin_client *c = a->sides[i].clients; c; c = c->next)
-			if (!c->is_waiting && now_ms >= c->since_ms + a->limits.request_timeout_ms)
+			if (!c->is_waiting && !c->is_watching &&
+			    now_ms >= c->since_ms + a->limits.request_timeout_ms)
 				shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -266,6 +268,8 @@ static int start(struct admin *a)
 	a->limits.request_timeout_ms = l->request_timeout_ms ? l->request_timeout_ms : 30000;
 	a->limits.master_timeout_ms = l->master_timeout_ms ? l->master_timeout_ms : 5000;
 	a->limits.reload_timeout_ms = l->reload_timeout_ms ? l->reload_timeout_ms : 60000;
+	a->limits.max_watchers = l->max_watchers ? l->max_watchers : 16;
+	a->limits.heartbeat_ms = l->heartbeat_ms ? l->heartbeat_ms : 10000;
 	for (int i = 0; i < 2; i++) {
 		a->sides[i].admin = a;
 		a->sides[i].is_unix = i == 0;
@@ -283,6 +287,8 @@ static void stop(struct admin *a)
 {
 	a->is_cut = true;
 	waits_sweep(a, 0);
+	a->is_draining = true;
+	api_events_wake(a, 0);
 	for (int i = 0; i < 2; i++)
 		if (a->sides[i].daemon)
 			MHD_stop_daemon(a->sides[i].daemon);
@@ -300,6 +306,8 @@ static int timeout_ms(struct admin *a)
 			      ? TICK_MS
 			      : -1;
 
+	if (a->n_watchers)
+		timeout = WATCH_TICK_MS;
 	for (int i = 0; i < 2; i++) {
 		MHD_UNSIGNED_LONG_LONG ms;
 
@@ -331,6 +339,7 @@ static void turn(struct admin *a)
 	now_ms = clock_mono_ms();
 	waits_sweep(a, now_ms);
 	clients_sweep(a, now_ms);
+	api_events_wake(a, now_ms);
 	for (int i = 0; i < 2; i++)
 		if (a->sides[i].daemon)
 			MHD_run(a->sides[i].daemon);

@@ -5,6 +5,7 @@
 #define SL_ADMIN_ADMIN_H
 
 #include "admin/admin_conf.h"
+#include "core/event_ring.h"
 #include "core/log.h"
 #include "core/msg.h"
 #include "core/stats.h"
@@ -26,6 +27,8 @@ struct admin_limits {
 				      * answer's end, without the wait for the master; 30000 */
 	uint32_t master_timeout_ms;  /* how long a ban or unban may wait for the master; 5000 */
 	uint32_t reload_timeout_ms;  /* and a reload; 60000 */
+	unsigned max_watchers;	     /* of events; 16 */
+	uint32_t heartbeat_ms;	     /* how long a watcher hears nothing at most; 10000 */
 };
 
 /* What the master hands over. Everything is borrowed and stays valid until admin_run() returns. */
@@ -35,6 +38,7 @@ struct admin_env {
 	const struct limit_zone_conf *limit_zones; /* first zone; NULL: none */
 	const struct stats *stats;
 	const struct ban_table *bans;
+	const struct event_ring *events;
 	const struct guard_maps *guard; /* read-only; NULL: off, stats->guard_mode says why */
 	const struct admin_fd *listens; /* never shut down: the next process has them too */
 	int n_listens;

@@ -143,6 +143,16 @@ static const struct conf_row rows[] = {
 	 .type = CONF_CUSTOM,
 	 .set = set_token_file,
 	 .help = "FILE -- holds the token that clients over TCP send as \"Authorization: Bearer TOKEN\""},
+	{.name = "watchers",
+	 .contexts = CTX_ADMIN,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_NUM,
+	 .offset = offsetof(struct admin_conf, watchers),
+	 .min = 1,
+	 .max = 48,
+	 .deflt = "16",
+	 .help = "how many may watch the events at the same time"},
 };
 
 /* What may stand in a Bearer token (RFC 6750 2.1). */

@@ -31,7 +31,8 @@ struct admin_conf {		      /* MOD_ADMIN's struct in admin { } */
 	int n_listens;
 	struct slice token_file;
 	const struct conf_node *token_node;
-	char *token; /* ADMIN_TOKEN_MAX bytes, zeros behind the token; NULL: none */
+	int64_t watchers; /* of events, at most */
+	char *token;	  /* ADMIN_TOKEN_MAX bytes, zeros behind the token; NULL: none */
 	size_t token_len;
 };
 

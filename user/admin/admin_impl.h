@@ -19,6 +19,7 @@ enum {
 
 struct admin;
 struct request;
+struct watcher;
 
 /* A connection. */
 struct admin_client {
@@ -27,6 +28,7 @@ struct admin_client {
 	int fd;
 	uint64_t since_ms; /* connected, or its last answer ended */
 	bool is_waiting;   /* for the master */
+	bool is_watching;  /* its answer goes on for as long as it reads */
 	char who[ADDR_TEXT_MAX];
 };
 
@@ -60,6 +62,9 @@ struct admin {
 	uint64_t drain_deadline_ms, accept_rest_ms, auth_logged_ms;
 	uint64_t n_answers[6]; /* by status class */
 	uint64_t n_auth_failures, n_host_failures;
+	struct watcher *watchers;
+	unsigned n_watchers;
+	uint64_t n_events_lost; /* by slow watchers */
 };
 
 /* Answers a request once the master did; REPLY is NULL when it did not. */
@@ -74,6 +79,7 @@ struct request {
 	char *body;
 	size_t body_len, body_room, n_seen;
 	admin_answer_fn answer;
+	struct watcher *watcher;	      /* NULL: it watches no events */
 	bool is_waiting, is_replied, is_gone; /* is_gone: the master closed the channel */
 	struct msg asked, reply;
 };
@@ -148,6 +154,14 @@ const char *view_utf8(const char *in, char *out, size_t room);
 /* Why there is no guard; OUT as for view_utf8. NULL when there is one. */
 const char *view_guard_off(const struct admin *a, char *out, size_t room);
 
+/* ---- api_events.c: who watches ---- */
+
+/* At each turn of the loop: those for whom there is something go on. */
+void api_events_wake(struct admin *a, uint64_t now_ms);
+/* The request is over; one that watches nothing is fine. */
+void api_events_ended(struct request *rq);
+const char *api_events_kind_name(unsigned kind);
+
 /* ---- the endpoints ---- */
 
 enum MHD_Result metrics_get(struct request *rq);
@@ -160,5 +174,6 @@ enum MHD_Result api_bans_get(struct request *rq);
 enum MHD_Result api_bans_add(struct request *rq);
 enum MHD_Result api_bans_remove(struct request *rq);
 enum MHD_Result api_reload(struct request *rq);
+enum MHD_Result api_events(struct request *rq);
 
 #endif

@@ -158,6 +158,23 @@ static json_t *bans_json(const struct admin *a)
 			 (json_int_t)n_in_kernel, "max", (json_int_t)BAN_TABLE_ROOM);
 }
 
+static json_t *events_json(const struct admin *a)
+{
+	const struct event_ring *ring = a->env->events;
+	struct guard_total totals[GUARD_N_TOTALS];
+	json_t *j;
+
+	if (!ring)
+		return json_null();
+	j = json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)event_ring_newest(ring),
+		      "left_out", (json_int_t)event_ring_left_out(ring), "lost_by_watchers",
+		      (json_int_t)a->n_events_lost, "watchers", (json_int_t)a->n_watchers);
+	if (a->env->guard && guard_stats_totals(a->env->guard, totals) == 0)
+		json_object_set_new(j, "lost_in_kernel",
+				    json_integer((json_int_t)totals[GUARD_EVENTS_LOST].packets));
+	return j;
+}
+
 enum MHD_Result api_status(struct request *rq)
 {
 	const struct admin *a = rq->admin;
@@ -180,6 +197,7 @@ enum MHD_Result api_status(struct request *rq)
 	put_counters(j, s);
 	json_object_set_new(j, "limit_zones", zones_json(a));
 	json_object_set_new(j, "guard", guard_json(a));
+	json_object_set_new(j, "events", events_json(a));
 	return serve_json(rq, 200, j);
 }
 

@@ -356,11 +356,36 @@ static void put_guard(FILE *f, const struct admin *a)
 		family(f, name, COUNTER,
 		       pass ? "Bytes that the XDP guard saw, by verdict."
 			    : "Packets that the XDP guard saw, by verdict.");
-		for (int i = 0; i < GUARD_N_TOTALS; i++)
+		for (int i = 0; i < GUARD_N_VERDICTS; i++)
 			fprintf(f, "%s{verdict=\"%s\"} %" PRIu64 "\n", name,
 				guard_stats_total_name((enum guard_total_index)i),
 				(uint64_t)(pass ? totals[i].bytes : totals[i].packets));
 	}
+	one_u64(f, "sluice_guard_not_counted_packets_total", COUNTER,
+		"Packets whose source found no place among the counted ones.",
+		totals[GUARD_NOT_COUNTED].packets);
+}
+
+static void put_events(FILE *f, const struct admin *a)
+{
+	const struct event_ring *ring = a->env->events;
+	struct guard_total totals[GUARD_N_TOTALS];
+
+	if (!ring)
+		return;
+	one_u64(f, "sluice_events_total", COUNTER, "Events told to whoever watches.",
+		event_ring_newest(ring));
+	family(f, "sluice_events_lost_total", COUNTER,
+	       "Events not told: the ring buffer was full, the guard had too many, a watcher was "
+	       "slow.");
+	if (a->env->guard && guard_stats_totals(a->env->guard, totals) == 0)
+		fprintf(f, "sluice_events_lost_total{where=\"kernel\"} %" PRIu64 "\n",
+			(uint64_t)totals[GUARD_EVENTS_LOST].packets);
+	fprintf(f, "sluice_events_lost_total{where=\"master\"} %" PRIu64 "\n",
+		event_ring_left_out(ring));
+	fprintf(f, "sluice_events_lost_total{where=\"watchers\"} %" PRIu64 "\n", a->n_events_lost);
+	one_u64(f, "sluice_event_watchers", GAUGE, "Connections that watch the events.",
+		a->n_watchers);
 }
 
 static void put_bans(FILE *f, const struct admin *a)
@@ -443,6 +468,7 @@ enum MHD_Result metrics_get(struct request *rq)
 	put_upstreams(f, a);
 	put_zones(f, a);
 	put_guard(f, a);
+	put_events(f, a);
 	put_bans(f, a);
 	put_processes(f, a);
 	put_admin(f, a);

@@ -36,6 +36,7 @@ static const struct route routes[] = {
 	{"GET", "/api/v1/bans/", true, false, api_bans_get},
 	{"DELETE", "/api/v1/bans/", true, false, api_bans_remove},
 	{"POST", "/api/v1/reload", false, false, api_reload},
+	{"GET", "/api/v1/events", false, false, api_events},
 };
 enum { N_ROUTES = sizeof routes / sizeof routes[0] };
 
@@ -273,6 +274,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
 	if (!rq)
 		return;
 	*con_cls = NULL;
+	api_events_ended(rq);
 	rq->client->since_ms = clock_mono_ms();
 	rq->admin->n_requests--;
 	free(rq->body);

@@ -204,6 +204,24 @@ int guard_deny_each(const struct guard_maps *m,
 /* Deletes what ended by NOW_NS; returns how many, or -SL_E.... */
 int guard_deny_sweep(const struct guard_maps *m, uint64_t now_ns);
 
+/* ---- events (guard_events.c) ---- */
+
+/* The one consumer of the ring buffer; a second one, in another process too, would steal from it.
+ * A child gives its copy back with guard_events_close() after the fork. */
+struct guard_events;
+
+typedef void (*guard_event_fn)(void *arg, const struct guard_event *event);
+
+/* M's descriptors are borrowed until the end. Needs write access to the map. */
+int guard_events_open(struct guard_events **out, const struct guard_maps *m, guard_event_fn fn,
+		      void *arg, char *err, size_t err_size);
+/* Readable (level-triggered) while there are events; borrowed. */
+int guard_events_fd(const struct guard_events *e);
+/* Calls FN for each, N_MAX (not 0) at most; returns for how many, or -SL_ESYS. Never waits. */
+int guard_events_read(struct guard_events *e, unsigned n_max);
+/* E may be NULL. */
+void guard_events_close(struct guard_events *e);
+
 /* ---- counters (guard_stats.c) ---- */
 
 /* Sums over the CPUs. */

@@ -82,6 +82,7 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 	log_write(log_of(m), LOG_LVL_WARN, 0, "banned %s for %llu ms%s%s: %s", name,
 		  (unsigned long long)b->for_ms, e.in_kernel ? ", in the kernel" : "",
 		  x && x->dry_run ? ", dry run" : "", e.reason);
+	eventing_ban(m, EVENT_BAN, &e, x && x->dry_run);
 	for (struct child *c = e.indirect ? NULL : m->children; c; c = c->next)
 		if (c->kind == CHILD_WORKER && c->io.fd >= 0)
 			msg_send(c->io.fd, &tell);
@@ -92,14 +93,19 @@ int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t r
 int guarding_unban(struct master *m, const struct msg_ban *b)
 {
 	char name[GUARD_ADDR_TEXT_MAX];
+	struct ban_entry known = {.family = b->family};
 	struct guard_addr a;
-	int r = ban_remove(m->bans, b->family, b->bytes);
+	int r;
+
+	ban_find(m->bans, b->family, b->bytes, &known);
+	r = ban_remove(m->bans, b->family, b->bytes);
 
 	guard_addr_to_text(to_guard(b, &a), name);
 	if (m->guard)
 		guard_deny_del(guard_maps(m->guard), &a);
 	if (r == 0) {
 		log_write(log_of(m), LOG_LVL_NOTICE, 0, "ban of %s lifted", name);
+		eventing_ban(m, EVENT_BAN_LIFTED, &known, false);
 		m->bans_dirty = true;
 	}
 	return r;
@@ -115,6 +121,7 @@ static void on_expired(void *data, const struct ban_entry *e)
 	if (m->guard)
 		guard_deny_del(guard_maps(m->guard), &a);
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "ban of %s is over", guard_addr_to_text(&a, name));
+	eventing_ban(m, EVENT_BAN_OVER, e, false);
 	m->bans_dirty = true;
 }
 
@@ -215,8 +222,13 @@ static void attach_all(struct master *m, const struct xdp_conf *x)
 				  names[i], err);
 			log_stderr(LOG_LVL_WARN, "the guard is not on %s: %s", names[i], err);
 			snprintf(m->guard_off_why, sizeof m->guard_off_why, "%s", err);
+			eventing_guard(m, EVENT_GUARD_OFF, names[i], "%s", err);
 			continue;
 		}
+		if (!at.is_takeover || !m->stats->guard_on)
+			eventing_guard(m, EVENT_GUARD_ON, names[i], "%s mode%s%s",
+				       guard_attach_mode_name(at.mode), at.reason[0] ? ": " : "",
+				       at.reason);
 		log_write(log_of(m), at.reason[0] ? LOG_LVL_WARN : LOG_LVL_NOTICE, 0,
 			  "the guard is on %s, %s mode%s%s", at.ifname,
 			  guard_attach_mode_name(at.mode), at.reason[0] ? ": " : "", at.reason);
@@ -230,6 +242,8 @@ static void turn_off(struct master *m, const char *why, enum guard_close_how how
 	uint32_t at = 0;
 
 	if (m->guard) {
+		eventing_guard_gone(m);
+		eventing_guard(m, EVENT_GUARD_OFF, "", "%s", why);
 		guard_close(m->guard, how);
 		guard_maps_close(&m->reader);
 		while (ban_next(m->bans, &at, &e)) {
@@ -269,11 +283,13 @@ static void turn_on(struct master *m, const struct xdp_conf *x)
 			  "there is no guard in the kernel, bans hold in userspace: %s", err);
 		log_stderr(LOG_LVL_WARN,
 			   "there is no guard in the kernel, bans hold in userspace: %s", err);
+		eventing_guard(m, EVENT_GUARD_OFF, "", "%s", err);
 		return;
 	}
 	say_carried(m);
 	guard_deny_each(guard_maps(m->guard), adopt, m);
 	push_bans(m);
+	eventing_guard_come(m);
 }
 
 /* Bans of addresses that are in the allow list by now. */

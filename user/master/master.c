@@ -64,8 +64,10 @@ static int share_memory(struct master *m)
 		shm_zone_ref(&m->shm, "master", SLICE("bans"), SLICE(""), ban_table_bytes());
 	struct shm_zone *evidence =
 		shm_zone_ref(&m->shm, "master", SLICE("evidence"), SLICE(""), ban_evidence_bytes());
+	struct shm_zone *events =
+		shm_zone_ref(&m->shm, "master", SLICE("events"), SLICE(""), event_ring_bytes());
 
-	if (!stats || !bans || !evidence) {
+	if (!stats || !bans || !evidence || !events) {
 		log_stderr(LOG_LVL_EMERG, "no shared memory: %s", strerror(errno));
 		return -SL_ENOMEM;
 	}
@@ -74,6 +76,7 @@ static int share_memory(struct master *m)
 	m->evidence = evidence->mem;
 	ban_table_init(m->bans, hash_random_seed());
 	ban_evidence_init(m->evidence, hash_random_seed());
+	eventing_init(m, events->mem);
 	m->stats->started_wall_ms = m->stats->reloaded_wall_ms = clock_wall_ms();
 	m->stats->generation = 1;
 	return 0;
@@ -251,6 +254,7 @@ static void on_sweep(struct timer *t)
 		guarding_adopt(m);
 	}
 	guarding_sweep(m);
+	eventing_tick(m);
 	if (m->ending && !m->ending_ms)
 		m->ending_ms = m->loop.clock.mono_ms;
 	else if (m->ending && m->loop.clock.mono_ms - m->ending_ms > KILL_MS)

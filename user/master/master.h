@@ -4,6 +4,7 @@
 #ifndef SL_MASTER_MASTER_H
 #define SL_MASTER_MASTER_H
 
+#include "core/event_ring.h"
 #include "core/shm.h"
 #include "core/stats.h"
 #include "kernel/guard.h"
@@ -53,6 +54,19 @@ struct cycle {
 	struct log log; /* of the main block */
 };
 
+/* So many now and so many a second. */
+struct allowance {
+	uint64_t since_ms, left;
+};
+
+struct eventing {
+	struct event_ring *ring;
+	struct guard_events *guard; /* NULL: none are read */
+	struct io io;
+	struct allowance told, logged;
+	uint64_t n_unlogged;
+};
+
 struct master {
 	struct loop loop;
 	struct cycle *cycle;
@@ -61,6 +75,7 @@ struct master {
 	struct stats *stats;
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
+	struct eventing eventing;
 	struct guard *guard; /* NULL: off */
 	char guard_off_why[GUARD_ERR_MAX];
 	struct guard_maps reader; /* for the admin process; valid when guard */
@@ -159,6 +174,21 @@ void guarding_sweep(struct master *m);
 
 /* sysctls.c: warns in C's log of what in the kernel's settings leaves its listeners open to floods. */
 void sysctls_check(const struct cycle *c);
+
+/* eventing.c: what happened, for the log and for who watches. */
+void eventing_init(struct master *m, struct event_ring *ring);
+/* From here on what m->guard tells is read, until it goes or another master reads it. */
+void eventing_guard_come(struct master *m);
+void eventing_guard_gone(struct master *m);
+void eventing_close_in_child(struct master *m);
+/* Now and then: says how many events were not logged. */
+void eventing_tick(struct master *m);
+/* KIND: EVENT_BAN, EVENT_BAN_LIFTED, EVENT_BAN_OVER. */
+void eventing_ban(struct master *m, enum event_kind kind, const struct ban_entry *ban,
+		  bool is_dry_run);
+/* KIND: EVENT_GUARD_ON, EVENT_GUARD_OFF. IFNAME may be empty. */
+void eventing_guard(struct master *m, enum event_kind kind, const char *ifname, const char *fmt,
+		    ...) __attribute__((format(printf, 4, 5)));
 
 /* privileges.c */
 /* Keeps the capabilities that the master needs, by name; all others go. */

@@ -234,6 +234,8 @@ void upgrade_start(struct master *m)
 	}
 	listen_to(m, said[0]);
 	m->new_binary = pid;
+	/* What the guard tells is the new binary's to read, or waits for guarding_take_back(). */
+	eventing_guard_gone(m);
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "start new binary process %d", (int)pid);
 	return;
 fail:

@@ -39,6 +39,7 @@ struct rig {
 	struct admin_fd listens[2];
 	struct stats *stats;
 	struct ban_table *bans;
+	struct event_ring *events;
 	struct upstream_conf upstreams[4];
 	struct limit_zone_conf zone;
 	struct log log;
@@ -226,6 +227,8 @@ static inline struct rig *rig_new(void)
 	r->stats = rig_shared(sizeof *r->stats);
 	r->bans = rig_shared(ban_table_bytes());
 	ban_table_init(r->bans, 42);
+	r->events = rig_shared(event_ring_bytes());
+	event_ring_init(r->events, 0xe0c);
 	rig_fill_stats(r->stats);
 	rig_fill_upstreams(r);
 	r->zone.name = SLICE("per_ip");
@@ -246,6 +249,7 @@ static inline struct rig *rig_new(void)
 		.limit_zones = &r->zone,
 		.stats = r->stats,
 		.bans = r->bans,
+		.events = r->events,
 		.listens = r->listens,
 		.n_listens = 2,
 		.log = &r->log,
@@ -311,6 +315,7 @@ static inline void rig_free(struct rig *r)
 	munmap(r->zone.zone, RIG_ZONE_BYTES);
 	munmap(r->stats, sizeof *r->stats);
 	munmap(r->bans, ban_table_bytes());
+	munmap(r->events, event_ring_bytes());
 	log_sink_close(&r->sink);
 	unlink(r->socket_path);
 	unlink(r->log_path);

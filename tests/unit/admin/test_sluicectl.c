@@ -9,6 +9,7 @@ int sluicectl_main(int argc, char **argv);
 #include "tools/sluicectl/main.c"
 #include "tools/sluicectl/show.c"
 #include "tools/sluicectl/table.c"
+#include "tools/sluicectl/watch.c"
 #undef main
 
 struct run {
