@@ -126,6 +126,14 @@ def our_processes(build):
     return found
 
 
+def refused_calls(build):
+    """What the kernel's log says of system calls that the seccomp filter refused to build/sluice."""
+    code, text = run(["dmesg"])
+    if code:
+        return {f"the kernel's log cannot be read: {text}"}
+    return {line for line in text.splitlines() if "type=1326" in line and f'exe="{build}/sluice"' in line}
+
+
 class Machine:
     """What of ours is on this machine, apart from files in the repository."""
 
@@ -178,6 +186,7 @@ def main():
     parts = args.only or ["unit", "fuzz", "e2e"] + ([] if args.asan else ["checks"])
     results = Results()
     machine = Machine(args.build)
+    refused = set() if args.unprivileged else refused_calls(args.build)
     env = {**os.environ, "SLUICE_BUILD": str(args.build), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
     reports = pathlib.Path(tempfile.mkdtemp(prefix="sl-reports-"))
     machine.before.add(f"file {reports}")
@@ -197,6 +206,9 @@ def main():
         texts = [p.read_text(errors="replace") for p in sorted(reports.iterdir())]
         results.add("no sanitizer report", not texts, len(texts), "\n\n".join(texts))
     shutil.rmtree(reports, ignore_errors=True)
+    if not args.unprivileged and "e2e" in parts:
+        more = sorted(refused_calls(args.build) - {r for r in refused if "type=1326" in r})
+        results.add("no system call was refused", not more, len(more), "\n".join(more))
     machine.restore_mounts()
     left = machine.left()
     results.add("nothing left behind", not left, bool(left), "\n".join(left))

@@ -19,6 +19,7 @@ BEGIN {
 	only["ares.h"] = "net"
 	only["pcre2.h"] = "conf"
 	only["nghttp2/nghttp2.h"] = "h2"
+	only["seccomp.h"] = "master"
 }
 function wrong(why) {
 	printf "%s:%d: %s: %s\n", FILENAME, FNR, $0, why

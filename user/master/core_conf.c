@@ -11,6 +11,7 @@
 
 #include "conf/regex.h"
 #include "core/err.h"
+#include "master/confine.h"
 
 static int set_user(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		    const struct conf_row *row)
@@ -164,6 +165,8 @@ unsigned core_conf_n_workers(const struct core_conf *c)
 }
 
 static const struct conf_value auto_word[] = {{"auto", 0}, {NULL, 0}};
+static const struct conf_value seccomp_words[] = {
+	{"off", CONFINE_OFF}, {"on", CONFINE_ON}, {"log", CONFINE_LOG}, {NULL, 0}};
 static const struct conf_value use_words[] = {{"epoll", 0}, {NULL, 0}};
 
 #define AT(field) offsetof(struct core_conf, field)
@@ -228,6 +231,16 @@ static const struct conf_row rows[] = {
 	 .offset = AT(master_process),
 	 .deflt = "on",
 	 .help = "off: one process does it all, for debugging; without admin and reload"},
+	{.name = "seccomp",
+	 .contexts = CTX_MAIN,
+	 .args_min = 1,
+	 .args_max = 1,
+	 .type = CONF_ENUM,
+	 .offset = AT(seccomp),
+	 .values = seccomp_words,
+	 .deflt = "on",
+	 .help = "on | off | log -- workers and admin may make only the system calls that they need; log: the others "
+		 "are made, and told to the kernel's log"},
 	{.name = "pid",
 	 .contexts = CTX_MAIN,
 	 .args_min = 1,

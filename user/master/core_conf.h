@@ -37,6 +37,7 @@ struct core_conf { /* MOD_CORE's struct in main and in events */
 	int64_t worker_rlimit_nofile;	    /* 0: leave it */
 	int64_t worker_shutdown_timeout_ms; /* 0: none */
 	int64_t daemon, master_process;
+	int64_t seccomp; /* enum confine_mode */
 	int64_t pcre_jit, regex_match_limit;
 	struct slice pid; /* NUL-terminated absolute path */
 	struct core_env *env;

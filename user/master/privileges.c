@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -23,11 +24,29 @@ static const cap_value_t kept[] = {
 	CAP_CHOWN,  CAP_FOWNER,	   CAP_DAC_OVERRIDE,
 };
 
+static bool is_kept(cap_value_t cap)
+{
+	for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+		if (kept[i] == cap)
+			return true;
+	return false;
+}
+
+/* An exec as root gives back whatever the bounding set holds: a new binary gets what this one keeps. Who lacks
+ * CAP_SETPCAP for it was started with a bounding set (conf/sluice.service). */
+static void limit_bounding_set(void)
+{
+	for (cap_value_t cap = 0; cap < cap_max_bits(); cap++)
+		if (!is_kept(cap))
+			cap_drop_bound(cap);
+}
+
 int privileges_limit_master(char *err, size_t room)
 {
 	cap_t now = cap_get_proc(), want = cap_init();
 	int r = 0;
 
+	limit_bounding_set();
 	for (size_t i = 0; now && want && i < sizeof kept / sizeof kept[0]; i++) {
 		cap_flag_value_t has = CAP_CLEAR;
 

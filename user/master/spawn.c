@@ -16,6 +16,7 @@
 #include "core/err.h"
 #include "core/msg.h"
 #include "core/title.h"
+#include "master/confine.h"
 #include "policy/limit_conn_conf.h"
 #include "policy/upstream_conf.h"
 #include "proxy/http_conf.h"
@@ -124,11 +125,13 @@ static void set_environment(const struct core_conf *core)
 	}
 }
 
-static void become_unprivileged(struct master *m, const char *what)
+static void become_unprivileged(struct master *m, enum confine_role role, const char *what)
 {
+	const struct core_conf *core = m->cycle->core;
 	char err[256];
 
-	if (privileges_drop(m->cycle->core, m->is_root, err, sizeof err) == 0)
+	if (privileges_drop(core, m->is_root, err, sizeof err) == 0 &&
+	    confine_enter(role, (enum confine_mode)core->seccomp, err, sizeof err) == 0)
 		return;
 	log_write(&m->cycle->log, LOG_LVL_EMERG, 0, "the %s process cannot start: %s", what, err);
 	_exit(2);
@@ -172,7 +175,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 	set_environment(core);
 	privileges_raise_nofile(core, &m->cycle->log);
 	privileges_bind_cpu(core, c->index, &m->cycle->log);
-	become_unprivileged(m, "worker");
+	become_unprivileged(m, CONFINE_WORKER, "worker");
 	leave(m, c, worker_run(&p));
 }
 
@@ -201,7 +204,7 @@ static void admin_main(struct master *m, struct child *c, int fd)
 	guard_close_in_child(m->guard);
 	sockets_close_http(m->cycle);
 	set_environment(m->cycle->core);
-	become_unprivileged(m, "admin");
+	become_unprivileged(m, CONFINE_ADMIN, "admin");
 	leave(m, c, admin_run(&env));
 }
 
@@ -347,9 +350,13 @@ static void say_ended(struct master *m, const struct child *c, int status)
 	enum log_level level = c->leaving ? LOG_LVL_NOTICE : LOG_LVL_ALERT;
 
 	if (WIFSIGNALED(status))
-		log_write(&m->cycle->log, level, 0, "%s process %d exited on signal %d%s",
+		log_write(&m->cycle->log, level, 0, "%s process %d exited on signal %d%s%s",
 			  kind_name(c->kind), (int)c->pid, WTERMSIG(status),
-			  WCOREDUMP(status) ? " (core dumped)" : "");
+			  WCOREDUMP(status) ? " (core dumped)" : "",
+			  WTERMSIG(status) == SIGSYS
+				  ? ": it made a system call that the seccomp filter does not "
+				    "allow, the kernel's log says which"
+				  : "");
 	else
 		log_write(&m->cycle->log, level, 0, "%s process %d exited with code %d",
 			  kind_name(c->kind), (int)c->pid, WEXITSTATUS(status));
