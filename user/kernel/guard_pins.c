@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/err.h"
@@ -21,6 +22,8 @@
 #include "kernel/guard_impl.h"
 
 #define BPFFS_DIR "/sys/fs/bpf"
+
+enum { LOCK_RETRIES = 20 };
 
 static bool is_bpffs(const char *dir)
 {
@@ -64,6 +67,19 @@ static int ensure_bpffs(const char *pin_dir, char *err, size_t err_size)
 			  strerror(errno));
 }
 
+/* Processes that a killed master had just made hold its lock until they see to it. */
+static int lock_patiently(int fd)
+{
+	static const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+	int r = flock(fd, LOCK_EX | LOCK_NB);
+
+	for (int i = 0; r && errno == EWOULDBLOCK && i < LOCK_RETRIES; i++) {
+		nanosleep(&pause, NULL);
+		r = flock(fd, LOCK_EX | LOCK_NB);
+	}
+	return r;
+}
+
 /* Takes the folder if nobody else can write to it, and locks it. */
 static int lock_pin_dir(struct guard *g, int inherited_fd, char *err, size_t err_size)
 {
@@ -83,7 +99,7 @@ static int lock_pin_dir(struct guard *g, int inherited_fd, char *err, size_t err
 		close(g->dir_fd);
 		g->dir_fd = inherited_fd;
 	}
-	if (flock(g->dir_fd, LOCK_EX | LOCK_NB) == 0)
+	if (lock_patiently(g->dir_fd) == 0)
 		return 0;
 	return guard_fail(errno == EWOULDBLOCK ? -SL_EEXIST : -SL_ESYS, err, err_size,
 			  errno == EWOULDBLOCK ? "another sluice is using %s: stop it first"

@@ -32,6 +32,9 @@ enum {
 	ACCEPTS_PER_TURN = 64,
 	ACCEPT_PAUSE_MS = 500, /* after EMFILE and its like, as nginx */
 	COMPLAIN_MS = 1000,
+	ORPHAN_MS =
+		600 *
+		1000, /* what is open without a master may go on for, unless worker_shutdown_timeout says */
 	TRIM_MS = 2000,
 	TRIM_FREE_MIN = 1 << 20,
 };
@@ -186,8 +189,9 @@ static void on_shutdown_timer(struct timer *t)
 {
 	struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, shutdown_timer));
 
-	log_write(w->env.log, LOG_LVL_NOTICE, 0,
-		  "worker_shutdown_timeout is over, open connections are closed");
+	log_write(w->env.log, LOG_LVL_NOTICE, 0, "%s, open connections are closed",
+		  w->p->shutdown_timeout_ms ? "worker_shutdown_timeout is over"
+					    : "ten minutes without a master are over");
 	client_close_all(&w->env);
 	w->env.loop.stop = true;
 }
@@ -256,6 +260,8 @@ static void master_gone(struct worker *w)
 		"the master process is gone: this worker takes no new connections and ends after the "
 		"open ones");
 	drain(w, true);
+	if (!w->p->shutdown_timeout_ms)
+		timer_set(&w->env.loop, &w->shutdown_timer, ORPHAN_MS);
 }
 
 static void on_channel(struct io *io, uint32_t events)

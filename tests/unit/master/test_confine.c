@@ -173,7 +173,6 @@ static const struct call refused[] = {
 /* Whatever the kernel says of such arguments, it is the kernel that says it. */
 static const struct call passed[] = {
 	{"bpf(MAP_LOOKUP_ELEM)", SYS_bpf, {BPF_MAP_LOOKUP_ELEM}, 0},
-	{"bpf(MAP_LOOKUP_ELEM), upper half set", SYS_bpf, {BPF_MAP_LOOKUP_ELEM | 1L << 33}, 0},
 	{"bpf(MAP_GET_NEXT_KEY)", SYS_bpf, {BPF_MAP_GET_NEXT_KEY}, 0},
 	{"bpf(MAP_LOOKUP_BATCH)", SYS_bpf, {BPF_MAP_LOOKUP_BATCH}, 0},
 	{"bpf(MAP_UPDATE_ELEM)", SYS_bpf, {BPF_MAP_UPDATE_ELEM}, WORKER_ONLY},
