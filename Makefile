@@ -25,7 +25,7 @@ srcs = $(sort $(wildcard user/$(1)/*.c))
 objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(call srcs,$(1)))
 ALL_OBJS = $(foreach f,$(FOLDERS),$(call objs,$(f)))
 ARCHIVES = $(FOLDERS:%=$(BUILD)/lib/%.a)
-SKELETON = $(BUILD)/skel/guard.skel.h
+SKELETON = $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 PROGRAMS = $(BUILD)/sluice $(BUILD)/sluicectl $(BUILD)/mock-llm $(BUILD)/sl-load
 UNIT_SRCS = $(sort $(wildcard tests/unit/*/test_*.c) $(wildcard tests/bpf/test_*.c))
@@ -80,6 +80,13 @@ $(BUILD)/skel/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	@mkdir -p $(@D)
 	$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
+# All of them, for who looks at each.
+$(BUILD)/skel/all.skel.h: $(SKELETON)
+	@for s in $(^F); do echo "#include \"$$s\""; done > $@
+	@echo "#define ALL_SKELETONS(X)$(patsubst %.skel.h, X(%),$(^F))" >> $@
+
+$(BUILD)/tests/bpf/test_budget: $(BUILD)/skel/all.skel.h
+
 # --- tests ----------------------------------------------------------------------------------------
 
 .SECONDEXPANSION:
@@ -109,6 +116,12 @@ test-unprivileged: ## what needs neither root nor the kernel's BPF
 	tools/deps.sh
 	$(MAKE) -j$(JOBS) all unit-tests
 	$(PYTHON) tests/run.py --build $(BUILD) --unprivileged
+
+.PHONY: test-vm
+test-vm: ## what depends on the kernel, on Debian's own under qemu
+	tools/deps.sh
+	$(MAKE) -j$(JOBS) all unit-tests
+	$(PYTHON) tests/vm/run.py --build $(BUILD)
 
 .PHONY: test-asan
 test-asan: ## unit and end-to-end tests under ASan and UBSan

@@ -16,7 +16,7 @@ packages=(
 if [ "$what" = all ]; then
 	packages+=(
 		git libclang-rt-14-dev libcmocka-dev python3-pytest python3-pytest-timeout python3-httpx
-		python3-h2 nghttp2-client nginx-light testssl.sh chromium clang-format cppcheck strace
+		python3-h2 nghttp2-client nginx-light testssl.sh chromium clang-format cppcheck strace qemu-system-x86 xdp-tools
 	)
 	command -v npm >/dev/null || packages+=(nodejs npm)
 fi

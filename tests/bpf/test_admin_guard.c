@@ -53,7 +53,7 @@ static void put_source(struct fx *fx, uint32_t i, uint64_t packets)
 				 .bytes = packets * 60,
 				 .syns = packets / 2,
 				 .drops = packets / 4,
-				 .first_seen_ns = clock_mono_ns() - 20000000000ull,
+				 .first_seen_ns = clock_mono_ns() - 2000000000ull,
 				 .last_seen_ns = clock_mono_ns() - 1000000000ull};
 	uint8_t v4[4] = {198, 51, (uint8_t)(i >> 8), (uint8_t)i};
 	uint8_t v6[16] = {0x20, 0x01, 0x0d, 0xb8, [14] = (uint8_t)(i >> 8), [15] = (uint8_t)i};

@@ -27,7 +27,7 @@ BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", REPO / "build")).resolve()
 SLUICE, MOCK, SL_LOAD, CTL = (BUILD / n for n in ("sluice", "mock-llm", "sl-load", "sluicectl"))
 IS_ASAN = bool(os.environ.get("SLUICE_ASAN"))
 IS_ROOT = os.geteuid() == 0
-SLOW = 4 if IS_ASAN else 1
+SLOW = int(os.environ.get("SLUICE_SLOW", 4 if IS_ASAN else 1))
 REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:")
 LIBC = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
 
@@ -742,6 +742,13 @@ def ip(*args, netns=None, check=True):
     return p.stdout
 
 
+def ip_batch(lines, netns=None):
+    """One process for all of LINES; the first that fails ends it."""
+    p = subprocess.run(["ip", *(["-n", netns] if netns else []), "-batch", "-"], input="\n".join(lines), text=True,
+                       capture_output=True)
+    assert p.returncode == 0, f"{lines}: {p.stderr}"
+
+
 class Net:
     """Namespaces sl-srv and one per client, each client joined to sl-srv by a veth pair.
 
@@ -755,23 +762,22 @@ class Net:
     def __enter__(self):
         self.clean()
         try:
-            for name in self.names:
-                ip("netns", "add", name)
-                ip("link", "set", "lo", "up", netns=name)
+            ip_batch([f"netns add {name}" for name in self.names] +
+                     [f"link add sl-s{i} netns {self.server} type veth peer name sl-c{i} netns {name}"
+                      for i, name in enumerate(self.clients, 1)])
+            ip_batch(["link set lo up"] + [line for i in range(1, len(self.clients) + 1)
+                                           for line in self.addresses(i, f"sl-s{i}", 1)], self.server)
             for i, name in enumerate(self.clients, 1):
-                self.join(i, name)
+                ip_batch(["link set lo up", *self.addresses(i, f"sl-c{i}", 2), f"route add default via 10.77.{i}.1"], name)
         except BaseException:
             self.clean()
             raise
         return self
 
-    def join(self, i, name):
-        ip("link", "add", f"sl-s{i}", "netns", self.server, "type", "veth", "peer", "name", f"sl-c{i}", "netns", name)
-        for netns, dev, host in ((self.server, f"sl-s{i}", 1), (name, f"sl-c{i}", 2)):
-            ip("addr", "add", f"10.77.{i}.{host}/24", "dev", dev, netns=netns)
-            ip("addr", "add", f"fd77:{i}::{host}/64", "dev", dev, "nodad", netns=netns)
-            ip("link", "set", dev, "up", netns=netns)
-        ip("route", "add", "default", "via", f"10.77.{i}.1", netns=name)
+    @staticmethod
+    def addresses(i, dev, host):
+        return [f"addr add 10.77.{i}.{host}/24 dev {dev}", f"addr add fd77:{i}::{host}/64 dev {dev} nodad",
+                f"link set {dev} up"]
 
     def vlan(self, i, vid):
         """A VLAN on link I: 10.78.I.0/24 and fd78:I::/64."""

@@ -9,6 +9,7 @@ import pytest
 from guard_net import Ctl, GuardNet, Kernel, Pins, progs_of, reach, xdp_on
 from harness import SLOW, Conn, children, fetch, free_port, is_alive, until
 
+pytestmark = pytest.mark.kernel
 PORT = 8080
 BAN_S = 3 * SLOW
 XDP = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\n"

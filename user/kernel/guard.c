@@ -101,8 +101,10 @@ static int load(struct guard *g, char *log, char *err, size_t err_size)
 	if (rc == -EPERM)
 		return fail_load(EPERM, err, err_size);
 	if (rc)
-		return guard_fail(-SL_ESYS, err, err_size, "the kernel refused the guard: %s%s%s",
-				  strerror(-rc), log[0] ? ": " : "", verifier_says(log));
+		return guard_fail(
+			-SL_ESYS, err, err_size, "the kernel refused the guard: %s%s%s%s",
+			strerror(-rc), log[0] ? ": " : "", verifier_says(log),
+			strstr(log, "spilled pointer") ? "; before 6.8 it takes CAP_PERFMON" : "");
 	g->prog_fd = bpf_program__fd(g->skel->progs.sluice_guard);
 	for (int i = 0; i < GUARD_N_MAPS; i++)
 		g->maps.fd[i] = bpf_map__fd(guard_pins_map(g, i));
