@@ -406,6 +406,70 @@ static void test_traffic_on_a_veth(void **state)
 	run_traffic(GUARD_MODE_GENERIC);
 }
 
+static void share(struct guard *g, unsigned priority, struct guard_attachment *a)
+{
+	if (guard_attach_share(g, "sl-a", GUARD_MODE_AUTO, priority, a, rig_err, sizeof rig_err))
+		fail_msg("guard_attach_share: %s", rig_err);
+}
+
+/* Where the kernel has no freplace libxdp attaches the program alone, and all but the sharing is the same. */
+static void test_through_libxdp(void **state)
+{
+	struct guard *g = rig_open(0);
+	struct guard_attachment a;
+	uint32_t first, first_prog;
+
+	share(g, 10, &a);
+	assert_true(a.is_libxdp);
+	assert_false(a.is_takeover);
+	assert_int_equal(a.mode, GUARD_MODE_NATIVE);
+	first = rig_attached_id("sl-a", NULL);
+	assert_int_not_equal(first, 0);
+	share(g, 10, &a); /* a reload */
+	assert_int_equal(rig_attached_id("sl-a", NULL), first);
+	rig_ban(g, "192.0.2.77", 0);
+	send_frame("ip4 tcp=S");
+	assert_true(reaches(guard_maps(g), GUARD_DROP_DENY, 1));
+	first_prog = guard_prog_id(g->link_fds[0]);
+	guard_close(g, GUARD_CLOSE_KEEP);
+
+	send_frame("ip4 tcp=S");
+	g = rig_open(0);
+	assert_int_equal(guard_status(g)->n_links_kept, 1);
+	share(g, 10, &a);
+	assert_true(a.is_takeover);
+	assert_int_not_equal(guard_prog_id(g->link_fds[0]), first_prog);
+	assert_true(is_prog_gone(first_prog));
+	send_frame("ip4 tcp=S");
+	assert_true(reaches(guard_maps(g), GUARD_DROP_DENY, 3));
+	/* The interface as its own again, and back. */
+	rig_attach(g, "sl-a", GUARD_MODE_AUTO, &a);
+	assert_false(a.is_libxdp);
+	assert_int_equal(rig_attached_id("sl-a", NULL), g->prog_id);
+	share(g, 20, &a);
+	guard_close(g, GUARD_CLOSE_REMOVE);
+	assert_int_equal(rig_attached_id("sl-a", NULL), 0);
+	rig_assert_no_trace();
+}
+
+static void test_libxdp_leaves_others_alone(void **state)
+{
+	struct guard *g = rig_open(0);
+	uint32_t id;
+	int prog = rig_load_foreign(&id);
+
+	assert_int_equal(
+		bpf_xdp_attach((int)if_nametoindex("sl-a"), prog, XDP_FLAGS_DRV_MODE, NULL), 0);
+	assert_int_equal(
+		guard_attach_share(g, "sl-a", GUARD_MODE_AUTO, 10, NULL, rig_err, sizeof rig_err),
+		-SL_EEXIST);
+	assert_non_null(strstr(rig_err, "already runs the XDP program"));
+	assert_int_equal(rig_attached_id("sl-a", NULL), id);
+	guard_close(g, GUARD_CLOSE_REMOVE);
+	assert_int_equal(rig_attached_id("sl-a", NULL), id);
+	close(prog);
+}
+
 static void test_reload_of_interfaces(void **state)
 {
 	static const char *const only_a[] = {"sl-a"};
@@ -507,6 +571,8 @@ int main(void)
 		T(test_carries_over_an_older_schema),
 		T(test_modes),
 		T(test_traffic_on_a_veth),
+		T(test_through_libxdp),
+		T(test_libxdp_leaves_others_alone),
 		T(test_reload_of_interfaces),
 		T(test_interfaces_that_go_and_come),
 		T(test_says_who_is_in_the_way),

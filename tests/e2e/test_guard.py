@@ -578,3 +578,19 @@ def test_a_start_right_after_kill_9(local):
     s.ctl = Ctl(s)
     assert reach(s.port, "127.0.0.1", source="127.0.0.9") == 200
     until(lambda: len(s.workers()) == 1, 5, "one worker")
+
+
+@pytest.mark.privileged
+def test_through_libxdp(guarded, net, pins):
+    """Behind libxdp's dispatcher, or alone where the kernel has none, which the log says."""
+    s = guarded(xdp="attach libxdp priority=5;")
+    bad, good = net.clients
+    is_alone = "libxdp has no dispatcher on this kernel" in s.log()
+    assert is_alone == ("xdp_dispatcher" not in {p["name"] for p in harness.bpftool("prog", "show") if p["type"] == "xdp"})
+    s.ctl.ok("ban", "10.77.1.2", "--for", "1h")
+    assert reach(PORT, "10.77.1.1", bad, timeout=0.3) == "dropped"
+    s.reload()
+    assert reach(PORT, "10.77.1.1", bad, timeout=0.3) == "dropped"
+    assert reach(PORT, "fd77:2::1", good) == 200
+    s.stop()
+    assert xdp_on(net.server) == {} and not pins.path.exists()

@@ -107,6 +107,10 @@ struct guard_attachment {
 	char ifname[GUARD_IFNAME_MAX];
 	unsigned ifindex;
 	enum guard_mode mode; /* in use: native or generic */
+	bool is_libxdp;	      /* by guard_attach_share() */
+	bool is_current;      /* with it: by this run */
+	unsigned priority;    /* with it */
+	bool is_shared;	      /* others can be attached beside it: libxdp's dispatcher is in use */
 	bool is_takeover; /* the interface was guarded before; the program was exchanged in place */
 	char reason[160]; /* why auto chose generic; empty otherwise */
 };
@@ -118,6 +122,11 @@ struct guard_attachment {
  * which; -SL_ELIMIT; -SL_EPERM; -SL_ESYS. OUT may be NULL. */
 int guard_attach(struct guard *g, const char *ifname, enum guard_mode mode,
 		 struct guard_attachment *out, char *err, size_t err_size);
+/* The same through libxdp, whose dispatcher lets several programs share an interface; they run in the
+ * order of their PRIORITY, lowest first, as long as each passes. Where the kernel has no freplace the
+ * guard is alone, which is_shared tells. Needs CAP_SYS_ADMIN. */
+int guard_attach_share(struct guard *g, const char *ifname, enum guard_mode mode, unsigned priority,
+		       struct guard_attachment *out, char *err, size_t err_size);
 /* Frees every guarded interface whose name is not among NAMES; returns how many. */
 unsigned guard_attach_only(struct guard *g, const char *const *names, size_t n_names);
 /* Borrowed; valid until the next call that attaches, detaches or closes. */

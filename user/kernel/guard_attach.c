@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Owns the guard's hold on interfaces: one pinned bpf_link for each, named link_IFINDEX (bpffs has
- * no names with a dot, which VLAN interfaces have). A link is exchanged in place whenever that can
- * be; somebody else's program is never touched, only named. */
+ * no names with a dot, which VLAN interfaces have), or with libxdp the pinned program, prog_IFINDEX. A
+ * link is exchanged in place whenever that can be; somebody else's program is never touched, only named. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>
@@ -19,6 +19,7 @@
 #include "kernel/guard_impl.h"
 
 #define LINK_PREFIX "link_"
+#define PROG_PREFIX "prog_"
 
 const char *guard_attach_mode_name(enum guard_mode mode)
 {
@@ -27,9 +28,19 @@ const char *guard_attach_mode_name(enum guard_mode mode)
 					    : "auto";
 }
 
-static void link_path(const struct guard *g, unsigned ifindex, char out[GUARD_PATH_MAX + 32])
+static void pin_path(const struct guard *g, unsigned ifindex, bool is_libxdp,
+		     char out[GUARD_PIN_PATH_MAX])
 {
-	snprintf(out, GUARD_PATH_MAX + 32, "%s/" LINK_PREFIX "%u", g->pin_dir, ifindex);
+	snprintf(out, GUARD_PIN_PATH_MAX, "%s/%s%u", g->pin_dir,
+		 is_libxdp ? PROG_PREFIX : LINK_PREFIX, ifindex);
+}
+
+uint32_t guard_prog_id(int fd)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof info;
+
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 ? info.id : 0;
 }
 
 static int link_info(int fd, struct bpf_link_info *info)
@@ -41,8 +52,7 @@ static int link_info(int fd, struct bpf_link_info *info)
 											 : 0;
 }
 
-/* Which program an interface runs, and how; id 0 for none. */
-static uint32_t attached_prog(unsigned ifindex, enum guard_mode *mode)
+uint32_t guard_attached_id(unsigned ifindex, enum guard_mode *mode)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, q);
 
@@ -55,10 +65,14 @@ static uint32_t attached_prog(unsigned ifindex, enum guard_mode *mode)
 /* Detaches even while another process still holds a descriptor of the link. */
 static void link_drop(struct guard *g, size_t at)
 {
-	char path[GUARD_PATH_MAX + 32];
+	const struct guard_attachment *a = &g->links[at];
+	char path[GUARD_PIN_PATH_MAX];
 
-	bpf_link_detach(g->link_fds[at]);
-	link_path(g, g->links[at].ifindex, path);
+	if (a->is_libxdp)
+		guard_libxdp_detach(a->ifindex, g->link_fds[at]);
+	else
+		bpf_link_detach(g->link_fds[at]);
+	pin_path(g, a->ifindex, a->is_libxdp, path);
 	unlink(path);
 	close(g->link_fds[at]);
 	g->n_links--;
@@ -79,17 +93,25 @@ void guard_attach_close_all(struct guard *g)
 }
 
 /* The interface is gone when the kernel has cut the link off it. */
-static void drop_dead(struct guard *g)
+static bool is_dead(const struct guard *g, size_t at)
 {
 	struct bpf_link_info info;
+	char ifname[IF_NAMESIZE];
 
+	if (g->links[at].is_libxdp)
+		return !if_indextoname(g->links[at].ifindex, ifname);
+	return link_info(g->link_fds[at], &info) || info.xdp.ifindex != g->links[at].ifindex;
+}
+
+static void drop_dead(struct guard *g)
+{
 	for (size_t i = g->n_links; i-- > 0;)
-		if (link_info(g->link_fds[i], &info) || info.xdp.ifindex != g->links[i].ifindex)
+		if (is_dead(g, i))
 			link_drop(g, i);
 }
 
-static void link_keep(struct guard *g, int fd, unsigned ifindex, const char *ifname,
-		      enum guard_mode mode)
+static struct guard_attachment *link_keep(struct guard *g, int fd, unsigned ifindex,
+					  const char *ifname, enum guard_mode mode)
 {
 	struct guard_attachment *a = &g->links[g->n_links];
 
@@ -98,6 +120,7 @@ static void link_keep(struct guard *g, int fd, unsigned ifindex, const char *ifn
 	a->mode = mode;
 	snprintf(a->ifname, sizeof a->ifname, "%s", ifname);
 	g->link_fds[g->n_links++] = fd;
+	return a;
 }
 
 /* One pinned link: kept when it is what guards an interface that we see, removed otherwise (the
@@ -111,7 +134,7 @@ static void adopt_one(struct guard *g, const char *path)
 
 	if (fd >= 0 && g->n_links < GUARD_INTERFACES_MAX && link_info(fd, &info) == 0 &&
 	    info.xdp.ifindex && if_indextoname(info.xdp.ifindex, ifname) &&
-	    attached_prog(info.xdp.ifindex, &mode) == info.prog_id) {
+	    guard_attached_id(info.xdp.ifindex, &mode) == info.prog_id) {
 		link_keep(g, fd, info.xdp.ifindex, ifname, mode);
 		g->status.n_links_kept++;
 		return;
@@ -124,6 +147,25 @@ static void adopt_one(struct guard *g, const char *path)
 	g->status.n_links_removed++;
 }
 
+/* One pinned program that was attached through libxdp, likewise. */
+static void adopt_prog(struct guard *g, const char *path, unsigned ifindex)
+{
+	char ifname[IF_NAMESIZE];
+	enum guard_mode mode;
+	int fd = bpf_obj_get(path);
+
+	if (fd >= 0 && g->n_links < GUARD_INTERFACES_MAX && if_indextoname(ifindex, ifname) &&
+	    guard_libxdp_has(ifindex, guard_prog_id(fd), &mode)) {
+		link_keep(g, fd, ifindex, ifname, mode)->is_libxdp = true;
+		g->status.n_links_kept++;
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
+	unlink(path);
+	g->status.n_links_removed++;
+}
+
 void guard_attach_adopt(struct guard *g)
 {
 	DIR *dir = opendir(g->pin_dir);
@@ -132,13 +174,14 @@ void guard_attach_adopt(struct guard *g)
 	if (!dir)
 		return;
 	while ((e = readdir(dir))) {
-		char path[GUARD_PATH_MAX + 32];
-		size_t n = strlen(e->d_name);
+		char path[GUARD_PIN_PATH_MAX];
+		unsigned ifindex;
 
-		if (n >= 32 || strncmp(e->d_name, LINK_PREFIX, strlen(LINK_PREFIX)) != 0)
-			continue;
 		snprintf(path, sizeof path, "%s/%.31s", g->pin_dir, e->d_name);
-		adopt_one(g, path);
+		if (sscanf(e->d_name, LINK_PREFIX "%u", &ifindex) == 1)
+			adopt_one(g, path);
+		else if (sscanf(e->d_name, PROG_PREFIX "%u", &ifindex) == 1)
+			adopt_prog(g, path, ifindex);
 	}
 	closedir(dir);
 }
@@ -202,7 +245,7 @@ static void prog_name(uint32_t prog_id, char out[BPF_OBJ_NAME_LEN])
 static int fail_busy(const char *ifname, unsigned ifindex, char *err, size_t err_size)
 {
 	enum guard_mode mode = GUARD_MODE_NATIVE;
-	uint32_t prog_id = attached_prog(ifindex, &mode);
+	uint32_t prog_id = guard_attached_id(ifindex, &mode);
 	uint32_t link_id = holding_link(ifindex, prog_id);
 	char name[BPF_OBJ_NAME_LEN], how[64];
 
@@ -223,12 +266,12 @@ static int link_create(struct guard *g, unsigned ifindex, enum guard_mode mode)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts,
 		    .flags = mode == GUARD_MODE_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
-	char path[GUARD_PATH_MAX + 32];
+	char path[GUARD_PIN_PATH_MAX];
 	int saved, fd = bpf_link_create(g->prog_fd, (int)ifindex, BPF_XDP, &opts);
 
 	if (fd < 0)
 		return -1;
-	link_path(g, ifindex, path);
+	pin_path(g, ifindex, false, path);
 	if ((unlink(path) == 0 || errno == ENOENT) && bpf_obj_pin(fd, path) == 0)
 		return fd;
 	saved = errno;
@@ -331,32 +374,126 @@ static size_t find_link(const struct guard *g, unsigned ifindex)
 	return i;
 }
 
-int guard_attach(struct guard *g, const char *ifname, enum guard_mode mode,
-		 struct guard_attachment *out, char *err, size_t err_size)
+static int find_interface(struct guard *g, const char *ifname, unsigned *ifindex, size_t *at,
+			  char *err, size_t err_size)
 {
-	unsigned ifindex = if_nametoindex(ifname);
-	size_t at;
-	int rc;
-
+	*ifindex = if_nametoindex(ifname);
 	drop_dead(g);
-	if (!ifindex)
+	if (!*ifindex)
 		return guard_fail(
 			-SL_ENOTFOUND, err, err_size,
 			"there is no interface \"%s\": ip link shows those that there are", ifname);
-	at = find_link(g, ifindex);
-	if (at == g->n_links) {
-		rc = attach_new(g, ifname, ifindex, mode, err, err_size);
-	} else {
-		/* It may have been renamed since. */
-		snprintf(g->links[at].ifname, sizeof g->links[at].ifname, "%s", ifname);
-		if (mode == GUARD_MODE_AUTO || mode == g->links[at].mode)
-			rc = exchange(g, at, err, err_size);
-		else
-			rc = change_mode(g, at, mode, err, err_size);
+	*at = find_link(g, *ifindex);
+	/* It may have been renamed since. */
+	if (*at < g->n_links)
+		snprintf(g->links[*at].ifname, sizeof g->links[*at].ifname, "%s", ifname);
+	return 0;
+}
+
+int guard_attach(struct guard *g, const char *ifname, enum guard_mode mode,
+		 struct guard_attachment *out, char *err, size_t err_size)
+{
+	unsigned ifindex;
+	size_t at;
+	int rc = find_interface(g, ifname, &ifindex, &at, err, err_size);
+
+	if (rc)
+		return rc;
+	if (at < g->n_links && g->links[at].is_libxdp) {
+		link_drop(g, at);
+		at = g->n_links;
 	}
+	if (at == g->n_links)
+		rc = attach_new(g, ifname, ifindex, mode, err, err_size);
+	else if (mode == GUARD_MODE_AUTO || mode == g->links[at].mode)
+		rc = exchange(g, at, err, err_size);
+	else
+		rc = change_mode(g, at, mode, err, err_size);
 	if (!rc && out)
 		*out = g->links[find_link(g, ifindex)];
 	return rc;
+}
+
+static int fail_share(const char *ifname, unsigned ifindex, enum guard_mode mode, char *err,
+		      size_t err_size)
+{
+	if (errno == EPERM)
+		return guard_fail(-SL_EPERM, err, err_size,
+				  "no permission to attach to \"%s\" through libxdp: it needs "
+				  "CAP_SYS_ADMIN, which the master keeps when it starts with "
+				  "`attach libxdp`: restart it",
+				  ifname);
+	return fail_create(ifname, ifindex, mode, err, err_size);
+}
+
+/* Puts the guard on an interface through libxdp, in the place of the program in OLD_FD (-1: none), and
+ * pins it; returns its descriptor or -SL_E.... A->mode is what is wanted, and then what is in use. */
+static int share(struct guard *g, struct guard_attachment *a, int old_fd, char *err,
+		 size_t err_size)
+{
+	enum guard_mode wanted = a->mode;
+	char path[GUARD_PIN_PATH_MAX], about[64];
+	int fd, rc;
+
+	a->mode = wanted == GUARD_MODE_AUTO ? GUARD_MODE_NATIVE : wanted;
+	rc = guard_libxdp_attach(g, a->ifindex, a->mode, a->priority, old_fd, &fd, &a->is_shared);
+	if (rc && wanted == GUARD_MODE_AUTO && !is_busy(errno) && errno != EPERM) {
+		int error = errno;
+
+		describe_interface(a->ifname, about, sizeof about);
+		snprintf(a->reason, sizeof a->reason, "native XDP is refused (%s): %s", about,
+			 strerror(error));
+		a->mode = GUARD_MODE_GENERIC;
+		rc = guard_libxdp_attach(g, a->ifindex, a->mode, a->priority, old_fd, &fd,
+					 &a->is_shared);
+	}
+	if (rc)
+		return fail_share(a->ifname, a->ifindex, a->mode, err, err_size);
+	pin_path(g, a->ifindex, true, path);
+	if ((unlink(path) == 0 || errno == ENOENT) && bpf_obj_pin(fd, path) == 0)
+		return fd;
+	rc = guard_fail(-SL_ESYS, err, err_size, "cannot pin %s: %s", path, strerror(errno));
+	guard_libxdp_detach(a->ifindex, fd);
+	close(fd);
+	return rc;
+}
+
+int guard_attach_share(struct guard *g, const char *ifname, enum guard_mode mode, unsigned priority,
+		       struct guard_attachment *out, char *err, size_t err_size)
+{
+	struct guard_attachment a = {.is_libxdp = true, .is_current = true, .priority = priority};
+	int fd, old_fd = -1;
+	size_t at;
+	int rc = find_interface(g, ifname, &a.ifindex, &at, err, err_size);
+
+	if (rc)
+		return rc;
+	if (at < g->n_links &&
+	    (!g->links[at].is_libxdp || (mode != GUARD_MODE_AUTO && mode != g->links[at].mode))) {
+		link_drop(g, at);
+		at = g->n_links;
+	}
+	if (at == g->n_links && g->n_links == GUARD_INTERFACES_MAX)
+		return guard_fail(-SL_ELIMIT, err, err_size, "more than %d interfaces",
+				  GUARD_INTERFACES_MAX);
+	if (at == g->n_links || !g->links[at].is_current || g->links[at].priority != priority) {
+		snprintf(a.ifname, sizeof a.ifname, "%s", ifname);
+		a.mode = at < g->n_links && mode == GUARD_MODE_AUTO ? g->links[at].mode : mode;
+		a.is_takeover = at < g->n_links;
+		old_fd = at < g->n_links ? g->link_fds[at] : -1;
+		fd = share(g, &a, old_fd, err, err_size);
+		if (fd < 0)
+			return fd;
+		if (old_fd >= 0)
+			close(old_fd);
+		else
+			g->n_links++;
+		g->links[at] = a;
+		g->link_fds[at] = fd;
+	}
+	if (out)
+		*out = g->links[at];
+	return 0;
 }
 
 static bool is_named(const char *ifname, const char *const *names, size_t n_names)

@@ -25,7 +25,8 @@ struct guard {
 	struct guard_maps maps; /* the skeleton's descriptors */
 	struct guard_status status;
 	struct guard_attachment links[GUARD_INTERFACES_MAX];
-	int link_fds[GUARD_INTERFACES_MAX]; /* of the link at the same place in links */
+	/* Of the link at the same place in links; with libxdp, of the program. */
+	int link_fds[GUARD_INTERFACES_MAX];
 	size_t n_links;
 };
 
@@ -72,7 +73,18 @@ void guard_carry_all(struct guard *g);
 /* guard_nets.c: the number of entries of each LPM map, into SET. */
 int guard_nets_count(const struct guard_maps *m, struct guard_settings *set);
 
-/* guard_attach.c: the pinned links of an earlier run, at guard_open(); all links, at the end. */
+/* guard_libxdp.c. FD is the program's, to be closed by the caller; OLD_FD is that of the program that it
+ * takes the place of, or -1. -SL_ESYS leaves errno; EBUSY: somebody is attached without a dispatcher. */
+int guard_libxdp_attach(struct guard *g, unsigned ifindex, enum guard_mode mode, unsigned priority,
+			int old_fd, int *fd, bool *is_shared);
+int guard_libxdp_detach(unsigned ifindex, int prog_fd);
+bool guard_libxdp_has(unsigned ifindex, uint32_t prog_id, enum guard_mode *mode);
+
+/* guard_attach.c: 0 for what is no program. */
+uint32_t guard_prog_id(int fd);
+/* Which program an interface runs, and how; 0 for none. */
+uint32_t guard_attached_id(unsigned ifindex, enum guard_mode *mode);
+/* The pinned links of an earlier run, at guard_open(); all links, at the end. */
 void guard_attach_adopt(struct guard *g);
 void guard_attach_drop_all(struct guard *g);
 void guard_attach_close_all(struct guard *g);

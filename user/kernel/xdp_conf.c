@@ -4,8 +4,14 @@
 #include "kernel/xdp_conf.h"
 
 #include "core/err.h"
+#include "core/num.h"
 
-enum { PIN_DIR_MAX = 200, FIRST_ROOM = 8 };
+enum {
+	PIN_DIR_MAX = 200,
+	FIRST_ROOM = 8,
+	XDP_PRIORITY = 10,
+	XDP_PRIORITY_MAX = 1000000,
+};
 
 const struct xdp_conf *xdp_conf_get(const struct conf *c)
 {
@@ -165,6 +171,26 @@ static const struct conf_value modes[] = {
 	{NULL, 0},
 };
 
+static int set_attach(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		      const struct conf_row *row)
+{
+	struct xdp_conf *x = mod;
+	struct slice v;
+	uint64_t priority = XDP_PRIORITY;
+
+	x->is_libxdp = slice_eq(n->args[0], SLICE("libxdp"));
+	if (!x->is_libxdp && !slice_eq(n->args[0], SLICE("link")))
+		return conf_error(c, n,
+				  "invalid value \"%.*s\" in \"attach\" directive, it must be "
+				  "\"link\" or \"libxdp\"",
+				  SLICE_FMT(n->args[0]));
+	if (n->n_args == 2 && (!x->is_libxdp || !conf_param(n->args[1], "priority", &v) ||
+			       num_u63(v, &priority) || !priority || priority > XDP_PRIORITY_MAX))
+		return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(n->args[1]));
+	x->priority = (uint32_t)priority;
+	return 0;
+}
+
 static const struct conf_value failing[] = {
 	{"static", false},
 	{"open", true},
@@ -202,6 +228,17 @@ static const struct conf_row rows[] = {
 		.deflt = "auto",
 		.help = "in the driver (native), behind it (generic), or native where it works "
 			"(auto)",
+	},
+	{
+		.name = "attach",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 2,
+		.type = CONF_CUSTOM,
+		.set = set_attach,
+		.help = "link | libxdp [priority=N] -- alone on its interfaces, by a pinned link (the "
+			"default), or behind libxdp's dispatcher with other programs, the lowest "
+			"priority (10) first",
 	},
 	{
 		.name = "allow",

@@ -18,6 +18,8 @@ struct xdp_conf {
 	struct xdp_interface *interfaces; /* at least one, no name twice */
 	uint32_t n_interfaces;
 	int64_t mode;		  /* enum guard_mode */
+	bool is_libxdp;		  /* attach through libxdp ... */
+	uint32_t priority;	  /* ... with this run priority */
 	struct guard_cidr *allow; /* never banned, never dropped */
 	struct guard_cidr *deny;
 	uint32_t n_allow, n_deny;

@@ -205,6 +205,17 @@ static void set_mode_text(struct master *m)
 		snprintf(to, sizeof m->stats->guard_mode, "%.95s", m->guard_off_why);
 }
 
+static int attach_one(struct master *m, const struct xdp_conf *x, const char *name,
+		      struct guard_attachment *at, char err[GUARD_ERR_MAX])
+{
+	enum guard_mode mode = (enum guard_mode)x->mode;
+
+	if (x->is_libxdp)
+		return guard_attach_share(m->guard, name, mode, x->priority, at, err,
+					  GUARD_ERR_MAX);
+	return guard_attach(m->guard, name, mode, at, err, GUARD_ERR_MAX);
+}
+
 static void attach_all(struct master *m, const struct xdp_conf *x)
 {
 	const char *names[GUARD_INTERFACES_MAX];
@@ -216,8 +227,7 @@ static void attach_all(struct master *m, const struct xdp_conf *x)
 		struct guard_attachment at;
 
 		names[i] = x->interfaces[i].name;
-		if (guard_attach(m->guard, names[i], (enum guard_mode)x->mode, &at, err,
-				 sizeof err)) {
+		if (attach_one(m, x, names[i], &at, err)) {
 			log_write(log_of(m), LOG_LVL_WARN, 0, "the guard is not on %s: %s",
 				  names[i], err);
 			log_stderr(LOG_LVL_WARN, "the guard is not on %s: %s", names[i], err);
@@ -232,6 +242,12 @@ static void attach_all(struct master *m, const struct xdp_conf *x)
 		log_write(log_of(m), at.reason[0] ? LOG_LVL_WARN : LOG_LVL_NOTICE, 0,
 			  "the guard is on %s, %s mode%s%s", at.ifname,
 			  guard_attach_mode_name(at.mode), at.reason[0] ? ": " : "", at.reason);
+		if (at.is_libxdp && !at.is_shared)
+			log_write(
+				log_of(m), LOG_LVL_WARN, 0,
+				"libxdp has no dispatcher on this kernel (it needs freplace): the guard "
+				"is alone on %s, nothing else can be attached beside it",
+				at.ifname);
 	}
 	guard_attach_only(m->guard, names, n);
 }

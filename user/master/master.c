@@ -384,11 +384,12 @@ static int run_single(struct master *m)
 
 static int run_loop(struct master *m)
 {
+	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
 	char err[256];
 
 	if (open_signals(m))
 		return 1;
-	if (m->is_root && privileges_limit_master(err, sizeof err))
+	if (m->is_root && privileges_limit_master(x && x->is_libxdp, err, sizeof err))
 		log_write(log_of(m), LOG_LVL_WARN, 0, "%s", err);
 	timer_init(&m->sweep_timer, on_sweep);
 	timer_init(&m->respawn_timer, on_respawn);

@@ -191,8 +191,9 @@ void eventing_guard(struct master *m, enum event_kind kind, const char *ifname, 
 		    ...) __attribute__((format(printf, 4, 5)));
 
 /* privileges.c */
-/* Keeps the capabilities that the master needs, by name; all others go. */
-int privileges_limit_master(char *err, size_t room);
+/* Keeps the capabilities that the master needs, by name; all others go, but for CAP_SYS_ADMIN where the
+ * configuration needs it (`attach libxdp`). */
+int privileges_limit_master(bool keeps_sys_admin, char *err, size_t room);
 /* worker_rlimit_nofile, before privileges are dropped; a failure is told to LOG and nothing else. */
 void privileges_raise_nofile(const struct core_conf *core, const struct log *log);
 /* worker_cpu_affinity, of this process, which is the INDEXth worker. */

@@ -34,19 +34,20 @@ static bool is_kept(cap_value_t cap)
 
 /* An exec as root gives back whatever the bounding set holds: a new binary gets what this one keeps. Who lacks
  * CAP_SETPCAP for it was started with a bounding set (conf/sluice.service). */
-static void limit_bounding_set(void)
+static void limit_bounding_set(bool keeps_sys_admin)
 {
 	for (cap_value_t cap = 0; cap < cap_max_bits(); cap++)
-		if (!is_kept(cap))
+		if (!is_kept(cap) && !(keeps_sys_admin && cap == CAP_SYS_ADMIN))
 			cap_drop_bound(cap);
 }
 
-int privileges_limit_master(char *err, size_t room)
+int privileges_limit_master(bool keeps_sys_admin, char *err, size_t room)
 {
+	static const cap_value_t sys_admin = CAP_SYS_ADMIN;
 	cap_t now = cap_get_proc(), want = cap_init();
 	int r = 0;
 
-	limit_bounding_set();
+	limit_bounding_set(keeps_sys_admin);
 	for (size_t i = 0; now && want && i < sizeof kept / sizeof kept[0]; i++) {
 		cap_flag_value_t has = CAP_CLEAR;
 
@@ -55,6 +56,10 @@ int privileges_limit_master(char *err, size_t room)
 			continue; /* a container or unit gave less: what needs it will say so */
 		cap_set_flag(want, CAP_PERMITTED, 1, &kept[i], CAP_SET);
 		cap_set_flag(want, CAP_EFFECTIVE, 1, &kept[i], CAP_SET);
+	}
+	if (keeps_sys_admin && want) {
+		cap_set_flag(want, CAP_PERMITTED, 1, &sys_admin, CAP_SET);
+		cap_set_flag(want, CAP_EFFECTIVE, 1, &sys_admin, CAP_SET);
 	}
 	if (!now || !want || cap_set_proc(want)) {
 		snprintf(err, room, "the capabilities cannot be limited: %s", strerror(errno));

@@ -63,15 +63,18 @@ static void check_cookies(const struct log *log, const struct listener *l)
 
 	if (cookies > 0)
 		return;
-	log_write(log, LOG_LVL_WARN, 0,
-		  cookies < 0 ? "the kernel has no SYN cookies (CONFIG_SYN_COOKIES): a SYN flood keeps clients out"
-			      : "SYN cookies are off, a SYN flood keeps clients out: "
-				"sysctl -w net.ipv4.tcp_syncookies=1");
+	log_write(
+		log, LOG_LVL_WARN, 0,
+		cookies < 0
+			? "the kernel has no SYN cookies (CONFIG_SYN_COOKIES): a SYN flood keeps clients out"
+			: "SYN cookies are off, a SYN flood keeps clients out: "
+			  "sysctl -w net.ipv4.tcp_syncookies=1");
 	if (most >= 0 && most < wanted)
-		log_write(log, LOG_LVL_WARN, 0,
-			  "without SYN cookies at most %lld handshakes can be under way, the backlog is %d: "
-			  "sysctl -w net.ipv4.tcp_max_syn_backlog=%d",
-			  (long long)most, wanted, wanted);
+		log_write(
+			log, LOG_LVL_WARN, 0,
+			"without SYN cookies at most %lld handshakes can be under way, the backlog is %d: "
+			"sysctl -w net.ipv4.tcp_max_syn_backlog=%d",
+			(long long)most, wanted, wanted);
 }
 
 void sysctls_check(const struct cycle *c)
