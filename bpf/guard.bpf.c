@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
 /* The guard: an XDP program that drops the packets of banned sources before the kernel spends
- * anything on them, and counts what every source sends. It decides by source address alone; it
- * never bans (userspace does), never changes a packet, and what it does not understand passes.
- * Order: allow, deny, ban_net, deny_net. No path to PASS goes around them once the source is known. */
+ * anything on them, throttles who sends more than the rates allow, and counts what every source
+ * sends. It decides by source address; it never bans (userspace does), never changes a packet, and
+ * what it does not understand passes.
+ * Order: allow, deny, ban_net, deny_net, rates. No path to PASS goes around the lists once the source
+ * is known. */
 #include <linux/bpf.h>
+#include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
+#include "clock.h"
+#include "hash.h"
+#include "judging.h"
 #include "maps.h"
 #include "parse.h"
 #include "shared.h"
+#include "sources.h"
 
 /* One family's maps and the source as their keys: IPv4 and IPv6 go through the same code. */
 struct tables {
@@ -24,183 +31,166 @@ struct tables {
 	__u32 n_deny_net;
 };
 
-/* What all look-ups about one packet share. */
-struct judging {
-	const struct guard_settings *set;
-	__u64 now_ns;
-	__u64 bytes;
-};
-
-/* XDP runs with preemption off, so the per-CPU slot is ours alone. */
-static __always_inline void count_total(__u32 index, __u64 bytes)
+/* An entry that is over passes, which hides nothing that is in force: the look-ups go on until one
+ * drops. So do they after one on trial (dry run). WHY is what the lists before said. */
+static __always_inline __u32 list_over(__u32 why)
 {
-	struct guard_total *t = bpf_map_lookup_elem(&totals, &index);
-
-	if (!t)
-		return;
-	t->packets++;
-	t->bytes += bytes;
+	return why == GUARD_PASS ? GUARD_EXPIRED : why;
 }
 
-static __always_inline bool is_drop(enum guard_total_index verdict)
+/* Sends the event, if it is time for one. */
+static __always_inline __u32 list_refuse(const struct guard_settings *set, __u32 drop,
+					 __u64 *last_ns, __u32 rule_id, __u32 flags,
+					 const struct judging *j)
 {
-	return verdict == GUARD_DROP_DENY || verdict == GUARD_DROP_NET;
+	bool is_dry = set->dry_run || (flags & GUARD_DENY_DRY_RUN);
+
+	if (judging_event_due(j, *last_ns))
+		judging_send_event(j, last_ns, rule_id, drop, is_dry);
+	return is_dry ? GUARD_WOULD_DROP : drop;
 }
 
-/* What an entry makes of a packet, of which the lists before said WHY. What is over, or on trial (dry
- * run), hides nothing that is in force: the look-ups go on until one drops. */
-static __always_inline enum guard_total_index entry_verdict(enum guard_total_index why,
-							    __u64 expires_ns, __u32 flags,
-							    const struct judging *j,
-							    enum guard_total_index drop)
-{
-	if (expires_ns && j->now_ns >= expires_ns)
-		return why == GUARD_PASS ? GUARD_EXPIRED : why;
-	if (j->set->dry_run || (flags & GUARD_DENY_DRY_RUN))
-		return GUARD_WOULD_DROP;
-	return drop;
-}
-
-static __always_inline enum guard_total_index judge_net(void *map, const void *cidr,
-							enum guard_total_index why,
-							const struct judging *j)
+static __always_inline __u32 judge_net(void *map, const void *cidr, __u32 why,
+				       const struct guard_settings *set, struct judging *j)
 {
 	struct guard_net *net = bpf_map_lookup_elem(map, cidr);
 
 	if (!net)
 		return why;
-	if (!net->expires_ns || j->now_ns < net->expires_ns) {
-		__sync_fetch_and_add(&net->packets, 1);
-		__sync_fetch_and_add(&net->bytes, j->bytes);
-	}
-	return entry_verdict(why, net->expires_ns, net->flags, j, GUARD_DROP_NET);
+	if (net->expires_ns && j->now_ns >= net->expires_ns)
+		return list_over(why);
+	j->packets = __sync_fetch_and_add(&net->packets, 1) + 1;
+	__sync_fetch_and_add(&net->bytes, j->bytes);
+	j->prefix_len = net->prefix_len;
+	return list_refuse(set, GUARD_DROP_NET, &net->event_ns, net->rule_id, net->flags, j);
+}
+
+static __always_inline __u32 judge_address(const struct tables *t, __u32 why,
+					   const struct guard_settings *set, struct judging *j)
+{
+	struct guard_deny *deny = bpf_map_lookup_elem(t->deny, t->addr);
+
+	if (!deny)
+		return why;
+	if (deny->expires_ns && j->now_ns >= deny->expires_ns)
+		return list_over(why);
+	j->packets = __sync_fetch_and_add(&deny->packets, 1) + 1;
+	__sync_fetch_and_add(&deny->bytes, j->bytes);
+	return list_refuse(set, GUARD_DROP_DENY, &deny->event_ns, deny->rule_id, deny->flags, j);
 }
 
 /* WHY is the verdict on a packet that no list knows. */
-static __always_inline enum guard_total_index judge(const struct tables *t,
-						    enum guard_total_index why,
-						    const struct judging *j)
+static __always_inline __u32 judge_lists(const struct tables *t, __u32 why,
+					 const struct guard_settings *set, struct judging *j)
 {
-	struct guard_deny *deny;
-
 	if (t->n_allow && bpf_map_lookup_elem(t->allow, t->cidr))
 		return GUARD_PASS_ALLOW;
-	deny = bpf_map_lookup_elem(t->deny, t->addr);
-	if (deny) {
-		if (!deny->expires_ns || j->now_ns < deny->expires_ns) {
-			__sync_fetch_and_add(&deny->packets, 1);
-			__sync_fetch_and_add(&deny->bytes, j->bytes);
-		}
-		why = entry_verdict(why, deny->expires_ns, deny->flags, j, GUARD_DROP_DENY);
-	}
-	if (!is_drop(why) && t->n_ban_net)
-		why = judge_net(t->ban_net, t->cidr, why, j);
-	if (!is_drop(why) && t->n_deny_net)
-		why = judge_net(t->deny_net, t->cidr, why, j);
+	why = judge_address(t, why, set, j);
+	if (!judging_is_drop(why) && t->n_ban_net)
+		why = judge_net(t->ban_net, t->cidr, why, set, j);
+	if (!judging_is_drop(why) && t->n_deny_net)
+		why = judge_net(t->deny_net, t->cidr, why, set, j);
 	return why;
 }
 
-/* What a list drops is counted in the list: a network of forged sources would otherwise buy an
- * insert, the dearest thing here, with each packet. */
-static __always_inline void count_source(const struct tables *t, bool is_syn,
-					 const struct judging *j)
+/* The master is gone, and the configuration says that then all pass. */
+static __always_inline bool is_fail_open(const struct guard_settings *set, const struct judging *j)
 {
-	struct guard_source *s = bpf_map_lookup_elem(t->sources, t->addr);
-	struct guard_source fresh = {
-		.packets = 1,
-		.bytes = j->bytes,
-		.syns = is_syn,
-		.first_seen_ns = j->now_ns,
-		.last_seen_ns = j->now_ns,
-	};
+	__u32 zero = 0;
+	__u64 *beat_ns;
 
-	if (!s) {
-		bpf_map_update_elem(t->sources, t->addr, &fresh, BPF_NOEXIST);
-		return;
-	}
-	__sync_fetch_and_add(&s->packets, 1);
-	__sync_fetch_and_add(&s->bytes, j->bytes);
-	if (is_syn)
-		__sync_fetch_and_add(&s->syns, 1);
-	s->last_seen_ns = j->now_ns;
+	if (!set->fail_after_ns || !set->fail_open)
+		return false;
+	beat_ns = bpf_map_lookup_elem(&heartbeat, &zero);
+	return beat_ns && j->now_ns > *beat_ns + set->fail_after_ns;
 }
 
-static __always_inline enum guard_total_index decide(const struct tables *t,
-						     const struct parse_result *r,
-						     const struct guard_settings *set, __u64 bytes)
+static __always_inline __u32 judge(const struct tables *t, const struct guard_settings *set,
+				   struct judging *j)
 {
-	const struct judging j = {.set = set, .now_ns = bpf_ktime_get_coarse_ns(), .bytes = bytes};
-	enum guard_total_index verdict = judge(t, r->why, &j);
+	const __u16 full_len = j->r.family == PARSE_V4 ? 32 : 128;
+	__u32 why;
 
-	if (set->count_sources && !is_drop(verdict))
-		count_source(t, r->is_syn, &j);
-	return verdict;
+	j->prefix_len = full_len;
+	why = judge_lists(t, j->r.why, set, j);
+	j->prefix_len = full_len;
+	if (!judging_is_drop(why) && set->count_sources)
+		why = sources_judge(t->sources, t->addr, why, j);
+	return judging_is_drop(why) && is_fail_open(set, j) ? GUARD_FAIL_OPEN : why;
 }
 
-static __always_inline enum guard_total_index decide_v4(const struct parse_result *r,
-							const struct guard_settings *set,
-							__u64 bytes)
+__noinline int judge_v4(struct judging *j)
 {
+	const struct guard_settings *set = judging_settings();
 	struct guard_cidr_v4 cidr = {.prefix_len = 32};
-	struct tables t = {
+	struct tables t;
+	__u32 number;
+
+	if (!j || !set)
+		return GUARD_PASS;
+	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
+	__builtin_memcpy(&number, j->r.addr, sizeof number);
+	j->hash = guard_hash(0, number, set->seed);
+	t = (struct tables){
 		.allow = &allow_v4,
 		.deny = &deny_v4,
 		.ban_net = &ban_net_v4,
 		.deny_net = &deny_net_v4,
 		.sources = &sources_v4,
-		.addr = &r->v4,
+		.addr = j->r.addr,
 		.cidr = &cidr,
 		.n_allow = set->n_allow_v4,
 		.n_ban_net = set->n_ban_net_v4,
 		.n_deny_net = set->n_deny_net_v4,
 	};
-
-	__builtin_memcpy(cidr.addr, r->v4.addr, sizeof cidr.addr);
-	return decide(&t, r, set, bytes);
+	return judge(&t, set, j);
 }
 
-static __always_inline enum guard_total_index decide_v6(const struct parse_result *r,
-							const struct guard_settings *set,
-							__u64 bytes)
+__noinline int judge_v6(struct judging *j)
 {
+	const struct guard_settings *set = judging_settings();
 	struct guard_cidr_v6 cidr = {.prefix_len = 128};
-	struct tables t = {
+	struct tables t;
+	__u64 half[2];
+
+	if (!j || !set)
+		return GUARD_PASS;
+	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
+	__builtin_memcpy(half, j->r.addr, sizeof half);
+	j->hash = guard_hash(half[0], half[1], set->seed);
+	t = (struct tables){
 		.allow = &allow_v6,
 		.deny = &deny_v6,
 		.ban_net = &ban_net_v6,
 		.deny_net = &deny_net_v6,
 		.sources = &sources_v6,
-		.addr = &r->v6,
+		.addr = j->r.addr,
 		.cidr = &cidr,
 		.n_allow = set->n_allow_v6,
 		.n_ban_net = set->n_ban_net_v6,
 		.n_deny_net = set->n_deny_net_v6,
 	};
-
-	__builtin_memcpy(cidr.addr, r->v6.addr, sizeof cidr.addr);
-	return decide(&t, r, set, bytes);
+	return judge(&t, set, j);
 }
 
 SEC("xdp.frags")
 int sluice_guard(struct xdp_md *ctx)
 {
-	__u64 bytes = bpf_xdp_get_buff_len(ctx);
-	struct guard_settings *set;
-	enum guard_total_index verdict;
-	struct parse_result r = {0};
-	__u32 zero = 0;
+	struct judging j = {.bytes = bpf_xdp_get_buff_len(ctx), .ifindex = ctx->ingress_ifindex};
+	struct guard_cpu *own = judging_cpu();
+	__u32 verdict;
 
-	set = bpf_map_lookup_elem(&settings, &zero);
-	if (!set)
+	if (!own)
 		return XDP_PASS;
-	parse_frame(&r, ctx, bytes);
-	verdict = r.why;
-	if (r.family == PARSE_V4)
-		verdict = decide_v4(&r, set, bytes);
-	else if (r.family == PARSE_V6)
-		verdict = decide_v6(&r, set, bytes);
-	count_total(verdict, bytes);
-	return is_drop(verdict) ? XDP_DROP : XDP_PASS;
+	parse_frame(&j.r, ctx, j.bytes);
+	verdict = j.r.why;
+	j.family = j.r.family;
+	if (j.r.family) {
+		j.now_ns = clock_tick_ns(own);
+		verdict = j.r.family == PARSE_V4 ? judge_v4(&j) : judge_v6(&j);
+	}
+	judging_count(verdict, j.bytes);
+	return judging_is_drop(verdict) ? XDP_DROP : XDP_PASS;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
-/* Finds the source address of a frame, and whether it opens a TCP connection. Writes nothing to the
+/* Finds the source address of a frame, and whether it opens a TCP connection or a TLS session. Writes nothing to the
  * packet and knows no map. What can be read of the source is reported even when the rest is broken,
  * so that nothing odd behind the address hides it.
  *
@@ -26,10 +26,15 @@
 #define PARSE_IP4_OFFSET_MASK 0x1fff
 #define PARSE_IP6_OFFSET_MASK 0xfff8
 
+/* Of a TLS record (RFC 8446, 5.1) with a ClientHello in it: 0x16, 3, minor version, two bytes of
+ * length, 1. */
+#define PARSE_HELLO_BYTES 6
+#define PARSE_TLS_HANDSHAKE 0x16
+
 enum parse_family {
-	PARSE_NO_ADDR, /* .why says why */
-	PARSE_V4,
-	PARSE_V6,
+	PARSE_NO_ADDR = 0, /* .why says why */
+	PARSE_V4 = 4,
+	PARSE_V6 = 6,
 };
 
 struct parse_vlan {
@@ -46,11 +51,11 @@ struct parse_ext {
 };
 
 struct parse_result {
-	enum parse_family family;
-	enum guard_total_index why; /* GUARD_PASS when the headers are whole */
-	bool is_syn;
-	struct guard_v4 v4;
-	struct guard_v6 v6;
+	__u8 addr[16]; /* the source; IPv4: the first four bytes */
+	__u8 family;   /* enum parse_family */
+	__u8 why;      /* enum guard_total_index: GUARD_PASS when the headers are whole */
+	__u8 is_syn;
+	__u8 is_hello; /* the segment begins with a TLS ClientHello */
 };
 
 /* Where the reading is: AT in the packet, which is readable up to END; .offset is the same place as
@@ -76,6 +81,36 @@ static __always_inline bool parse_tcp_is_syn(const struct tcphdr *tcp)
 	return tcp->syn && !tcp->ack;
 }
 
+static __always_inline bool parse_is_hello(const __u8 *p)
+{
+	return p[0] == PARSE_TLS_HANDSHAKE && p[1] == 3 && p[5] == 1;
+}
+
+/* What a TCP segment begins with, DISTANCE behind the cursor. One that is too short to tell counts,
+ * or a peer would cut it there. */
+static __always_inline bool parse_hello_far(const struct parse_cursor *c, __u32 distance)
+{
+	__u8 start[PARSE_HELLO_BYTES];
+
+	if (distance >= c->left)
+		return false;
+	if (c->left - distance < sizeof start)
+		return !bpf_xdp_load_bytes(c->ctx, c->offset + distance, start, 1) &&
+		       start[0] == PARSE_TLS_HANDSHAKE;
+	return !bpf_xdp_load_bytes(c->ctx, c->offset + distance, start, sizeof start) &&
+	       parse_is_hello(start);
+}
+
+/* The TCP header at the cursor has the usual length of HEAD_BYTES, a constant. */
+static __always_inline bool parse_hello_near(const struct parse_cursor *c, __u32 head_bytes)
+{
+	const __u8 *p = c->at + head_bytes;
+
+	if (c->left < head_bytes + PARSE_HELLO_BYTES || (void *)(p + PARSE_HELLO_BYTES) > c->end)
+		return parse_hello_far(c, head_bytes);
+	return parse_is_hello(p);
+}
+
 /* A transport header at a variable distance from the cursor, which is at most .left. */
 static __always_inline void parse_l4_far(struct parse_result *r, const struct parse_cursor *c,
 					 __u32 distance, __u8 proto)
@@ -85,10 +120,13 @@ static __always_inline void parse_l4_far(struct parse_result *r, const struct pa
 	if (proto != IPPROTO_TCP)
 		return;
 	if (c->left - distance < sizeof tcp ||
-	    bpf_xdp_load_bytes(c->ctx, c->offset + distance, &tcp, sizeof tcp))
+	    bpf_xdp_load_bytes(c->ctx, c->offset + distance, &tcp, sizeof tcp)) {
 		r->why = GUARD_MALFORMED;
-	else
-		r->is_syn = parse_tcp_is_syn(&tcp);
+		return;
+	}
+	r->is_syn = parse_tcp_is_syn(&tcp);
+	if (tcp.doff >= 5)
+		r->is_hello = parse_hello_far(c, distance + tcp.doff * 4);
 }
 
 /* A transport header right behind the IP header at the cursor. */
@@ -99,10 +137,17 @@ static __always_inline void parse_l4_near(struct parse_result *r, const struct p
 
 	if (proto != IPPROTO_TCP)
 		return;
-	if (c->left < sizeof *tcp || (void *)(tcp + 1) > c->end)
+	if (c->left < sizeof *tcp || (void *)(tcp + 1) > c->end) {
 		r->why = GUARD_MALFORMED;
-	else
-		r->is_syn = parse_tcp_is_syn(tcp);
+		return;
+	}
+	r->is_syn = parse_tcp_is_syn(tcp);
+	if (tcp->doff == 8) /* timestamps */
+		r->is_hello = parse_hello_near(c, 32);
+	else if (tcp->doff == 5)
+		r->is_hello = parse_hello_near(c, 20);
+	else if (tcp->doff > 5)
+		r->is_hello = parse_hello_far(c, tcp->doff * 4);
 }
 
 static __always_inline void parse_ipv4(struct parse_result *r, struct parse_cursor *c)
@@ -114,7 +159,7 @@ static __always_inline void parse_ipv4(struct parse_result *r, struct parse_curs
 	if ((void *)(ip + 1) > c->end || ip->version != 4)
 		return;
 	r->family = PARSE_V4;
-	__builtin_memcpy(r->v4.addr, &ip->saddr, sizeof r->v4.addr);
+	__builtin_memcpy(r->addr, &ip->saddr, sizeof ip->saddr);
 
 	head_bytes = ip->ihl * 4;
 	total_bytes = bpf_ntohs(ip->tot_len);
@@ -179,7 +224,7 @@ static __always_inline void parse_ipv6(struct parse_result *r, struct parse_curs
 	if ((void *)(ip + 1) > c->end || ip->version != 6)
 		return;
 	r->family = PARSE_V6;
-	__builtin_memcpy(r->v6.addr, &ip->saddr, sizeof r->v6.addr);
+	__builtin_memcpy(r->addr, &ip->saddr, sizeof ip->saddr);
 
 	parse_skip(c, sizeof *ip);
 	payload_bytes = bpf_ntohs(ip->payload_len);
@@ -201,7 +246,7 @@ static __always_inline bool parse_is_vlan(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
-/* FRAME_BYTES is the whole length of the frame. */
+/* FRAME_BYTES is the whole length of the frame; *R is zero. */
 static __always_inline void parse_frame(struct parse_result *r, struct xdp_md *ctx,
 					__u32 frame_bytes)
 {
@@ -214,9 +259,7 @@ static __always_inline void parse_frame(struct parse_result *r, struct xdp_md *c
 	struct ethhdr *eth = c.at;
 	__be16 proto;
 
-	r->family = PARSE_NO_ADDR;
 	r->why = GUARD_MALFORMED;
-	r->is_syn = false;
 	if ((void *)(eth + 1) > c.end)
 		return;
 	proto = eth->h_proto;

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define GUARD_SCHEMA 2
+#define GUARD_SCHEMA 3
 
 #define GUARD_ALLOW_MAX 65536	  /* networks in each allow_* */
 #define GUARD_DENY_MAX 131072	  /* addresses in each deny_*, unless userspace says otherwise */
@@ -18,6 +18,8 @@
 #define GUARD_BAN_NET_MAX 65536	  /* networks in each ban_net_* */
 #define GUARD_SOURCES_MAX 65536	  /* addresses in each sources_*, networks in prefixes_v6 */
 #define GUARD_EVENTS_BYTES 262144 /* of the ring buffer */
+#define GUARD_SKETCH_ROWS 2
+#define GUARD_SKETCH_COLUMNS 32768 /* a power of 2 */
 
 /* Keys. Addresses are in network order. */
 struct guard_v4 {
@@ -63,7 +65,8 @@ struct guard_net {
 	__u64 bytes;
 	__u64 event_ns;
 	__u32 rule_id;
-	__u32 flags; /* enum guard_deny_flag */
+	__u16 flags;	  /* enum guard_deny_flag */
+	__u16 prefix_len; /* the key's, which a look-up does not give */
 };
 
 /* What a source may send. What is above a rate is dropped; it bans nobody, for it can be forged. */
@@ -83,6 +86,17 @@ struct guard_rate_limit {
 	__u32 flags; /* enum guard_deny_flag */
 };
 
+/* How far a source or prefix has come with each rate. */
+struct guard_meter {
+	__u64 tat_ns[GUARD_N_RATES];   /* theoretical arrival times */
+	__u64 event_ns[GUARD_N_RATES]; /* when the last event was sent */
+};
+
+enum guard_source_flag {
+	/* The gate was shut shortly before this entry was made: it may have sent more than that. */
+	GUARD_SOURCE_ESTIMATE = 1 << 0,
+};
+
 /* sources_v4, sources_v6: what one source address sent. */
 struct guard_source {
 	__u64 packets; /* what a list drops is counted there instead */
@@ -92,8 +106,9 @@ struct guard_source {
 	__u64 drops; /* by a rate; in a dry run what would have been */
 	__u64 first_seen_ns;
 	__u64 last_seen_ns;
-	__u64 event_ns;
-	__u64 tat_ns[GUARD_N_RATES]; /* theoretical arrival times */
+	struct guard_meter meter;
+	__u32 flags; /* enum guard_source_flag */
+	__u32 pad;
 };
 
 /* prefixes_v6: an IPv6 network of settings.v6_prefix bits. The same rates hold for all of it. */
@@ -101,8 +116,33 @@ struct guard_prefix {
 	__u64 packets;
 	__u64 drops;
 	__u64 last_seen_ns;
-	__u64 event_ns;
+	struct guard_meter meter;
+};
+
+/* sketch: a count-min sketch of theoretical arrival times, for sources and prefixes that have no
+ * entry because the gate was shut. The least of a source's cells, one a row, is never before its
+ * true time: it may throttle too much, never too little. */
+struct guard_cell {
 	__u64 tat_ns[GUARD_N_RATES];
+	__u64 reserved;
+};
+
+/* state[0]: what all CPUs share. */
+struct guard_state {
+	__u64 unknown_syn_tat_ns;
+	__u64 unknown_syn_event_ns;
+	__u64 unknown_syn_drops; /* in a dry run what would have been */
+	__u64 sketch_event_ns;
+	__u64 shut_ns; /* when the gate last turned a source away */
+	__u64 reserved[3];
+};
+
+/* cpu[0], one a CPU. The clock is read once a tick; between, jiffies say that it still holds. */
+struct guard_cpu {
+	__u64 jiffies;
+	__u64 now_ns;
+	__u64 gate_tat_ns; /* of settings.new_sources */
+	__u64 reserved;
 };
 
 /* Index into totals. Each packet counts in exactly one of those before GUARD_N_VERDICTS. */
@@ -127,6 +167,11 @@ enum guard_total_index {
 	GUARD_N_VERDICTS,
 	GUARD_EVENTS_LOST = GUARD_N_VERDICTS, /* events for which the ring buffer had no room */
 	GUARD_NOT_COUNTED, /* packets whose source found no place in sources_*: the gate was shut */
+	/* In GUARD_WOULD_DROP or, where more was wrong, dropped: each rate's own dry run. */
+	GUARD_WOULD_SYN_RATE,
+	GUARD_WOULD_PACKET_RATE,
+	GUARD_WOULD_TLS_RATE,
+	GUARD_WOULD_UNKNOWN_SYN,
 	GUARD_N_TOTALS
 };
 
@@ -140,7 +185,7 @@ struct guard_settings {
 	__u32 schema; /* GUARD_SCHEMA */
 	__u32 dry_run;
 	__u32 count_sources;
-	__u32 v6_prefix; /* bits; 128: no networks */
+	__u32 v6_prefix; /* bits; 128 or 0: no networks */
 	/* Entries in the LPM maps. 0 makes the program skip the look-up, so userspace raises it
 	 * before it inserts and lowers it after it has deleted. */
 	__u32 n_allow_v4;
@@ -149,11 +194,14 @@ struct guard_settings {
 	__u32 n_deny_net_v6;
 	__u32 n_ban_net_v4;
 	__u32 n_ban_net_v6;
-	__u32 fail_open;  /* what is done when the heartbeat is too old: 1 all pass, 0 as before */
-	__u32 insert_max; /* new sources a second and CPU that are given an entry; 0: all */
+	__u32 fail_open; /* what is done when the heartbeat is too old: 1 all pass, 0 as before */
+	__u32 pad;
 	__u64 fail_after_ns; /* 0: the heartbeat is not looked at */
+	__u64 v6_mask[2];    /* of v6_prefix, in network order */
+	__u64 seed;	     /* of the hashes of sketch and filters; stays while the maps do */
 	struct guard_rate_limit rates[GUARD_N_RATES];
 	struct guard_rate_limit unknown_syn; /* of all unknown sources together */
+	struct guard_rate_limit new_sources; /* the gate: new entries in sources_*, each CPU */
 };
 
 /* heartbeat[0]: when the master last said that it lives, in ns; its own map so that nothing else is
@@ -167,7 +215,7 @@ struct guard_event {
 	__u32 ifindex;
 	__u8 verdict; /* enum guard_total_index: what it is, or in a dry run would have been */
 	__u8 is_dry_run;
-	__u8 family;	 /* 4 or 6; 0: of no single source */
+	__u8 family;	 /* 4 or 6; 0: of no single source, addr is one of them */
 	__u8 prefix_len; /* of what was dropped: 32, 128, or the network's */
 	__u32 pad;
 	__u8 addr[16]; /* the packet's source; IPv4: the first four bytes */
@@ -193,10 +241,13 @@ _Static_assert(sizeof(struct guard_cidr_v6) == 20, "ABI");
 _Static_assert(sizeof(struct guard_deny) == 48, "ABI");
 _Static_assert(sizeof(struct guard_net) == 48, "ABI");
 _Static_assert(sizeof(struct guard_rate_limit) == 24, "ABI");
-_Static_assert(sizeof(struct guard_source) == 88, "ABI");
-_Static_assert(sizeof(struct guard_prefix) == 56, "ABI");
+_Static_assert(sizeof(struct guard_source) == 112, "ABI");
+_Static_assert(sizeof(struct guard_prefix) == 72, "ABI");
+_Static_assert(sizeof(struct guard_cell) == 32, "ABI");
+_Static_assert(sizeof(struct guard_state) == 64, "ABI");
+_Static_assert(sizeof(struct guard_cpu) == 32, "ABI");
 _Static_assert(sizeof(struct guard_total) == 16, "ABI");
-_Static_assert(sizeof(struct guard_settings) == 152, "ABI");
+_Static_assert(sizeof(struct guard_settings) == 200, "ABI");
 _Static_assert(sizeof(struct guard_event) == 48, "ABI");
 
 #endif

@@ -18,7 +18,8 @@ from harness import CTL, SLOW, Conn, Net, bpftool, ip, until
 NUMBERS = itertools.count(1)
 TOTALS = ["pass", "pass_allow", "drop_deny", "drop_net", "would_drop", "pass_expired", "pass_malformed",
           "pass_vlan_deep", "pass_not_ip", "drop_syn_rate", "drop_packet_rate", "drop_tls_rate",
-          "drop_unknown_syn", "pass_fail_open", "events_lost", "not_counted"]
+          "drop_unknown_syn", "pass_fail_open", "events_lost", "not_counted", "would_syn_rate",
+          "would_packet_rate", "would_tls_rate", "would_unknown_syn"]
 SIOCETHTOOL, GET_FLAGS, SET_FLAGS, FLAG_TX_VLAN = 0x8946, 0x25, 0x26, 1 << 7
 
 

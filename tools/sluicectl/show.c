@@ -317,6 +317,8 @@ void show_sources(const json_t *j)
 		put_time(row[6], source, "last_seen");
 		if (json_is_true(json_object_get(source, "banned")))
 			table_clean(row[7], CELL_MAX, "banned");
+		else if (json_is_true(json_object_get(source, "estimated")))
+			table_clean(row[7], CELL_MAX, "or more");
 	}
 	table_print(&t);
 }

@@ -9,6 +9,7 @@
 #include "admin/admin_impl.h"
 #include "admin/api_json.h"
 #include "core/clock.h"
+#include "kernel/xdp_rate_conf.h"
 
 /* ---- status ---- */
 
@@ -121,6 +122,35 @@ static json_t *zones_json(const struct admin *a)
 	return list;
 }
 
+/* One rate that is set, as the guard has it now, and what it did. */
+static void put_rate(json_t *list, const char *name, const struct guard_rate_limit *l,
+		     const struct guard_total *dropped, const struct guard_total *would)
+{
+	char id[16];
+
+	if (!l->interval_ns)
+		return;
+	snprintf(id, sizeof id, "%08x", l->rule_id);
+	json_array_append_new(list, json_pack("{s:s, s:s, s:f, s:I, s:b, s:I, s:I}", "name", name,
+					      "rule", id, "per_s", 1e9 / (double)l->interval_ns,
+					      "burst", (json_int_t)(l->burst_ns / l->interval_ns),
+					      "dry_run", (int)(l->flags & GUARD_DENY_DRY_RUN),
+					      "dropped", (json_int_t)dropped->packets, "would_drop",
+					      (json_int_t)would->packets));
+}
+
+static json_t *rates_json(const struct guard_settings *set, const struct guard_total *totals)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < GUARD_N_RATES; i++)
+		put_rate(list, xdp_rate_conf_name((enum xdp_rate_kind)i), &set->rates[i],
+			 &totals[GUARD_DROP_SYN_RATE + i], &totals[GUARD_WOULD_SYN_RATE + i]);
+	put_rate(list, xdp_rate_conf_name(XDP_RATE_UNKNOWN_SYN), &set->unknown_syn,
+		 &totals[GUARD_DROP_UNKNOWN_SYN], &totals[GUARD_WOULD_UNKNOWN_SYN]);
+	return list;
+}
+
 static json_t *guard_json(const struct admin *a)
 {
 	struct guard_total totals[GUARD_N_TOTALS];
@@ -135,10 +165,11 @@ static json_t *guard_json(const struct admin *a)
 	text[sizeof a->env->stats->guard_mode - 1] = 0;
 	j = json_pack("{s:b, s:o}", "on", a->env->stats->guard_on != 0, "mode",
 		      api_json_text(text));
-	if (guard_maps_get_settings(a->env->guard, &set) == 0)
-		json_object_set_new(j, "dry_run", json_boolean(set.dry_run));
-	if (guard_stats_totals(a->env->guard, totals))
+	if (guard_maps_get_settings(a->env->guard, &set) ||
+	    guard_stats_totals(a->env->guard, totals))
 		return j;
+	json_object_set_new(j, "dry_run", json_boolean(set.dry_run));
+	json_object_set_new(j, "rates", rates_json(&set, totals));
 	verdicts = json_object();
 	for (int i = 0; i < GUARD_N_TOTALS; i++)
 		json_object_set_new(verdicts, guard_stats_total_name((enum guard_total_index)i),
@@ -314,9 +345,11 @@ static json_t *source_json(const struct admin *a, const struct guard_source_entr
 	struct ban_entry ban;
 
 	guard_addr_to_text(&e->addr, text);
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "address", text, "packets",
-			 (json_int_t)c->packets, "bytes", (json_int_t)c->bytes, "syns",
-			 (json_int_t)c->syns, "drops", (json_int_t)c->drops, "first_seen",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:b}", "address", text,
+			 "packets", (json_int_t)c->packets, "bytes", (json_int_t)c->bytes, "syns",
+			 (json_int_t)c->syns, "new_tls", (json_int_t)c->new_tls, "drops",
+			 (json_int_t)c->drops, "estimated",
+			 (int)((c->flags & GUARD_SOURCE_ESTIMATE) != 0), "first_seen",
 			 seen_json(c->first_seen_ns), "last_seen", seen_json(c->last_seen_ns),
 			 "banned", (int)api_json_ban_find(a, e->addr.family, e->addr.bytes, &ban));
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "core/hash.h"
 #include "guard.skel.h"
 #include "kernel/guard_impl.h"
 
@@ -64,9 +65,10 @@ int guard_probe(char *err, size_t err_size)
  * these hold, wherever their content comes from. */
 static int init_settings(struct guard *g)
 {
-	struct guard_settings set = {.schema = GUARD_SCHEMA, .count_sources = 1, .v6_prefix = 64};
+	struct guard_settings set = {.schema = GUARD_SCHEMA, .count_sources = 1, .v6_prefix = 128};
 	int rc;
 
+	set.seed = hash_random_seed();
 	if (g->is_kept[GUARD_MAP_SETTINGS] && guard_maps_get_settings(&g->maps, &set))
 		return -SL_ESYS;
 	rc = guard_nets_count(&g->maps, &set);

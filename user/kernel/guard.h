@@ -150,6 +150,9 @@ enum guard_map {
 	GUARD_MAP_HEARTBEAT,
 	GUARD_MAP_GOOD,
 	GUARD_MAP_EVENTS,
+	GUARD_MAP_SKETCH,
+	GUARD_MAP_STATE,
+	GUARD_MAP_CPU,
 	GUARD_MAP_SETTINGS,
 	GUARD_N_MAPS
 };
@@ -176,6 +179,23 @@ int guard_maps_set_flags(const struct guard_maps *m, bool dry_run, bool count_so
 int guard_maps_set_fail(const struct guard_maps *m, uint64_t after_ns, bool is_open);
 /* The heartbeat. */
 int guard_maps_beat(const struct guard_maps *m, uint64_t now_ns);
+
+/* ---- rates (guard_rates.c) ---- */
+
+#define GUARD_RATE_MAX 10000000ull  /* a second */
+#define GUARD_BURST_MAX 10000000ull /* items */
+
+struct guard_rates {
+	struct guard_rate_limit rates[GUARD_N_RATES];
+	struct guard_rate_limit unknown_syn;
+	struct guard_rate_limit new_sources;
+	uint32_t v6_prefix; /* 1 to 128; 128: no networks */
+};
+
+/* A rate of so many in 1000 s, after BURST + 1 at once; 0: none. */
+struct guard_rate_limit guard_rates_limit(uint64_t milli_per_s, uint64_t burst, uint32_t rule_id,
+					  bool is_dry_run);
+int guard_rates_set(const struct guard_maps *m, const struct guard_rates *r);
 
 /* ---- networks of the configuration (guard_nets.c) ---- */
 

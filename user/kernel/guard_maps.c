@@ -31,6 +31,9 @@ const char *guard_maps_name(enum guard_map map)
 		[GUARD_MAP_HEARTBEAT] = "heartbeat",
 		[GUARD_MAP_GOOD] = "good",
 		[GUARD_MAP_EVENTS] = "events",
+		[GUARD_MAP_SKETCH] = "sketch",
+		[GUARD_MAP_STATE] = "state",
+		[GUARD_MAP_CPU] = "cpu",
 		[GUARD_MAP_TOTALS] = "totals",
 		[GUARD_MAP_SETTINGS] = "settings",
 	};

@@ -112,7 +112,10 @@ static int add_and_delete(const struct target *t, const struct net_list *have,
 
 	/* Those that stay are written too: their value may have changed. */
 	for (size_t i = 0; i < want->n; i++) {
-		if (bpf_map_update_elem(fd, &want->keys[i], &t->value, BPF_ANY))
+		struct guard_net value = t->value;
+
+		value.prefix_len = (uint16_t)want->keys[i].cidr.prefix_len;
+		if (bpf_map_update_elem(fd, &want->keys[i], &value, BPF_ANY))
 			return errno == ENOSPC ? -SL_ELIMIT : -SL_ESYS;
 	}
 	for (size_t i = 0; i < have->n; i++) {

@@ -51,6 +51,10 @@ const char *guard_stats_total_name(enum guard_total_index index)
 		[GUARD_FAIL_OPEN] = "pass_fail_open",
 		[GUARD_EVENTS_LOST] = "events_lost",
 		[GUARD_NOT_COUNTED] = "not_counted",
+		[GUARD_WOULD_SYN_RATE] = "would_syn_rate",
+		[GUARD_WOULD_PACKET_RATE] = "would_packet_rate",
+		[GUARD_WOULD_TLS_RATE] = "would_tls_rate",
+		[GUARD_WOULD_UNKNOWN_SYN] = "would_unknown_syn",
 	};
 
 	return names[index];

@@ -157,11 +157,29 @@ static int check_pin_dir(struct conf *c, struct conf_block *b, void *mod, const 
 
 static int finish(struct conf *c, struct conf_block *b, void *mod)
 {
-	const struct xdp_conf *x = mod;
+	struct xdp_conf *x = mod;
 
+	xdp_rate_conf_defaults(c, x->rates, &x->new_sources);
 	if (!x->n_interfaces)
 		return conf_error(c, b->node, "no \"interface\" in \"xdp\" block");
 	return 0;
+}
+
+static struct guard_rate_limit limit_of(const struct xdp_rate *r)
+{
+	return guard_rates_limit(r->milli_per_s, r->burst, r->rule_id, r->is_dry_run);
+}
+
+void xdp_conf_rates(const struct xdp_conf *x, struct guard_rates *out)
+{
+	*out = (struct guard_rates){
+		.rates = {[GUARD_RATE_SYN] = limit_of(&x->rates[XDP_RATE_SYN]),
+			  [GUARD_RATE_PACKETS] = limit_of(&x->rates[XDP_RATE_PACKETS]),
+			  [GUARD_RATE_NEW_TLS] = limit_of(&x->rates[XDP_RATE_NEW_TLS])},
+		.unknown_syn = limit_of(&x->rates[XDP_RATE_UNKNOWN_SYN]),
+		.new_sources = limit_of(&x->new_sources),
+		.v6_prefix = (uint32_t)x->v6_prefix,
+	};
 }
 
 static const struct conf_value modes[] = {
@@ -269,6 +287,41 @@ static const struct conf_row rows[] = {
 		.offset = AT(dry_run),
 		.deflt = "off",
 		.help = "count what would drop, drop nothing",
+	},
+	{
+		.name = "rate",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 3,
+		.type = CONF_CUSTOM,
+		.flags = CONF_MULTI,
+		.set = xdp_rate_conf_set,
+		.help = "syn|packets|new_tls|unknown_syn=N/s|N/m|off [burst=N] [dry_run] -- what one "
+			"source (and one network of v6_prefix) may send, or all unknown sources "
+			"together; what is more is dropped (unknown_syn=20000/s burst=40000)",
+	},
+	{
+		.name = "v6_prefix",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 1,
+		.type = CONF_NUM,
+		.offset = AT(v6_prefix),
+		.min = 1,
+		.max = 128,
+		.deflt = "64",
+		.help = "bits of the IPv6 networks that rates hold for, beside single addresses; 128: "
+			"addresses alone",
+	},
+	{
+		.name = "new_sources",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 2,
+		.type = CONF_CUSTOM,
+		.set = xdp_rate_conf_set_new,
+		.help = "N/s|N/m|off [burst=N] -- how fast each CPU makes entries for new sources; the "
+			"others are held to the rates by estimate (1000/s burst=8000)",
 	},
 	{
 		.name = "fail_after",

@@ -6,6 +6,7 @@
 
 #include "conf/conf.h"
 #include "kernel/guard.h"
+#include "kernel/xdp_rate_conf.h"
 
 extern const struct conf_module xdp_module;
 
@@ -27,11 +28,16 @@ struct xdp_conf {
 	int64_t dry_run;       /* count what would drop, drop nothing */
 	int64_t fail_after_ms; /* without a heartbeat of the master for so long ... */
 	int64_t fail_open;     /* ... the guard passes all (else: goes on with what it has) */
-	struct slice pin_dir;  /* NUL-terminated, absolute */
+	struct xdp_rate rates[XDP_N_RATES];
+	struct xdp_rate new_sources; /* how fast new ones are given an entry, for each CPU */
+	int64_t v6_prefix;
+	struct slice pin_dir; /* NUL-terminated, absolute */
 };
 
 /* NULL: the configuration has no xdp block. */
 const struct xdp_conf *xdp_conf_get(const struct conf *c);
+/* The rates as the kernel has them. */
+void xdp_conf_rates(const struct xdp_conf *x, struct guard_rates *out);
 /* Is ADDR in the allow list (X may be NULL: no)? Such an address must not be banned either. */
 bool xdp_conf_allows(const struct xdp_conf *x, const struct guard_addr *addr);
 /* Is ADDR in the deny list and not in the allow list: dropped, or where there is no guard closed at

@@ -337,6 +337,14 @@ static void say_userspace(struct master *m)
 	log_stderr(LOG_LVL_WARN, "%s", text);
 }
 
+static int set_rates(struct master *m, const struct xdp_conf *x)
+{
+	struct guard_rates r;
+
+	xdp_conf_rates(x, &r);
+	return guard_rates_set(guard_maps(m->guard), &r);
+}
+
 void guarding_apply(struct master *m)
 {
 	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
@@ -358,7 +366,8 @@ void guarding_apply(struct master *m)
 		if (guard_maps_set_flags(guard_maps(m->guard), x->dry_run, true) ||
 		    guard_maps_beat(guard_maps(m->guard), clock_mono_ns()) ||
 		    guard_maps_set_fail(guard_maps(m->guard), (uint64_t)x->fail_after_ms * 1000000u,
-					x->fail_open))
+					x->fail_open) ||
+		    set_rates(m, x))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's settings: %s",
 				  strerror(errno));
 		attach_all(m, x);

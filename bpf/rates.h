@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* The rates: GCRA on one word, for a source's entry, for the prefix it is in, for those without an
+ * entry in a sketch, and for all unknown sources together. Throttles; what is refused moves no
+ * time on, and bans nobody. The functions return a verdict: GUARD_PASS, GUARD_WOULD_DROP, or the
+ * rate that drops. */
+#ifndef SL_BPF_RATES_H
+#define SL_BPF_RATES_H
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <bpf/bpf_helpers.h>
+
+#include "hash.h"
+#include "judging.h"
+#include "maps.h"
+#include "shared.h"
+
+#define RATES_TRIES 2
+
+/* Is TAT_NS so far ahead that an item is refused? The clock of a tick is asked first; only when that
+ * refuses, the true one, to which *NOW_NS is moved. */
+static __always_inline bool rates_is_over(const struct guard_rate_limit *l, __u64 tat_ns,
+					  __u64 *now_ns)
+{
+	__u64 true_ns;
+
+	if (tat_ns <= *now_ns + l->burst_ns)
+		return false;
+	true_ns = bpf_ktime_get_ns();
+	if (true_ns > *now_ns)
+		*now_ns = true_ns;
+	return tat_ns > *now_ns + l->burst_ns;
+}
+
+static __always_inline __u64 rates_next(const struct guard_rate_limit *l, __u64 tat_ns,
+					__u64 now_ns)
+{
+	return (tat_ns > now_ns ? tat_ns : now_ns) + l->interval_ns;
+}
+
+/* Does an item pass? Who loses every exchange adds without looking again: what others let in
+ * meanwhile is counted, and so is this. */
+static __always_inline bool rates_pass(const struct guard_rate_limit *l, __u64 *tat_ns,
+				       __u64 *now_ns)
+{
+	__u64 old = *(volatile __u64 *)tat_ns, seen;
+
+	for (int i = 0; i < RATES_TRIES; i++) {
+		if (rates_is_over(l, old, now_ns))
+			return false;
+		seen = __sync_val_compare_and_swap(tat_ns, old, rates_next(l, old, *now_ns));
+		if (seen == old)
+			return true;
+		old = seen;
+	}
+	__sync_fetch_and_add(tat_ns, l->interval_ns);
+	return true;
+}
+
+/* What it means that L refused. */
+static __always_inline __u32 rates_refuse(const struct guard_settings *set,
+					  const struct guard_rate_limit *l, __u32 drop,
+					  struct judging *j, __u64 *last_ns)
+{
+	bool is_dry = set->dry_run || (l->flags & GUARD_DENY_DRY_RUN);
+
+	j->is_refused = 1;
+	judging_send_event(j, last_ns, l->rule_id, drop, is_dry);
+	if (!is_dry)
+		return drop;
+	judging_count(GUARD_WOULD_SYN_RATE + (drop - GUARD_DROP_SYN_RATE), j->bytes);
+	return GUARD_WOULD_DROP;
+}
+
+static __always_inline bool rates_concerns(const struct judging *j, __u32 rate)
+{
+	return rate == GUARD_RATE_PACKETS || (rate == GUARD_RATE_SYN && j->r.is_syn) ||
+	       (rate == GUARD_RATE_NEW_TLS && j->r.is_hello);
+}
+
+/* One rate, unless one before drops already. */
+static __always_inline __u32 rates_one(__u32 verdict, const struct guard_settings *set, __u32 rate,
+				       struct judging *j, struct guard_meter *m)
+{
+	const struct guard_rate_limit *l = &set->rates[rate];
+
+	if (!l->interval_ns || !rates_concerns(j, rate) || judging_is_drop(verdict) ||
+	    rates_pass(l, &m->tat_ns[rate], &j->now_ns))
+		return verdict;
+	return rates_refuse(set, l, GUARD_DROP_SYN_RATE + rate, j, &m->event_ns[rate]);
+}
+
+/* By the meter of a source or prefix. */
+__noinline int rates_hold(struct judging *j, struct guard_meter *m)
+{
+	const struct guard_settings *set = judging_settings();
+	__u32 verdict = GUARD_PASS;
+
+	if (!set || !j || !m)
+		return GUARD_PASS;
+	verdict = rates_one(verdict, set, GUARD_RATE_SYN, j, m);
+	verdict = rates_one(verdict, set, GUARD_RATE_PACKETS, j, m);
+	return rates_one(verdict, set, GUARD_RATE_NEW_TLS, j, m);
+}
+
+/* ---- who has no entry ---- */
+
+/* Only those cells move on that would otherwise say less than the least (conservative update). Two
+ * CPUs at once in one cell may lose an item. */
+static __always_inline __u32 rates_one_sketched(__u32 verdict, const struct guard_settings *set,
+						__u32 rate, struct judging *j,
+						struct guard_cell *first, struct guard_cell *second,
+						struct guard_state *st)
+{
+	const struct guard_rate_limit *l = &set->rates[rate];
+	__u64 a = first->tat_ns[rate], b = second->tat_ns[rate], least = a < b ? a : b;
+
+	if (!l->interval_ns || !rates_concerns(j, rate) || judging_is_drop(verdict))
+		return verdict;
+	if (rates_is_over(l, least, &j->now_ns))
+		return rates_refuse(set, l, GUARD_DROP_SYN_RATE + rate, j, &st->sketch_event_ns);
+	least = rates_next(l, least, j->now_ns);
+	if (a < least)
+		first->tat_ns[rate] = least;
+	if (b < least)
+		second->tat_ns[rate] = least;
+	return verdict;
+}
+
+/* By the sketch, in the cells of HASH. */
+__noinline int rates_hold_sketched(struct judging *j, __u64 hash)
+{
+	const struct guard_settings *set = judging_settings();
+	__u32 at[GUARD_SKETCH_ROWS] = {
+		hash & (GUARD_SKETCH_COLUMNS - 1),
+		GUARD_SKETCH_COLUMNS + ((hash >> 16) & (GUARD_SKETCH_COLUMNS - 1)),
+	};
+	struct guard_cell *first = bpf_map_lookup_elem(&sketch, &at[0]);
+	struct guard_cell *second = bpf_map_lookup_elem(&sketch, &at[1]);
+	struct guard_state *st = judging_state();
+	__u32 verdict = GUARD_PASS;
+
+	if (!set || !j || !first || !second || !st)
+		return GUARD_PASS;
+	verdict = rates_one_sketched(verdict, set, GUARD_RATE_SYN, j, first, second, st);
+	verdict = rates_one_sketched(verdict, set, GUARD_RATE_PACKETS, j, first, second, st);
+	return rates_one_sketched(verdict, set, GUARD_RATE_NEW_TLS, j, first, second, st);
+}
+
+/* ---- all unknown sources ---- */
+
+static __always_inline bool rates_good_bit(__u32 at, __u32 bit)
+{
+	const __u64 *word = bpf_map_lookup_elem(&good, &at);
+
+	return word && (*word >> bit & 1);
+}
+
+/* Has the source completed a request in the last minutes? */
+static __always_inline bool rates_is_good(__u64 hash)
+{
+	__u32 bit = hash & (GUARD_GOOD_BITS - 1);
+	__u32 at = offsetof(struct guard_good, bits) / sizeof(__u64) + bit / 64;
+
+	return rates_good_bit(at, bit & 63) || rates_good_bit(at + GUARD_GOOD_WORDS, bit & 63);
+}
+
+/* A SYN of a source that is not known as good. */
+__noinline int rates_hold_unknown(struct judging *j)
+{
+	const struct guard_settings *set = judging_settings();
+	struct guard_state *st = judging_state();
+	__u32 verdict;
+
+	if (!set || !j || !st || rates_pass(&set->unknown_syn, &st->unknown_syn_tat_ns, &j->now_ns))
+		return GUARD_PASS;
+	j->packets = __sync_fetch_and_add(&st->unknown_syn_drops, 1) + 1;
+	j->family = 0;
+	verdict = rates_refuse(set, &set->unknown_syn, GUARD_DROP_UNKNOWN_SYN, j,
+			       &st->unknown_syn_event_ns);
+	j->family = j->r.family;
+	return verdict;
+}
+
+/* ---- the gate ---- */
+
+/* May this CPU make one more entry? Its time is this CPU's own, so nothing is exchanged. */
+static __always_inline bool rates_gate_open(const struct guard_settings *set, struct guard_cpu *own,
+					    __u64 now_ns)
+{
+	const struct guard_rate_limit *l = &set->new_sources;
+
+	if (!l->interval_ns)
+		return true;
+	if (own->gate_tat_ns > now_ns + l->burst_ns)
+		return false;
+	own->gate_tat_ns = rates_next(l, own->gate_tat_ns, now_ns);
+	return true;
+}
+
+#endif
