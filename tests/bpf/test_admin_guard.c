@@ -139,10 +139,10 @@ static const char *text(const json_t *j, const char *key)
 static void ban_in_kernel(struct fx *fx)
 {
 	struct ban_entry e;
-	uint8_t bytes[16] = {198, 51, 0, 4};
+	struct ban_net net = {.family = 4, .bytes = {198, 51, 0, 4}};
 
 	rig_ban(fx->rig, "198.51.0.4", 600000, 0, "limit_req");
-	assert_true(ban_find(fx->rig->bans, 4, bytes, &e));
+	assert_true(ban_find(fx->rig->bans, &net, &e));
 	e.in_kernel = 1;
 	assert_int_equal(ban_put(fx->rig->bans, &e), 0);
 }

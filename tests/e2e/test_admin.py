@@ -223,7 +223,7 @@ def test_a_ban_again_is_the_same_ban(admin):
     "", "{", "[]", "null", '"x"', '{"for":"1h"}', '{"address":"192.0.2.1"}', '{"address":"192.0.2.1","for":""}',
     '{"address":"192.0.2.1","for":"-1s"}', '{"address":"192.0.2.1","for":"0"}', '{"address":"192.0.2.1","for":"soon"}',
     '{"address":"192.0.2.1","for":3600.5}', '{"address":"192.0.2.256","for":"1h"}', '{"address":"a.test","for":"1h"}',
-    '{"address":"192.0.2.0/24","for":"1h"}', '{"address":"","for":"1h"}', '{"address":["192.0.2.1"],"for":"1h"}',
+    '{"address":"192.0.2.0/33","for":"1h"}', '{"address":"","for":"1h"}', '{"address":["192.0.2.1"],"for":"1h"}',
     '{"address":"192.0.2.1\\u0000x","for":"1h"}', '{"address":"192.0.2.1","for":"1h","reason":"%s"}' % ("x" * 96),
     '{"address":"192.0.2.1","for":"1h","reason":7}', '{"address":"192.0.2.1","for":"1h","unknown":1}',
     '{"address":"192.0.2.1","for":"1h"} x', '{"address":"192.0.2.1","address":"192.0.2.2","for":"1h"}',
@@ -240,7 +240,7 @@ def test_paths_and_methods(admin):
             ("GET", "/nothing", 404), ("GET", "/api/v1/", 404), ("GET", "/api/v2/status", 404), ("GET", "/metrics/", 404),
             ("POST", "/metrics", 405), ("DELETE", "/api/v1/status", 405), ("PUT", "/api/v1/bans", 405),
             ("DELETE", "/api/v1/bans", 405), ("POST", "/api/v1/bans/192.0.2.1", 405), ("GET", "/api/v1/reload", 405),
-            ("DELETE", "/api/v1/bans/nonsense", 400), ("GET", "/api/v1/bans/192.0.2.0%2f24", 400),
+            ("DELETE", "/api/v1/bans/nonsense", 400), ("GET", "/api/v1/bans/192.0.2.0%2f33", 400),
             ("GET", "/api/v1/bans?limit=0", 400), ("GET", "/api/v1/bans?limit=10001", 400),
             ("GET", "/api/v1/sources?top=x", 400), ("GET", "/api/v1/sources?top=1001", 400)]:
         r = ask(admin, method, path)
@@ -325,7 +325,7 @@ def test_metrics_of_the_documentation(admin):
     table = text[text.index("## Metrics"):]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {"sluice_" + n for row in rows for n in re.findall(r"`(\w+)`", row)}
-    only_guard = {n for n in named if n.startswith(("sluice_guard_packets", "sluice_guard_bytes", "sluice_guard_not"))}
+    only_guard = {n for n in named if n.startswith(("sluice_guard_packets", "sluice_guard_bytes", "sluice_guard_not", "sluice_ban_rule"))}
     fetch(admin.port, "/echo")
     assert set(metrics(admin)) == named - only_guard
 

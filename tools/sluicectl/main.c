@@ -74,6 +74,11 @@ static int run_bans(const struct options *o, const char *arg)
 	return perform(o, "GET", "/api/v1/bans?limit=10000", NULL, show_bans);
 }
 
+static int run_rules(const struct options *o, const char *arg)
+{
+	return perform(o, "GET", "/api/v1/rules", NULL, show_rules);
+}
+
 /* TEXT for a path or query: what is not plainly harmless is escaped. */
 static void put_escaped(char *out, size_t room, const char *in)
 {
@@ -83,7 +88,7 @@ static void put_escaped(char *out, size_t room, const char *in)
 		unsigned char c = (unsigned char)*in;
 
 		if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
-		    c == '.' || c == ':' || c == '-')
+		    c == '.' || c == ':' || c == '-' || c == '/')
 			out[o++] = (char)c;
 		else
 			o += (size_t)snprintf(out + o, room - o, "%%%02X", c);
@@ -143,13 +148,14 @@ static const struct command commands[] = {
 	{"status", "", "how sluice is doing: workers, traffic, guard", .run = run_status},
 	{"upstreams", "", "the groups, their servers and who failed", .run = run_upstreams},
 	{"bans", "", "who is banned, newest first", .run = run_bans},
+	{"rules", "", "what each rule has done", .run = run_rules},
 	{"sources", "[--top N]", "who sends the most packets, as the guard counts (20)",
 	 .has_top = true, .run = run_sources},
 	{"watch", "[--last N]", "what happens, as it happens; the last N first", .has_last = true,
 	 .run = run_watch},
-	{"ban", "ADDR --for TIME [--reason TEXT]",
-	 "ban an address; TIME as 30s, 10m, 1d, or forever", 1, .has_for = true, .run = run_ban},
-	{"unban", "ADDR", "lift a ban", 1, .run = run_unban},
+	{"ban", "ADDR[/LEN] --for TIME [--reason TEXT]", "ban it; TIME as 30s, 10m, 1d, or forever",
+	 1, .has_for = true, .run = run_ban},
+	{"unban", "ADDR[/LEN]", "lift a ban", 1, .run = run_unban},
 	{"reload", "", "load the configuration again", .run = run_reload},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
@@ -159,7 +165,7 @@ static void print_help(FILE *f)
 	fputs("Usage: sluicectl [-s SOCKET] [--json] COMMAND\n\n", f);
 	for (int i = 0; i < N_COMMANDS; i++)
 		fprintf(f, "  %s%s%-*s %s\n", commands[i].name, commands[i].args[0] ? " " : "",
-			(int)(37 - strlen(commands[i].name) - (commands[i].args[0] != 0)),
+			(int)(43 - strlen(commands[i].name) - (commands[i].args[0] != 0)),
 			commands[i].args, commands[i].help);
 	fputs("\n  -s, --socket SOCKET  the admin socket (" SOCKET_DEFAULT ")\n"
 	      "  -j, --json           the API's answer as it came; of watch a line each\n"

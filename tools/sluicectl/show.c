@@ -278,17 +278,46 @@ void show_bans(const json_t *j)
 		put_left(row[1], ban);
 		put_time(row[2], ban, "since");
 		table_clean(row[3], CELL_MAX,
-			    json_is_true(json_object_get(ban, "in_kernel")) ? "kernel"
-									    : "userspace");
+			    json_is_true(json_object_get(ban, "dry_run"))     ? "dry run"
+			    : json_is_true(json_object_get(ban, "in_kernel")) ? "kernel"
+			    : json_is_true(json_object_get(ban, "indirect"))  ? "behind proxy"
+									      : "userspace");
 		if (dropped)
 			put_num(row[4], num(dropped, "packets"));
 		table_clean(row[5], CELL_MAX,
-			    json_is_true(json_object_get(ban, "manual")) ? "hand" : "rule");
+			    json_is_true(json_object_get(ban, "manual"))
+				    ? "hand"
+				    : show_text(ban, "rule_id"));
 		table_clean(row[6], CELL_MAX, show_text(ban, "reason"));
 	}
 	table_print(&t);
 	if (num(j, "total") > (json_int_t)i)
 		printf("the newest %zu of %" JSON_INTEGER_FORMAT "\n", i, num(j, "total"));
+}
+
+void show_rules(const json_t *j)
+{
+	const json_t *list = json_object_get(j, "rules");
+	static const char *const heads[] = {"RULE", "",	    ">EVIDENCE", ">BANS", ">WOULD BAN",
+					    ">NOW", "TEXT", "WHERE",	 NULL};
+	struct table t;
+
+	table_init(&t, heads);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *rule = json_array_get(list, i);
+		char(*row)[CELL_MAX] = table_row(&t);
+
+		table_clean(row[0], CELL_MAX, show_text(rule, "rule_id"));
+		if (json_is_true(json_object_get(rule, "dry_run")))
+			table_clean(row[1], CELL_MAX, "dry run");
+		put_num(row[2], num(rule, "evidence"));
+		put_num(row[3], num(rule, "bans"));
+		put_num(row[4], num(rule, "would_bans"));
+		put_num(row[5], num(rule, "active"));
+		table_clean(row[6], CELL_MAX, show_text(rule, "text"));
+		table_clean(row[7], CELL_MAX, show_text(rule, "scope"));
+	}
+	table_print(&t);
 }
 
 void show_sources(const json_t *j)

@@ -37,8 +37,10 @@ struct admin_env {
 	const struct upstream_conf *upstreams;	   /* first group; NULL: no http block */
 	const struct limit_zone_conf *limit_zones; /* first zone; NULL: none */
 	const struct stats *stats;
+	const struct conf *config; /* NULL: none, for tests */
 	const struct ban_table *bans;
 	const struct event_ring *events;
+	struct ban_evidence *evidence;	/* only looked at */
 	const struct guard_maps *guard; /* read-only; NULL: off, stats->guard_mode says why */
 	const struct admin_fd *listens; /* never shut down: the next process has them too */
 	int n_listens;

@@ -138,9 +138,15 @@ bool view_worker_runs(const struct stats_worker *w);
 /* The sum over the workers, those that have ended too, of the counter at OFFSET in struct
  * stats_worker; of a gauge over those that run. */
 uint64_t view_sum(const struct stats *s, size_t offset, bool is_gauge);
-/* A consistent copy of the bans in force, on the heap, newest first; *n of them, *n_in_kernel in
- * the kernel too. NULL with *n 0 when there are none or memory is short. */
-struct ban_entry *view_bans_new(const struct ban_table *t, size_t *n, size_t *n_in_kernel);
+struct view_bans {
+	size_t n_active; /* in force */
+	size_t n_networks, n_in_kernel, n_indirect;
+	size_t n_dry_run; /* that would be, by rules on trial */
+};
+
+/* A consistent copy of the bans, those of rules on trial too, on the heap, newest first; *n of them. NULL
+ * with *n 0 when there are none or memory is short. */
+struct ban_entry *view_bans_new(const struct ban_table *t, size_t *n, struct view_bans *sums);
 
 struct view_process {
 	double cpu_s;
@@ -169,6 +175,7 @@ enum MHD_Result page_get(struct request *rq);
 enum MHD_Result api_status(struct request *rq);
 enum MHD_Result api_upstreams(struct request *rq);
 enum MHD_Result api_sources(struct request *rq);
+enum MHD_Result api_rules(struct request *rq);
 enum MHD_Result api_bans_list(struct request *rq);
 enum MHD_Result api_bans_get(struct request *rq);
 enum MHD_Result api_bans_add(struct request *rq);

@@ -182,11 +182,18 @@ static json_t *guard_json(const struct admin *a)
 
 static json_t *bans_json(const struct admin *a)
 {
-	size_t n, n_in_kernel;
+	bool has_guard = a->env->guard != NULL;
+	struct view_bans v;
+	size_t n;
 
-	free(view_bans_new(a->env->bans, &n, &n_in_kernel));
-	return json_pack("{s:I, s:I, s:I}", "active", (json_int_t)n, "in_kernel",
-			 (json_int_t)n_in_kernel, "max", (json_int_t)BAN_TABLE_ROOM);
+	free(view_bans_new(a->env->bans, &n, &v));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "active",
+			 (json_int_t)v.n_active, "networks", (json_int_t)v.n_networks, "in_kernel",
+			 (json_int_t)v.n_in_kernel, "indirect", (json_int_t)v.n_indirect,
+			 "userspace_only",
+			 (json_int_t)(has_guard ? v.n_active - v.n_in_kernel - v.n_indirect : 0),
+			 "userspace_only_total", (json_int_t)a->env->stats->n_bans_userspace_only,
+			 "dry_run", (json_int_t)v.n_dry_run, "max", (json_int_t)BAN_TABLE_ROOM);
 }
 
 static json_t *events_json(const struct admin *a)
@@ -342,8 +349,10 @@ static json_t *source_json(const struct admin *a, const struct guard_source_entr
 {
 	const struct guard_source *c = &e->counts;
 	char text[GUARD_ADDR_TEXT_MAX];
+	struct ban_net net = {.family = e->addr.family};
 	struct ban_entry ban;
 
+	memcpy(net.bytes, e->addr.bytes, sizeof net.bytes);
 	guard_addr_to_text(&e->addr, text);
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:b}", "address", text,
 			 "packets", (json_int_t)c->packets, "bytes", (json_int_t)c->bytes, "syns",
@@ -351,7 +360,7 @@ static json_t *source_json(const struct admin *a, const struct guard_source_entr
 			 (json_int_t)c->drops, "estimated",
 			 (int)((c->flags & GUARD_SOURCE_ESTIMATE) != 0), "first_seen",
 			 seen_json(c->first_seen_ns), "last_seen", seen_json(c->last_seen_ns),
-			 "banned", (int)api_json_ban_find(a, e->addr.family, e->addr.bytes, &ban));
+			 "banned", (int)api_json_ban_find(a, &net, &ban));
 }
 
 enum MHD_Result api_sources(struct request *rq)

@@ -52,28 +52,37 @@ static void log_change(const struct request *rq, const char *what, const char *a
 }
 
 /* TEXT into the form of messages; PRINTED gets its usual spelling. */
-static int parse_address(const char *text, struct msg_ban *out, char printed[static ADDR_TEXT_MAX])
+static int parse_address(const char *text, struct msg_ban *out, char printed[static API_NET_MAX])
 {
-	const uint8_t *bytes;
-	struct addr a;
-	size_t n;
+	struct ban_net net;
+	struct cidr c;
 
-	if (addr_from_ip(slice_cstr(text), 0, &a))
+	/* cidr_parse() takes brackets and an empty text, too. */
+	if (!text[0] || text[0] == '[' || cidr_parse(slice_cstr(text), &c) || !c.prefix_len)
 		return -SL_EINVAL;
-	n = addr_bytes(&a, &bytes);
-	out->family = n == 4 ? 4 : 6;
-	memcpy(out->bytes, bytes, n);
-	addr_ip_text(&a, printed);
+	net = (struct ban_net){.family = c.family, .prefix_len = c.prefix_len};
+	memcpy(net.bytes, c.bytes, sizeof net.bytes);
+	if (!ban_net_clean(&net))
+		return -SL_EINVAL;
+	out->family = net.family;
+	out->prefix_len = net.prefix_len;
+	memcpy(out->bytes, net.bytes, sizeof out->bytes);
+	api_json_net(&net, printed);
 	return 0;
+}
+
+static struct ban_net net_of(const struct msg_ban *b)
+{
+	struct ban_net net = {.family = b->family, .prefix_len = b->prefix_len};
+
+	memcpy(net.bytes, b->bytes, sizeof net.bytes);
+	return net;
 }
 
 static enum MHD_Result bad_address(struct request *rq, const char *text)
 {
-	return serve_error(rq, 400, "bad_request", "\"%.100s\" is not an IP address%s", text,
-			   strchr(text, '/')
-				   ? " (whole networks are denied in the xdp block of the "
-				     "configuration)"
-				   : "");
+	return serve_error(rq, 400, "bad_request", "\"%.100s\" is not an IP address or network",
+			   text);
 }
 
 /* ---- bans: list, get ---- */
@@ -82,31 +91,34 @@ enum MHD_Result api_bans_list(struct request *rq)
 {
 	json_t *list;
 	struct ban_entry *bans;
-	size_t n, n_in_kernel;
+	struct view_bans v;
 	uint64_t limit;
+	size_t n;
 
 	if (serve_query_num(rq, "limit", 1000, ADMIN_BANS_MAX, &limit))
 		return serve_error(rq, 400, "bad_request",
 				   "\"limit\" must be a number from 1 to %d", ADMIN_BANS_MAX);
-	bans = view_bans_new(rq->admin->env->bans, &n, &n_in_kernel);
+	bans = view_bans_new(rq->admin->env->bans, &n, &v);
 	list = json_array();
 	for (size_t i = 0; i < n && i < limit; i++)
 		json_array_append_new(list, api_json_ban(rq->admin, &bans[i]));
 	free(bans);
 	return serve_json(rq, 200,
 			  json_pack("{s:I, s:I, s:o}", "total", (json_int_t)n, "in_kernel",
-				    (json_int_t)n_in_kernel, "bans", list));
+				    (json_int_t)v.n_in_kernel, "bans", list));
 }
 
 enum MHD_Result api_bans_get(struct request *rq)
 {
-	char printed[ADDR_TEXT_MAX];
+	char printed[API_NET_MAX];
 	struct msg_ban ban = {0};
 	struct ban_entry e;
+	struct ban_net net;
 
 	if (parse_address(rq->rest, &ban, printed))
 		return bad_address(rq, rq->rest);
-	if (!api_json_ban_find(rq->admin, ban.family, ban.bytes, &e))
+	net = net_of(&ban);
+	if (!api_json_ban_find(rq->admin, &net, &e))
 		return serve_error(rq, 404, "not_found", "%s is not banned", printed);
 	return serve_json(rq, 200, api_json_ban(rq->admin, &e));
 }
@@ -170,8 +182,8 @@ static json_t *asked_json(const struct msg_ban *b, const char *printed)
 static enum MHD_Result ban_added(struct request *rq, const struct msg *reply)
 {
 	const struct msg_ban *b = &rq->asked.ban;
-	struct addr a = {0};
-	char printed[ADDR_TEXT_MAX], location[ADDR_TEXT_MAX + 32];
+	struct ban_net net = net_of(b);
+	char printed[API_NET_MAX], location[API_NET_MAX + 32];
 	struct MHD_Response *response;
 	struct ban_entry e;
 	json_t *j;
@@ -179,13 +191,10 @@ static enum MHD_Result ban_added(struct request *rq, const struct msg *reply)
 
 	if (!reply || reply->result)
 		return refused(rq, "ban", reply);
-	a.sa.sa_family = b->family == 4 ? AF_INET : AF_INET6;
-	memcpy(b->family == 4 ? (void *)&a.in.sin_addr : (void *)&a.in6.sin6_addr, b->bytes,
-	       b->family == 4 ? 4 : 16);
-	addr_ip_text(&a, printed);
+	api_json_net(&net, printed);
 	log_change(rq, "ban of", printed);
-	j = api_json_ban_find(rq->admin, b->family, b->bytes, &e) ? api_json_ban(rq->admin, &e)
-								  : asked_json(b, printed);
+	j = api_json_ban_find(rq->admin, &net, &e) ? api_json_ban(rq->admin, &e)
+						   : asked_json(b, printed);
 	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	json_decref(j);
 	if (!text)
@@ -202,7 +211,7 @@ static enum MHD_Result ban_added(struct request *rq, const struct msg *reply)
 enum MHD_Result api_bans_add(struct request *rq)
 {
 	struct msg m = {.type = MSG_BAN, .ban.manual = 1};
-	char printed[ADDR_TEXT_MAX];
+	char printed[API_NET_MAX];
 	const char *wrong, *address;
 	json_error_t error;
 	json_t *j =
@@ -244,7 +253,7 @@ static enum MHD_Result ban_removed(struct request *rq, const struct msg *reply)
 enum MHD_Result api_bans_remove(struct request *rq)
 {
 	struct msg m = {.type = MSG_UNBAN};
-	char printed[ADDR_TEXT_MAX];
+	char printed[API_NET_MAX];
 
 	if (parse_address(rq->rest, &m.ban, printed))
 		return bad_address(rq, rq->rest);

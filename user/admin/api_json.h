@@ -12,7 +12,11 @@ json_t *api_json_slice(struct slice text);
 json_t *api_json_time(uint64_t wall_ms);
 json_t *api_json_ban(const struct admin *a, const struct ban_entry *e);
 /* A ban that is in force. */
-bool api_json_ban_find(const struct admin *a, uint8_t family, const uint8_t *bytes,
-		       struct ban_entry *out);
+bool api_json_ban_find(const struct admin *a, const struct ban_net *net, struct ban_entry *out);
+enum { API_NET_MAX = GUARD_ADDR_TEXT_MAX + 4 };
+/* "192.0.2.1", "192.0.2.0/24"; returns OUT. */
+const char *api_json_net(const struct ban_net *net, char out[static API_NET_MAX]);
+/* 8 hexadecimal digits, as in the log. */
+json_t *api_json_rule_id(uint32_t id);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "admin/admin_impl.h"
 #include "core/clock.h"
+#include "policy/ban_conf.h"
 
 enum kind { COUNTER, GAUGE };
 
@@ -390,13 +391,63 @@ static void put_events(FILE *f, const struct admin *a)
 
 static void put_bans(FILE *f, const struct admin *a)
 {
-	size_t n, n_in_kernel;
+	struct view_bans v;
+	size_t n;
 
-	free(view_bans_new(a->env->bans, &n, &n_in_kernel));
-	one_u64(f, "sluice_bans", GAUGE, "Addresses banned now.", n);
+	free(view_bans_new(a->env->bans, &n, &v));
+	one_u64(f, "sluice_bans", GAUGE, "Addresses and networks banned now.", v.n_active);
+	one_u64(f, "sluice_bans_networks", GAUGE, "Networks banned now.", v.n_networks);
 	one_u64(f, "sluice_bans_in_kernel", GAUGE,
-		"Addresses banned now whose packets the guard drops.", n_in_kernel);
+		"Addresses and networks banned now whose packets the guard drops.", v.n_in_kernel);
+	one_u64(f, "sluice_bans_indirect", GAUGE,
+		"Bans of who is behind a trusted proxy: in userspace only.", v.n_indirect);
+	one_u64(f, "sluice_bans_dry_run", GAUGE, "Bans that there would be by rules on trial.",
+		v.n_dry_run);
+	one_u64(f, "sluice_bans_userspace_only_total", COUNTER,
+		"Bans that found no room in the kernel when they were made.",
+		a->env->stats->n_bans_userspace_only);
 	one_u64(f, "sluice_bans_max", GAUGE, "Bans that there is room for.", BAN_TABLE_ROOM);
+}
+
+static uint64_t evidence_of(const struct ban_counts *c)
+{
+	return c->evidence;
+}
+
+static uint64_t bans_of(const struct ban_counts *c)
+{
+	return c->bans;
+}
+
+static uint64_t would_bans_of(const struct ban_counts *c)
+{
+	return c->would_bans;
+}
+
+static void put_rules(FILE *f, const struct admin *a)
+{
+	static const struct {
+		const char *name, *help;
+		uint64_t (*get)(const struct ban_counts *c);
+	} kinds[] = {
+		{"sluice_ban_rule_evidence_total", "Offences counted by a ban rule.", evidence_of},
+		{"sluice_ban_rule_bans_total", "Bans by a ban rule.", bans_of},
+		{"sluice_ban_rule_would_bans_total",
+		 "Bans that a ban rule on trial would have made.", would_bans_of},
+	};
+	const struct ban_rule *rules = ban_conf_rules(a->env->config);
+
+	for (size_t i = 0; rules && i < sizeof kinds / sizeof kinds[0]; i++) {
+		family(f, kinds[i].name, COUNTER, kinds[i].help);
+		for (const struct ban_rule *r = rules; r; r = r->next_all) {
+			const struct ban_counts *c = ban_counts_of(a->env->evidence, r->id);
+
+			if (c)
+				fprintf(f, "%s{rule=\"%08x\",on=\"%s\"} %" PRIu64 "\n",
+					kinds[i].name, r->id, ban_conf_on_name(r->on),
+					kinds[i].get(c));
+		}
+	}
 }
 
 /* ---- processes ---- */
@@ -470,6 +521,7 @@ enum MHD_Result metrics_get(struct request *rq)
 	put_guard(f, a);
 	put_events(f, a);
 	put_bans(f, a);
+	put_rules(f, a);
 	put_processes(f, a);
 	put_admin(f, a);
 	failed = ferror(f) != 0;

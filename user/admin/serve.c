@@ -35,6 +35,7 @@ static const struct route routes[] = {
 	{"POST", "/api/v1/bans", false, false, api_bans_add},
 	{"GET", "/api/v1/bans/", true, false, api_bans_get},
 	{"DELETE", "/api/v1/bans/", true, false, api_bans_remove},
+	{"GET", "/api/v1/rules", false, false, api_rules},
 	{"POST", "/api/v1/reload", false, false, api_reload},
 	{"GET", "/api/v1/events", false, false, api_events},
 };

@@ -206,12 +206,10 @@ static int newest_first(const void *a, const void *b)
 
 	if (x->since_wall_ms != y->since_wall_ms)
 		return x->since_wall_ms > y->since_wall_ms ? -1 : 1;
-	if (x->family != y->family)
-		return x->family < y->family ? -1 : 1;
-	return memcmp(x->bytes, y->bytes, sizeof x->bytes);
+	return memcmp(&x->net, &y->net, sizeof x->net);
 }
 
-struct ban_entry *view_bans_new(const struct ban_table *t, size_t *n, size_t *n_in_kernel)
+struct ban_entry *view_bans_new(const struct ban_table *t, size_t *n, struct view_bans *sums)
 {
 	uint64_t now_ms = clock_mono_ms();
 	/* Some may come while the table is read. */
@@ -219,15 +217,23 @@ struct ban_entry *view_bans_new(const struct ban_table *t, size_t *n, size_t *n_
 	struct ban_entry *bans = calloc(room, sizeof *bans);
 	uint32_t at = 0;
 
-	*n = *n_in_kernel = 0;
+	*n = 0;
+	*sums = (struct view_bans){0};
 	while (bans && *n < room && ban_next(t, &at, &bans[*n])) {
 		struct ban_entry *e = &bans[*n];
 
-		if (e->until_mono_ms && e->until_mono_ms <= now_ms)
+		if (ban_is_over(e, now_ms))
 			continue;
 		e->reason[sizeof e->reason - 1] = 0;
-		*n_in_kernel += e->in_kernel != 0;
 		++*n;
+		if (e->net.is_trial) {
+			sums->n_dry_run++;
+			continue;
+		}
+		sums->n_active++;
+		sums->n_networks += !ban_net_is_single(&e->net);
+		sums->n_indirect += e->indirect != 0;
+		sums->n_in_kernel += e->in_kernel != 0;
 	}
 	if (*n)
 		qsort(bans, *n, sizeof *bans, newest_first);

@@ -17,13 +17,16 @@ enum msg_type {
 };
 
 struct msg_ban {
-	uint8_t family;	   /* 4 or 6 */
-	uint8_t bytes[16]; /* IPv4: the first four */
-	uint8_t manual;	   /* by an operator, not by a rule */
-	uint8_t indirect;  /* it comes through a trusted proxy: nothing for the kernel */
-	uint32_t rule_id;  /* 0: manual */
-	uint64_t for_ms;   /* 0: until it is lifted */
-	char reason[96];   /* NUL-terminated */
+	uint8_t family;	    /* 4 or 6; 0, to workers: reset all that are banned by now */
+	uint8_t prefix_len; /* 0: one address */
+	uint8_t bytes[16];  /* IPv4: the first four */
+	uint8_t manual;	    /* by an operator, not by a rule */
+	uint8_t indirect;   /* it comes through a trusted proxy: nothing for the kernel */
+	uint8_t dry_run;    /* the rule is on trial: nothing is enforced */
+	uint32_t rule_id;   /* 0: manual */
+	uint64_t for_ms;    /* 0: until it is lifted */
+	uint64_t max_ms;    /* of the rule: how long a repeater's ban may get; 0: no longer */
+	char reason[96];    /* NUL-terminated */
 };
 
 struct msg {

@@ -43,7 +43,8 @@ struct stats {
 	uint32_t guard_on;	  /* XDP attached on at least one interface */
 	char guard_mode[96];	  /* "veth0 native, eth0 generic" or why it is off */
 	int32_t master_pid;
-	struct stats_worker retired; /* counters of workers that have ended; its gauges are 0 */
+	uint64_t n_bans_userspace_only; /* that found no room in the kernel's maps, ever */
+	struct stats_worker retired;	/* counters of workers that have ended; its gauges are 0 */
 	struct stats_worker worker[STATS_WORKERS_MAX];
 };
 

@@ -230,7 +230,20 @@ int guard_deny_each(const struct guard_maps *m,
 		    int (*fn)(void *arg, const struct guard_addr *addr,
 			      const struct guard_deny *deny),
 		    void *arg);
-/* Deletes what ended by NOW_NS; returns how many, or -SL_E.... */
+/* The same of an address or a network. IS_THERE: the caller knows that the kernel has this very network;
+ * only then does it keep its counters, and only then may guard_deny_get_net() be asked for it (an LPM
+ * answers with the network around it). */
+int guard_deny_add_net(const struct guard_maps *m, const struct guard_cidr *net, bool is_there,
+		       const struct guard_ban *ban, uint64_t now_ns);
+int guard_deny_del_net(const struct guard_maps *m, const struct guard_cidr *net);
+int guard_deny_get_net(const struct guard_maps *m, const struct guard_cidr *net,
+		       struct guard_deny *out);
+/* Banned networks, not addresses. */
+int guard_deny_each_net(const struct guard_maps *m,
+			int (*fn)(void *arg, const struct guard_cidr *net,
+				  const struct guard_deny *deny),
+			void *arg);
+/* Deletes addresses whose ban ended by NOW_NS; returns how many, or -SL_E.... */
 int guard_deny_sweep(const struct guard_maps *m, uint64_t now_ns);
 
 /* ---- events (guard_events.c) ---- */

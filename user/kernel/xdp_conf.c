@@ -45,6 +45,14 @@ bool xdp_conf_allows(const struct xdp_conf *x, const struct guard_addr *addr)
 	return x && list_has(x->allow, x->n_allow, addr);
 }
 
+bool xdp_conf_allows_net(const struct xdp_conf *x, const struct guard_cidr *net)
+{
+	for (uint32_t i = 0; x && i < x->n_allow; i++)
+		if (x->allow[i].prefix_len <= net->prefix_len && cidr_has(&x->allow[i], &net->addr))
+			return true;
+	return false;
+}
+
 bool xdp_conf_denies(const struct xdp_conf *x, const struct guard_addr *addr)
 {
 	return x && list_has(x->deny, x->n_deny, addr) && !xdp_conf_allows(x, addr);

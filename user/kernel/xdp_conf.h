@@ -40,6 +40,8 @@ const struct xdp_conf *xdp_conf_get(const struct conf *c);
 void xdp_conf_rates(const struct xdp_conf *x, struct guard_rates *out);
 /* Is ADDR in the allow list (X may be NULL: no)? Such an address must not be banned either. */
 bool xdp_conf_allows(const struct xdp_conf *x, const struct guard_addr *addr);
+/* The same of all of NET. */
+bool xdp_conf_allows_net(const struct xdp_conf *x, const struct guard_cidr *net);
 /* Is ADDR in the deny list and not in the allow list: dropped, or where there is no guard closed at
  * accept. X may be NULL: no. */
 bool xdp_conf_denies(const struct xdp_conf *x, const struct guard_addr *addr);

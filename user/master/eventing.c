@@ -179,12 +179,12 @@ void eventing_ban(struct master *m, enum event_kind kind, const struct ban_entry
 		.is_dry_run = is_dry_run,
 		.is_manual = ban->manual,
 		.in_kernel = ban->in_kernel,
-		.family = ban->family,
-		.prefix_len = ban->family == 4 ? 32 : 128,
+		.family = ban->net.family,
+		.prefix_len = ban->net.prefix_len,
 		.for_ms = ban->until_wall_ms > now_ms ? ban->until_wall_ms - now_ms : 0,
 	};
 
-	memcpy(e.addr, ban->bytes, ban->family == 4 ? 4 : sizeof e.addr);
+	memcpy(e.addr, ban->net.bytes, ban->net.family == 4 ? 4 : sizeof e.addr);
 	snprintf(e.text, sizeof e.text, "%s", ban->reason);
 	event_ring_put(m->eventing.ring, &e);
 }

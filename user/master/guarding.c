@@ -1,192 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Bans and the guard, in the only process that writes them: one call changes the table that workers read
- * and the kernel's map, so that both always say the same. */
+/* The guard's life in the master, and what the configuration wants of it. Bans are banning.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/err.h"
-#include "core/msg.h"
 #include "master/master.h"
-#include "net/addr.h"
 #include "policy/ban_conf.h"
 
 #define CONF_RULE_ID 0xffffffffu /* of `deny` lines of the xdp block */
-
-static const struct guard_addr *to_guard(const struct msg_ban *b, struct guard_addr *out)
-{
-	*out = (struct guard_addr){.family = b->family};
-	memcpy(out->bytes, b->bytes, b->family == 4 ? 4 : 16);
-	return out;
-}
 
 static const struct log *log_of(const struct master *m)
 {
 	return &m->cycle->log;
 }
 
-static int kernel_put(struct master *m, const struct guard_addr *a, const struct ban_entry *e)
-{
-	struct guard_ban ban = {.expires_ns = e->until_mono_ms * 1000000u, .rule_id = e->rule_id};
-
-	return guard_deny_add(guard_maps(m->guard), a, &ban, clock_mono_ns());
-}
-
-int guarding_ban(struct master *m, const struct msg_ban *b, char *text, size_t room)
-{
-	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
-	struct clock *now = &m->loop.clock;
-	struct ban_entry e = {.family = b->family,
-			      .manual = b->manual,
-			      .indirect = b->indirect,
-			      .rule_id = b->rule_id,
-			      .since_wall_ms = now->wall_ms};
-	struct ban_entry known;
-	char name[GUARD_ADDR_TEXT_MAX];
-	struct guard_addr a;
-	struct msg tell = {.type = MSG_BAN, .ban = *b};
-	int r;
-
-	text[0] = 0;
-	if (b->family != 4 && b->family != 6) {
-		snprintf(text, room, "no address family");
-		return -SL_EINVAL;
-	}
-	guard_addr_to_text(to_guard(b, &a), name);
-	if (xdp_conf_allows(x, &a)) {
-		snprintf(text, room, "%s is in the allow list and is never banned", name);
-		log_write(log_of(m), LOG_LVL_WARN, 0, "%s", text);
-		return -SL_EPERM;
-	}
-	memcpy(e.bytes, a.bytes, sizeof e.bytes);
-	if (b->for_ms) {
-		e.until_wall_ms = now->wall_ms + b->for_ms;
-		e.until_mono_ms = now->mono_ms + b->for_ms;
-	}
-	snprintf(e.reason, sizeof e.reason, "%s", b->reason);
-	/* Who was banned for what it sent itself stays so in the kernel, too. */
-	if (e.indirect && ban_find(m->bans, e.family, e.bytes, &known) && !known.indirect)
-		e.indirect = 0;
-	r = m->guard && !e.indirect ? kernel_put(m, &a, &e) : -SL_ENOTFOUND;
-	e.in_kernel = r == 0;
-	if (m->guard && !e.indirect && r)
-		log_write(log_of(m), LOG_LVL_CRIT, 0,
-			  "the ban of %s did not reach the kernel (%s), it holds in userspace",
-			  name, r == -SL_ELIMIT ? "the deny map is full" : strerror(errno));
-	r = ban_put(m->bans, &e);
-	if (r) {
-		snprintf(text, room, "the table of bans is full");
-		log_write(log_of(m), LOG_LVL_CRIT, 0, "%s is not banned: %s", name, text);
-		return r;
-	}
-	log_write(log_of(m), LOG_LVL_WARN, 0, "banned %s for %llu ms%s%s: %s", name,
-		  (unsigned long long)b->for_ms, e.in_kernel ? ", in the kernel" : "",
-		  x && x->dry_run ? ", dry run" : "", e.reason);
-	eventing_ban(m, EVENT_BAN, &e, x && x->dry_run);
-	for (struct child *c = e.indirect ? NULL : m->children; c; c = c->next)
-		if (c->kind == CHILD_WORKER && c->io.fd >= 0)
-			msg_send(c->io.fd, &tell);
-	m->bans_dirty = true;
-	return 0;
-}
-
-int guarding_unban(struct master *m, const struct msg_ban *b)
-{
-	char name[GUARD_ADDR_TEXT_MAX];
-	struct ban_entry known = {.family = b->family};
-	struct guard_addr a;
-	int r;
-
-	ban_find(m->bans, b->family, b->bytes, &known);
-	r = ban_remove(m->bans, b->family, b->bytes);
-
-	guard_addr_to_text(to_guard(b, &a), name);
-	if (m->guard)
-		guard_deny_del(guard_maps(m->guard), &a);
-	if (r == 0) {
-		log_write(log_of(m), LOG_LVL_NOTICE, 0, "ban of %s lifted", name);
-		eventing_ban(m, EVENT_BAN_LIFTED, &known, false);
-		m->bans_dirty = true;
-	}
-	return r;
-}
-
-static void on_expired(void *data, const struct ban_entry *e)
-{
-	struct master *m = data;
-	char name[GUARD_ADDR_TEXT_MAX];
-	struct guard_addr a = {.family = e->family};
-
-	memcpy(a.bytes, e->bytes, sizeof a.bytes);
-	if (m->guard)
-		guard_deny_del(guard_maps(m->guard), &a);
-	log_write(log_of(m), LOG_LVL_NOTICE, 0, "ban of %s is over", guard_addr_to_text(&a, name));
-	eventing_ban(m, EVENT_BAN_OVER, e, false);
-	m->bans_dirty = true;
-}
-
 void guarding_sweep(struct master *m)
 {
 	if (m->guard)
 		guard_maps_beat(guard_maps(m->guard), clock_mono_ns());
-	ban_sweep(m->bans, m->loop.clock.mono_ms, on_expired, m);
-	/* A new binary has the file in its care. */
-	if (m->bans_dirty && !m->new_binary)
-		guarding_save(m);
-}
-
-void guarding_save(struct master *m)
-{
-	m->bans_dirty = false;
-	if (ban_save(m->bans, m->bans_path))
-		log_write(log_of(m), LOG_LVL_ERROR, 0,
-			  "bans cannot be saved to \"%s\" (%d: %s): they end with this process",
-			  m->bans_path, errno, strerror(errno));
-}
-
-/* A ban that only the kernel knew (the last master was killed before it wrote its file). */
-static int adopt(void *data, const struct guard_addr *a, const struct guard_deny *d)
-{
-	struct master *m = data;
-	uint64_t now_ns = clock_mono_ns();
-	struct ban_entry e = {.family = a->family,
-			      .in_kernel = 1,
-			      .rule_id = d->rule_id,
-			      .manual = d->rule_id == 0,
-			      .since_wall_ms = m->loop.clock.wall_ms};
-	struct ban_entry known;
-
-	if (d->expires_ns && d->expires_ns <= now_ns) {
-		guard_deny_del(guard_maps(m->guard), a);
-		return 0;
-	}
-	memcpy(e.bytes, a->bytes, sizeof e.bytes);
-	if (ban_find(m->bans, a->family, a->bytes, &known))
-		return 0;
-	if (d->expires_ns) {
-		e.until_mono_ms = d->expires_ns / 1000000u;
-		e.until_wall_ms = m->loop.clock.wall_ms + (d->expires_ns - now_ns) / 1000000u;
-	}
-	snprintf(e.reason, sizeof e.reason, "found in the kernel's map");
-	ban_put(m->bans, &e);
-	return 0;
-}
-
-/* Bans of the file that the kernel does not know go there. */
-static void push_bans(struct master *m)
-{
-	struct ban_entry e;
-	uint32_t at = 0;
-
-	while (ban_next(m->bans, &at, &e)) {
-		struct guard_addr a = {.family = e.family};
-
-		if (e.indirect)
-			continue;
-		memcpy(a.bytes, e.bytes, sizeof a.bytes);
-		e.in_kernel = kernel_put(m, &a, &e) == 0;
-		ban_put(m->bans, &e);
-	}
+	banning_sweep(m);
 }
 
 static void set_mode_text(struct master *m)
@@ -254,18 +87,12 @@ static void attach_all(struct master *m, const struct xdp_conf *x)
 
 static void turn_off(struct master *m, const char *why, enum guard_close_how how)
 {
-	struct ban_entry e;
-	uint32_t at = 0;
-
 	if (m->guard) {
 		eventing_guard_gone(m);
 		eventing_guard(m, EVENT_GUARD_OFF, "", "%s", why);
 		guard_close(m->guard, how);
 		guard_maps_close(&m->reader);
-		while (ban_next(m->bans, &at, &e)) {
-			e.in_kernel = 0;
-			ban_put(m->bans, &e);
-		}
+		banning_leave_kernel(m);
 	}
 	m->guard = NULL;
 	snprintf(m->guard_off_why, sizeof m->guard_off_why, "%s", why);
@@ -303,25 +130,9 @@ static void turn_on(struct master *m, const struct xdp_conf *x)
 		return;
 	}
 	say_carried(m);
-	guard_deny_each(guard_maps(m->guard), adopt, m);
-	push_bans(m);
+	banning_adopt(m);
+	banning_push(m);
 	eventing_guard_come(m);
-}
-
-/* Bans of addresses that are in the allow list by now. */
-static void lift_allowed(struct master *m, const struct xdp_conf *x)
-{
-	struct ban_entry e;
-	uint32_t at = 0;
-
-	while (ban_next(m->bans, &at, &e)) {
-		struct msg_ban b = {.family = e.family};
-		struct guard_addr a;
-
-		memcpy(b.bytes, e.bytes, sizeof b.bytes);
-		if (xdp_conf_allows(x, to_guard(&b, &a)))
-			guarding_unban(m, &b);
-	}
 }
 
 /* Once a run: a reload changes nothing about it. */
@@ -356,7 +167,8 @@ void guarding_apply(struct master *m)
 	} else if (!m->guard) {
 		turn_on(m, x);
 	}
-	lift_allowed(m, x);
+	ban_counts_keep(m->evidence, ban_conf_rules(&m->cycle->conf));
+	banning_lift_allowed(m);
 	if (x && m->guard) {
 		if (guard_nets_set_allow(guard_maps(m->guard), x->allow, x->n_allow, err,
 					 sizeof err) ||
@@ -375,41 +187,21 @@ void guarding_apply(struct master *m)
 	set_mode_text(m);
 }
 
-static void load_file(struct master *m)
-{
-	uint32_t n_bad = 0;
-
-	if (ban_load(m->bans, m->bans_path, m->loop.clock.mono_ms, m->loop.clock.wall_ms, &n_bad) &&
-	    errno != ENOENT)
-		log_write(log_of(m), LOG_LVL_ERROR, 0, "bans of an earlier run: \"%s\" (%d: %s)",
-			  m->bans_path, errno, strerror(errno));
-	if (n_bad)
-		log_write(log_of(m), LOG_LVL_WARN, 0, "\"%s\" has %u lines that are no bans",
-			  m->bans_path, n_bad);
-}
-
 void guarding_start(struct master *m)
 {
-	load_file(m);
+	banning_load(m);
 	guarding_apply(m);
 }
 
 void guarding_stop(struct master *m, bool keep)
 {
-	m->bans_dirty = true;
-	guarding_sweep(m);
+	banning_stop(m);
 	turn_off(m, "off", keep ? GUARD_CLOSE_KEEP : GUARD_CLOSE_REMOVE);
 }
 
 void guarding_take_back(struct master *m)
 {
-	load_file(m);
+	banning_load(m);
 	turn_off(m, "off", GUARD_CLOSE_KEEP);
 	guarding_apply(m);
-}
-
-void guarding_adopt(struct master *m)
-{
-	if (m->guard)
-		guard_deny_each(guard_maps(m->guard), adopt, m);
 }

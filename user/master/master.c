@@ -251,7 +251,7 @@ static void on_sweep(struct timer *t)
 	if (m->inherited.is_upgrade && !upgrade_predecessor(m)) {
 		m->inherited.is_upgrade = false;
 		log_write(log_of(m), LOG_LVL_NOTICE, 0, "the old binary has ended");
-		guarding_adopt(m);
+		banning_adopt(m);
 	}
 	guarding_sweep(m);
 	eventing_tick(m);
@@ -353,7 +353,7 @@ static void ban_here(void *data, const struct msg *msg)
 	char text[160];
 
 	clock_update(&m->loop.clock);
-	guarding_ban(m, &msg->ban, text, sizeof text);
+	banning_ban(m, &msg->ban, text, sizeof text);
 }
 
 /* master_process off: everything in this process, with its privileges; for debugging. */

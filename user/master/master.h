@@ -5,6 +5,7 @@
 #define SL_MASTER_MASTER_H
 
 #include "core/event_ring.h"
+#include "core/msg.h"
 #include "core/shm.h"
 #include "core/stats.h"
 #include "kernel/guard.h"
@@ -40,8 +41,9 @@ struct child {
 	unsigned slot;	/* worker: of struct stats */
 	unsigned index; /* worker: among those of its configuration, from 0 */
 	bool resolves;
-	bool leaving;  /* was told to end */
-	bool retiring; /* belongs to the configuration that a reload replaces */
+	bool leaving;	  /* was told to end */
+	bool retiring;	  /* belongs to the configuration that a reload replaces */
+	bool missed_bans; /* worker: its queue was full */
 	uint64_t started_ms;
 };
 
@@ -83,6 +85,7 @@ struct master {
 	struct io signal_io;
 	struct timer sweep_timer, respawn_timer;
 	bool bans_dirty;
+	uint32_t n_waiting;  /* bans that found no room in the kernel */
 	bool said_userspace; /* that there is no guard for the bans */
 	bool ending, quitting, failed;
 	uint64_t ending_ms; /* since when children are told to end at once */
@@ -155,22 +158,34 @@ void spawn_reaped(struct master *m, pid_t pid, int status);
 void spawn_tell(struct master *m, enum child_kind kind, uint32_t msg_type, bool leaving);
 void spawn_kill(struct master *m, int sig);
 
-/* guarding.c: the guard and the bans. */
+/* guarding.c: the guard. */
 void guarding_start(struct master *m);
 /* Brings guard and lists in line with m->cycle. */
 void guarding_apply(struct master *m);
 /* KEEP: another master goes on with what is in the kernel and in the file. */
 void guarding_stop(struct master *m, bool keep);
-/* Writes the bans to their file now. */
-void guarding_save(struct master *m);
 /* Another master had the guard for a while. */
 void guarding_take_back(struct master *m);
-/* Another master has stopped to write bans: those that only the kernel knows become ours. */
-void guarding_adopt(struct master *m);
-/* Carries a ban out everywhere; 0, or -SL_EPERM, -SL_EINVAL, -SL_ELIMIT with TEXT. */
-int guarding_ban(struct master *m, const struct msg_ban *ban, char *text, size_t room);
-int guarding_unban(struct master *m, const struct msg_ban *ban);
 void guarding_sweep(struct master *m);
+
+/* banning.c: the bans. */
+/* Carries a ban out everywhere; 0, or -SL_EPERM, -SL_EINVAL, -SL_ELIMIT with TEXT. */
+int banning_ban(struct master *m, const struct msg_ban *ban, char *text, size_t room);
+/* 0 or -SL_ENOTFOUND. */
+int banning_unban(struct master *m, const struct msg_ban *ban);
+/* Ends what is over, tries again what failed, saves what changed. */
+void banning_sweep(struct master *m);
+void banning_lift_allowed(struct master *m);
+/* Writes the bans to their file now; reads what an earlier run wrote. */
+void banning_save(struct master *m);
+void banning_load(struct master *m);
+/* Bans that only the kernel knows become ours (the guard was opened, or another master has stopped to
+ * write); ours go to the kernel. */
+void banning_adopt(struct master *m);
+void banning_push(struct master *m);
+/* The guard is gone: all hold in userspace. */
+void banning_leave_kernel(struct master *m);
+void banning_stop(struct master *m);
 
 /* sysctls.c: warns in C's log of what in the kernel's settings leaves its listeners open to floods. */
 void sysctls_check(const struct cycle *c);

@@ -52,9 +52,9 @@ static void answer(struct child *c, const struct msg *m)
 	if (m->type == MSG_BAN && c->kind == CHILD_WORKER && (m->ban.manual || !m->ban.for_ms))
 		reply.result = -SL_EPERM;
 	else if (m->type == MSG_BAN)
-		reply.result = guarding_ban(master, &m->ban, reply.text, sizeof reply.text);
+		reply.result = banning_ban(master, &m->ban, reply.text, sizeof reply.text);
 	else if (m->type == MSG_UNBAN && c->kind == CHILD_ADMIN)
-		reply.result = guarding_unban(master, &m->ban);
+		reply.result = banning_unban(master, &m->ban);
 	else if (m->type == MSG_RELOAD && c->kind == CHILD_ADMIN)
 		reply.result = reload_for(master, &reply);
 	else
@@ -187,8 +187,10 @@ static void admin_main(struct master *m, struct child *c, int fd)
 		.upstreams = up ? up->groups : NULL,
 		.limit_zones = limit_conf_zones(&m->cycle->conf),
 		.stats = m->stats,
+		.config = &m->cycle->conf,
 		.bans = m->bans,
 		.events = m->eventing.ring,
+		.evidence = m->evidence,
 		.guard = m->guard ? &m->reader : NULL,
 		.listens = m->cycle->admin_fds,
 		.n_listens = m->cycle->n_admin_fds,

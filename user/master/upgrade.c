@@ -219,7 +219,7 @@ void upgrade_start(struct master *m)
 		return;
 	}
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "changing binary");
-	guarding_save(m);
+	banning_save(m);
 	if (give_pid_away(m))
 		return;
 	if (pipe2(said, O_CLOEXEC | O_NONBLOCK))

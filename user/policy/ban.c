@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the memory of the ban table and of the evidence. Opens nothing, reads no clock, logs
+/* Owns the memory of the ban table. Opens nothing, reads no clock, logs
  * nothing; the table's file is ban_file.c's. */
 #include "policy/ban.h"
 
@@ -12,14 +12,6 @@ enum {
 	BUCKETS = 65536,
 	RETRIES_MAX = 100,	      /* of a worker, while the writer is in the middle */
 	ENTRY_RETRIES_MAX = 10000000, /* of who lists, who has time: some 100 ms */
-	SETS = 4096,
-	WAYS = 8,
-};
-
-/* An address as the table keeps it. */
-struct key {
-	uint8_t family;
-	uint8_t bytes[16];
 };
 
 /* One writer, readers without a lock: VERSION is odd while links change, and each entry has its
@@ -27,40 +19,88 @@ struct key {
 struct ban_table {
 	uint32_t version;
 	uint32_t n, n_touched; /* entries; slots ever used */
+	uint32_t n_past, hand; /* where the next past one to go is looked for */
 	uint32_t free;	       /* list through next[] */
 	uint64_t seed;
+	/* Networks of each length, not those on trial: bits of the lengths that there are. */
+	uint64_t lens[2][3];
+	uint32_t n_of_len[2][129];
 	uint32_t bucket[BUCKETS];
 	uint32_t next[BAN_TABLE_ROOM];
 	struct ban_entry entry[BAN_TABLE_ROOM];
 };
 
-static bool key_make(struct key *k, uint8_t family, const uint8_t *bytes)
+/* ---- networks ---- */
+
+static uint8_t full_len(const struct ban_net *n)
+{
+	return n->family == 4 ? 32 : 128;
+}
+
+static void cut(struct ban_net *n, uint8_t prefix_len)
+{
+	size_t whole = prefix_len / 8;
+
+	n->prefix_len = prefix_len;
+	if (prefix_len % 8) {
+		n->bytes[whole] &= (uint8_t)(0xff00 >> prefix_len % 8);
+		whole++;
+	}
+	memset(n->bytes + whole, 0, sizeof n->bytes - whole);
+}
+
+bool ban_net_clean(struct ban_net *n)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
-	memset(k, 0, sizeof *k);
-	if (family == 6 && memcmp(bytes, mapped, sizeof mapped) == 0) {
-		family = 4;
-		bytes += sizeof mapped;
-	}
-	if (family != 4 && family != 6)
+	if (n->family != 4 && n->family != 6)
 		return false;
-	k->family = family;
-	memcpy(k->bytes, bytes, family == 4 ? 4 : 16);
+	if (n->family == 6 && (n->prefix_len == 0 || n->prefix_len >= 96) &&
+	    memcmp(n->bytes, mapped, sizeof mapped) == 0) {
+		n->family = 4;
+		n->prefix_len = n->prefix_len > 96 ? (uint8_t)(n->prefix_len - 96) : 0;
+		memmove(n->bytes, n->bytes + sizeof mapped, 4);
+	}
+	if (n->prefix_len > full_len(n))
+		return false;
+	n->is_trial = n->is_trial != 0;
+	cut(n, n->prefix_len ? n->prefix_len : full_len(n));
 	return true;
 }
 
-static bool key_from_addr(struct key *k, const struct addr *a)
+bool ban_net_of(struct ban_net *out, const struct addr *a, uint8_t prefix_len)
 {
 	const uint8_t *bytes;
 	size_t n = addr_bytes(a, &bytes);
 
-	return n && key_make(k, n == 4 ? 4 : 6, bytes);
+	*out = (struct ban_net){.family = n == 4 ? 4 : 6, .prefix_len = prefix_len};
+	if (!n)
+		return false;
+	memcpy(out->bytes, bytes, n);
+	return ban_net_clean(out);
 }
 
-static uint64_t key_hash(const struct key *k, uint64_t seed)
+bool ban_net_has(const struct ban_net *net, const struct addr *a)
 {
-	return hash64(slice_make((const char *)k, sizeof *k), seed);
+	struct ban_net of;
+
+	return ban_net_of(&of, a, net->prefix_len) && of.family == net->family &&
+	       memcmp(of.bytes, net->bytes, sizeof of.bytes) == 0;
+}
+
+bool ban_net_is_single(const struct ban_net *net)
+{
+	return net->prefix_len == full_len(net);
+}
+
+static uint64_t net_hash(const struct ban_net *n, uint64_t seed)
+{
+	return hash64(slice_make((const char *)n, sizeof *n), seed);
+}
+
+static bool is_net(const struct ban_net *a, const struct ban_net *b)
+{
+	return memcmp(a, b, sizeof *a) == 0;
 }
 
 /* ---- sequence locks ---- */
@@ -110,19 +150,14 @@ uint32_t ban_n(const struct ban_table *t)
 	return load(&t->n);
 }
 
-static bool is_key(const struct ban_entry *e, const struct key *k)
+/* The link of NET's entry or 0. While the writer works the answer may be wrong, but the walk ends. */
+static uint32_t walk(const struct ban_table *t, const struct ban_net *net)
 {
-	return e->family == k->family && memcmp(e->bytes, k->bytes, sizeof k->bytes) == 0;
-}
-
-/* The link of K's entry or 0. While the writer works the answer may be wrong, but the walk ends. */
-static uint32_t walk(const struct ban_table *t, const struct key *k)
-{
-	uint32_t link = load(&t->bucket[key_hash(k, t->seed) % BUCKETS]);
+	uint32_t link = load(&t->bucket[net_hash(net, t->seed) % BUCKETS]);
 
 	for (uint32_t steps = 0; link && link <= BAN_TABLE_ROOM && steps < BAN_TABLE_ROOM;
 	     steps++) {
-		if (is_key(&t->entry[link - 1], k))
+		if (is_net(&t->entry[link - 1].net, net))
 			return link;
 		link = load(&t->next[link - 1]);
 	}
@@ -132,53 +167,126 @@ static uint32_t walk(const struct ban_table *t, const struct key *k)
 /* For readers: false when there is no entry. A writer that was interrupted in the middle, or has
  * died there, is not waited for: its stores are in an order in which each chain can be walked at
  * any time, so that only who walks while it works can be led astray. */
-static bool read_entry(const struct ban_table *t, const struct key *k, struct ban_entry *out)
+static bool read_entry(const struct ban_table *t, const struct ban_net *net, struct ban_entry *out)
 {
 	uint32_t begun, link;
 	int tries = 0;
 
 	do {
 		begun = seq_begin(&t->version);
-		link = walk(t, k);
+		link = walk(t, net);
 		if (link)
 			*out = t->entry[link - 1];
 	} while (!seq_ok(&t->version, begun) && ++tries < RETRIES_MAX);
-	return link && is_key(out, k);
+	return link && is_net(&out->net, net);
 }
 
-static bool is_over(const struct ban_entry *e, uint64_t now_mono_ms)
+bool ban_is_over(const struct ban_entry *e, uint64_t now_mono_ms)
 {
-	return e->until_mono_ms && now_mono_ms >= e->until_mono_ms;
+	return e->is_past || (e->until_mono_ms && now_mono_ms >= e->until_mono_ms);
+}
+
+static bool holds(const struct ban_table *t, const struct ban_net *net, uint64_t now_mono_ms)
+{
+	struct ban_entry e;
+
+	return read_entry(t, net, &e) && !ban_is_over(&e, now_mono_ms);
 }
 
 bool ban_check(const struct ban_table *t, const struct addr *a, uint64_t now_mono_ms)
 {
-	struct ban_entry e;
-	struct key k;
+	struct ban_net net;
+	const uint64_t *lens;
 
-	if (ban_n(t) == 0 || !key_from_addr(&k, a))
+	if (ban_n(t) == 0 || !ban_net_of(&net, a, 0))
 		return false;
-	return read_entry(t, &k, &e) && !is_over(&e, now_mono_ms);
+	if (holds(t, &net, now_mono_ms))
+		return true;
+	/* The longest first, as each cut keeps less of the address. */
+	lens = t->lens[net.family == 6];
+	for (int word = 2; word >= 0; word--) {
+		uint64_t left = __atomic_load_n(&lens[word], __ATOMIC_ACQUIRE);
+
+		while (left) {
+			int bit = 63 - __builtin_clzll(left);
+
+			left &= ~(1ULL << bit);
+			if (word * 64 + bit >= net.prefix_len)
+				continue;
+			cut(&net, (uint8_t)(word * 64 + bit));
+			if (holds(t, &net, now_mono_ms))
+				return true;
+		}
+	}
+	return false;
 }
 
-bool ban_find(const struct ban_table *t, uint8_t family, const uint8_t *bytes,
-	      struct ban_entry *out)
+bool ban_find(const struct ban_table *t, const struct ban_net *net, struct ban_entry *out)
 {
-	struct key k;
+	struct ban_net clean = *net;
 
-	return key_make(&k, family, bytes) && read_entry(t, &k, out);
+	return ban_net_clean(&clean) && read_entry(t, &clean, out);
 }
 
 /* An entry's content changes under both sequences: ban_check() looks at the table's alone,
  * ban_next() at the entry's alone, so that a long listing is not disturbed by every ban. */
 static void write_entry(struct ban_entry *to, const struct ban_entry *from)
 {
-	const size_t head = offsetof(struct ban_entry, family);
+	const size_t head = offsetof(struct ban_entry, net);
 
 	seq_open(&to->seq);
 	memcpy((char *)to + head, (const char *)from + head, sizeof *to - head);
 	to->reason[BAN_REASON_MAX - 1] = 0;
 	seq_close(&to->seq);
+}
+
+/* One more network of that length, or (BY -1) one less. */
+static void count_len(struct ban_table *t, const struct ban_net *net, int by)
+{
+	uint64_t *word = &t->lens[net->family == 6][net->prefix_len / 64];
+	uint64_t bit = 1ULL << net->prefix_len % 64;
+	uint32_t *n = &t->n_of_len[net->family == 6][net->prefix_len];
+
+	if (net->is_trial || ban_net_is_single(net))
+		return;
+	*n += (uint32_t)by;
+	if (*n)
+		__atomic_or_fetch(word, bit, __ATOMIC_RELEASE);
+	else
+		__atomic_and_fetch(word, ~bit, __ATOMIC_RELEASE);
+}
+
+static void unlink_entry(struct ban_table *t, uint32_t link)
+{
+	static const struct ban_entry none;
+	struct ban_entry *e = &t->entry[link - 1];
+	uint32_t *at = &t->bucket[net_hash(&e->net, t->seed) % BUCKETS];
+
+	seq_open(&t->version);
+	while (*at != link)
+		at = &t->next[*at - 1];
+	__atomic_store_n(at, t->next[link - 1], __ATOMIC_RELEASE);
+	count_len(t, &e->net, -1);
+	t->n_past -= e->is_past;
+	write_entry(e, &none);
+	t->next[link - 1] = t->free;
+	t->free = link;
+	__atomic_store_n(&t->n, t->n - 1, __ATOMIC_RELAXED);
+	seq_close(&t->version);
+}
+
+/* Memories give way to bans. */
+static void drop_a_past_one(struct ban_table *t)
+{
+	for (uint32_t steps = 0; t->n_past && steps < BAN_TABLE_ROOM; steps++) {
+		uint32_t link = t->hand % BAN_TABLE_ROOM + 1;
+
+		t->hand = link;
+		if (t->entry[link - 1].is_past) {
+			unlink_entry(t, link);
+			return;
+		}
+	}
 }
 
 static uint32_t take_slot(struct ban_table *t)
@@ -196,16 +304,16 @@ int ban_put(struct ban_table *t, const struct ban_entry *e)
 {
 	struct ban_entry copy = *e;
 	uint32_t link, *head;
-	struct key k;
 	int r = 0;
 
-	if (!key_make(&k, e->family, e->bytes))
+	if (!ban_net_clean(&copy.net))
 		return -SL_EINVAL;
-	copy.family = k.family;
-	memcpy(copy.bytes, k.bytes, sizeof copy.bytes);
+	if (!t->free && t->n_touched == BAN_TABLE_ROOM && !walk(t, &copy.net))
+		drop_a_past_one(t);
 	seq_open(&t->version);
-	link = walk(t, &k);
+	link = walk(t, &copy.net);
 	if (link) {
+		t->n_past += copy.is_past - t->entry[link - 1].is_past;
 		write_entry(&t->entry[link - 1], &copy);
 		goto out;
 	}
@@ -214,60 +322,50 @@ int ban_put(struct ban_table *t, const struct ban_entry *e)
 		r = -SL_ELIMIT;
 		goto out;
 	}
+	t->n_past += copy.is_past;
 	write_entry(&t->entry[link - 1], &copy);
-	head = &t->bucket[key_hash(&k, t->seed) % BUCKETS];
+	head = &t->bucket[net_hash(&copy.net, t->seed) % BUCKETS];
 	t->next[link - 1] = *head;
 	__atomic_store_n(head, link, __ATOMIC_RELEASE);
+	count_len(t, &copy.net, 1);
 	__atomic_store_n(&t->n, t->n + 1, __ATOMIC_RELAXED);
 out:
 	seq_close(&t->version);
 	return r;
 }
 
-static void unlink_entry(struct ban_table *t, uint32_t link, const struct key *k)
+int ban_remove(struct ban_table *t, const struct ban_net *net)
 {
-	static const struct ban_entry none;
-	uint32_t *at = &t->bucket[key_hash(k, t->seed) % BUCKETS];
-
-	seq_open(&t->version);
-	while (*at != link)
-		at = &t->next[*at - 1];
-	__atomic_store_n(at, t->next[link - 1], __ATOMIC_RELEASE);
-	write_entry(&t->entry[link - 1], &none);
-	t->next[link - 1] = t->free;
-	t->free = link;
-	__atomic_store_n(&t->n, t->n - 1, __ATOMIC_RELAXED);
-	seq_close(&t->version);
-}
-
-int ban_remove(struct ban_table *t, uint8_t family, const uint8_t *bytes)
-{
-	struct key k;
+	struct ban_net clean = *net;
 	uint32_t link;
 
-	if (!key_make(&k, family, bytes))
+	if (!ban_net_clean(&clean))
 		return -SL_EINVAL;
-	link = walk(t, &k);
+	link = walk(t, &clean);
 	if (!link)
 		return -SL_ENOTFOUND;
-	unlink_entry(t, link, &k);
+	unlink_entry(t, link);
 	return 0;
 }
 
 void ban_sweep(struct ban_table *t, uint64_t now_mono_ms,
 	       void (*each)(void *data, const struct ban_entry *e), void *data)
 {
-	struct key k;
-
 	if (t->n == 0)
 		return;
 	for (uint32_t i = 0; i < t->n_touched; i++) {
 		struct ban_entry e = t->entry[i];
+		bool was_past = e.is_past;
 
-		if (!e.family || !is_over(&e, now_mono_ms) || !key_make(&k, e.family, e.bytes))
+		if (!e.net.family || !ban_is_over(&e, now_mono_ms))
 			continue;
-		unlink_entry(t, i + 1, &k);
-		if (each)
+		e.is_past = 1;
+		e.in_kernel = 0;
+		if (e.forget_mono_ms <= now_mono_ms)
+			unlink_entry(t, i + 1);
+		else if (!was_past)
+			ban_put(t, &e);
+		if (each && !was_past)
 			each(data, &e);
 	}
 }
@@ -282,7 +380,7 @@ static bool copy_entry(const struct ban_entry *e, struct ban_entry *out)
 		*out = *e;
 	} while (!seq_ok(&e->seq, begun) && ++tries < ENTRY_RETRIES_MAX);
 	out->reason[BAN_REASON_MAX - 1] = 0;
-	return out->family != 0;
+	return out->net.family != 0;
 }
 
 bool ban_next(const struct ban_table *t, uint32_t *at, struct ban_entry *out)
@@ -291,132 +389,6 @@ bool ban_next(const struct ban_table *t, uint32_t *at, struct ban_entry *out)
 
 	while (*at < end && *at < BAN_TABLE_ROOM)
 		if (copy_entry(&t->entry[(*at)++], out))
-			return true;
-	return false;
-}
-
-/* ---- evidence ---- */
-
-struct slot {
-	uint64_t tag;	  /* hash of rule and address; 0: free */
-	uint64_t last_ms; /* of the last offence */
-	uint32_t n;	  /* exact: how many times are in at_ms[] */
-	uint32_t pad;
-	uint64_t part; /* counted: which eighth of time count[part % 8] is for */
-	union {
-		uint32_t at_ms[BAN_EXACT_MAX]; /* low bits; oldest first */
-		uint32_t count[8];
-	};
-};
-
-struct ban_evidence {
-	struct shm_lock lock;
-	uint64_t seed;
-	struct slot slot[SETS][WAYS];
-};
-
-size_t ban_evidence_bytes(void)
-{
-	return sizeof(struct ban_evidence);
-}
-
-void ban_evidence_init(struct ban_evidence *e, uint64_t seed)
-{
-	shm_lock_init(&e->lock);
-	e->seed = seed;
-}
-
-/* The slot of TAG, taken from who has been quiet the longest when there is none. */
-static struct slot *slot_for(struct ban_evidence *e, uint64_t tag, uint64_t now_ms)
-{
-	struct slot *set = e->slot[tag % SETS], *oldest = set;
-
-	for (int i = 0; i < WAYS; i++) {
-		if (set[i].tag == tag)
-			return &set[i];
-		if (set[i].last_ms < oldest->last_ms)
-			oldest = &set[i];
-	}
-	*oldest = (struct slot){.last_ms = now_ms};
-	oldest->tag = tag;
-	return oldest;
-}
-
-static bool offence_exact(struct slot *s, uint32_t after, uint64_t within_ms, uint64_t now_ms)
-{
-	uint32_t now = (uint32_t)now_ms, gone = 0;
-
-	if (s->n > BAN_EXACT_MAX)
-		s->n = 0;
-	while (gone < s->n && now - s->at_ms[gone] >= within_ms)
-		gone++;
-	if (s->n - gone == BAN_EXACT_MAX)
-		gone++;
-	s->n -= gone;
-	memmove(s->at_ms, s->at_ms + gone, s->n * sizeof s->at_ms[0]);
-	s->at_ms[s->n++] = now;
-	if (s->n < after)
-		return false;
-	s->n = 0;
-	return true;
-}
-
-/* The parts that are added up end with the one that runs, so that they never span more than the
- * window. */
-static bool offence_counted(struct slot *s, uint32_t after, uint64_t within_ms, uint64_t now_ms)
-{
-	uint64_t part_ms = within_ms < 8 ? 1 : within_ms / 8;
-	uint64_t part = now_ms / part_ms, n_parts = within_ms < 8 ? within_ms : 8, sum = 0;
-
-	if (part < s->part || part - s->part >= 8)
-		memset(s->count, 0, sizeof s->count);
-	else
-		for (uint64_t p = s->part + 1; p <= part; p++)
-			s->count[p % 8] = 0;
-	s->part = part;
-	s->count[part % 8]++;
-	for (uint64_t i = 0; i < n_parts; i++)
-		sum += s->count[(part - i) % 8];
-	if (sum < after)
-		return false;
-	memset(s->count, 0, sizeof s->count);
-	return true;
-}
-
-bool ban_offence(struct ban_evidence *e, uint32_t rule_id, const struct addr *a, uint32_t after,
-		 uint64_t within_ms, uint64_t now_mono_ms)
-{
-	struct slot *s;
-	uint64_t tag;
-	struct key k;
-	bool banned;
-
-	if (after == 0 || !key_from_addr(&k, a))
-		return false;
-	tag = key_hash(&k, e->seed ^ rule_id) | 1ULL << 63;
-	/* A holder that died leaves one slot half counted: at worst too few, so there is nothing
-	 * to mend. */
-	shm_lock_get(&e->lock);
-	s = slot_for(e, tag, now_mono_ms);
-	if (now_mono_ms < s->last_ms)
-		now_mono_ms = s->last_ms; /* another worker's clock was read a moment later */
-	if (now_mono_ms - s->last_ms >= within_ms) {
-		s->n = 0;
-		memset(s->count, 0, sizeof s->count);
-	}
-	s->last_ms = now_mono_ms;
-	banned = after <= BAN_EXACT_MAX ? offence_exact(s, after, within_ms, now_mono_ms)
-					: offence_counted(s, after, within_ms, now_mono_ms);
-	shm_lock_put(&e->lock);
-	return banned;
-}
-
-/* ---- rules ---- */
-
-bool ban_rule_has_status(const struct ban_rule *r, unsigned status)
-{
-	for (int i = 0; r->on == BAN_ON_STATUS && i < r->n_status; i++)
-		if (r->status[i] == status)
 			return true;
 	return false;
 }

@@ -10,7 +10,8 @@
 
 static const struct conf_block *http_of(const struct conf *c)
 {
-	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
+	for (const struct conf_block *b = c && c->main ? c->main->first_child : NULL; b;
+	     b = b->next)
 		if (b->ctx == CTX_HTTP)
 			return b;
 	return NULL;
@@ -49,23 +50,51 @@ static int parse_statuses(struct slice s, struct ban_rule *r)
 	}
 }
 
+static const char *const kinds[] = {
+	[BAN_ON_LIMIT_REQ] = "limit_req",     [BAN_ON_BAD_REQUEST] = "bad_request",
+	[BAN_ON_LIMIT_CONN] = "limit_conn",   [BAN_ON_STATUS] = "status",
+	[BAN_ON_H2_ABUSE] = "h2_abuse",	      [BAN_ON_TLS_HANDSHAKE] = "tls_handshake",
+	[BAN_ON_SLOW_CLIENT] = "slow_client", [BAN_ON_AUTH] = "auth",
+};
+enum { N_KINDS = sizeof kinds / sizeof kinds[0] };
+
+const char *ban_conf_on_name(enum ban_on on)
+{
+	return kinds[on];
+}
+
 static int parse_on(struct slice v, struct ban_rule *r)
 {
 	if (r->on)
 		return -SL_EINVAL;
-	if (slice_eq(v, SLICE("limit_req")))
-		r->on = BAN_ON_LIMIT_REQ;
-	else if (slice_eq(v, SLICE("limit_conn")))
-		r->on = BAN_ON_LIMIT_CONN;
-	else if (slice_eq(v, SLICE("bad_request")))
-		r->on = BAN_ON_BAD_REQUEST;
-	else if (slice_eq(v, SLICE("h2_abuse")))
-		r->on = BAN_ON_H2_ABUSE;
-	else if (slice_starts(v, SLICE("status:")))
+	if (slice_starts(v, SLICE("status:")))
 		return parse_statuses(slice_skip(v, 7), r);
-	else
-		return -SL_EINVAL;
-	return 0;
+	for (int i = BAN_ON_LIMIT_REQ; i < N_KINDS; i++)
+		if (i != BAN_ON_STATUS && slice_eq(v, slice_cstr(kinds[i])))
+			r->on = (enum ban_on)i;
+	return r->on ? 0 : -SL_EINVAL;
+}
+
+/* "24", "64" or both: up to 32 it is of IPv4, above of IPv6. */
+static int parse_prefix(struct slice s, struct ban_rule *r)
+{
+	for (;;) {
+		ptrdiff_t comma = slice_find(s, ',');
+		struct slice one = comma < 0 ? s : slice_make(s.p, (size_t)comma);
+		uint64_t v;
+
+		if (num_u63(one, &v) || v < BAN_PREFIX_V4_MIN || v > 128)
+			return -SL_EINVAL;
+		if (v <= 32 ? r->prefix_v4 : r->prefix_v6)
+			return -SL_EINVAL;
+		if (v <= 32)
+			r->prefix_v4 = (uint8_t)v;
+		else
+			r->prefix_v6 = (uint8_t)v;
+		if (comma < 0)
+			return 0;
+		s = slice_skip(s, (size_t)comma + 1);
+	}
 }
 
 static int parse_time(struct slice v, uint64_t *out, int64_t max_ms)
@@ -83,8 +112,16 @@ static int parse_param(struct slice arg, struct ban_rule *r)
 	struct slice v;
 	uint64_t n;
 
+	if (slice_eq(arg, SLICE("dry_run")) && !r->dry_run) {
+		r->dry_run = true;
+		return 0;
+	}
 	if (conf_param(arg, "on", &v))
 		return parse_on(v, r);
+	if (conf_param(arg, "prefix", &v))
+		return parse_prefix(v, r);
+	if (conf_param(arg, "max", &v))
+		return parse_time(v, &r->max_ms, 0);
 	if (conf_param(arg, "within", &v))
 		return parse_time(v, &r->within_ms, BAN_WITHIN_MAX_MS);
 	if (conf_param(arg, "for", &v))
@@ -111,7 +148,7 @@ static const char *missing_of(const struct ban_rule *r)
  * keeps its id. */
 static void write_text(struct conf *c, struct ban_rule *r, const struct conf_node *n)
 {
-	static const char *const order[] = {"on", "after", "within", "for"};
+	static const char *const order[] = {"on", "after", "within", "for", "max", "prefix"};
 	struct slice text = SLICE(""), v;
 
 	for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
@@ -159,6 +196,8 @@ static int set_ban(struct conf *c, struct conf_block *b, void *mod, const struct
 	missing = missing_of(r);
 	if (missing)
 		return conf_error(c, n, "\"ban\" must have \"%s\" parameter", missing);
+	if (r->max_ms && r->max_ms < r->for_ms)
+		return conf_error(c, n, "\"max\" of \"ban\" is less than its \"for\"");
 	if (http->n_all == BAN_RULES_MAX)
 		return conf_error(c, n, "more than %d \"ban\" directives", BAN_RULES_MAX);
 	r->node = n;
@@ -168,6 +207,7 @@ static int set_ban(struct conf *c, struct conf_block *b, void *mod, const struct
 	for (at = &scope->rules; *at; at = &(*at)->next)
 		;
 	*at = r;
+	scope->on |= 1u << r->on;
 	for (at = &http->all; *at; at = &(*at)->next_all)
 		;
 	*at = r;
@@ -180,8 +220,10 @@ static int inherit_ban(struct conf *c, struct conf_block *b, void *mod, const vo
 	const struct ban_scope *outer = parent;
 	struct ban_scope *scope = mod;
 
-	if (outer && !scope->rules && !scope->off)
+	if (outer && !scope->rules && !scope->off) {
 		scope->rules = outer->rules;
+		scope->on = outer->on;
+	}
 	return 0;
 }
 
@@ -214,7 +256,7 @@ static bool is_taken(const struct ban_scope *http, const struct ban_rule *r, uin
 }
 
 /* Two rules of one id (by chance, or the same line twice): the later one hashes again, in the
- * order of the file. */
+ * order of the file. A rule that is no longer on trial keeps its id. */
 static int finish_ban(struct conf *c, struct conf_block *b, void *mod)
 {
 	struct ban_scope *http = mod;
@@ -228,6 +270,8 @@ static int finish_ban(struct conf *c, struct conf_block *b, void *mod)
 		do
 			r->id = hash_rule_id(place, slice_cstr(r->text), nth++);
 		while (is_taken(http, r, r->id));
+		if (r->dry_run)
+			r->text = arena_printf(&c->arena, "%s dry_run", r->text).p;
 	}
 	return 0;
 }
@@ -252,12 +296,13 @@ static const struct conf_row rows[] = {
 		.name = "ban",
 		.contexts = CTX_SCOPE,
 		.args_min = 1,
-		.args_max = 4,
+		.args_max = 7,
 		.type = CONF_CUSTOM,
 		.flags = CONF_MULTI,
 		.set = set_ban,
-		.help = "on=limit_req|limit_conn|bad_request|h2_abuse|status:CODE[,CODE...] after=N within=TIME "
-			"for=TIME | off -- bans a source that offends so often",
+		.help = "on=limit_req|limit_conn|status:CODE[,CODE...]|bad_request|h2_abuse|tls_handshake|"
+			"slow_client|auth after=N within=TIME for=TIME [max=TIME] [prefix=BITS[,BITS]] "
+			"[dry_run] | off -- bans a source that offends so often; see security.md",
 	},
 };
 

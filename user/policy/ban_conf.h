@@ -10,6 +10,8 @@ extern const struct conf_module ban_module;
 
 /* The first of all rules of a loaded configuration, by next_all; NULL: none. */
 const struct ban_rule *ban_conf_rules(const struct conf *c);
+/* "limit_req", "status", ... */
+const char *ban_conf_on_name(enum ban_on on);
 /* NULL: no such rule (any more). */
 const struct ban_rule *ban_conf_rule(const struct conf *c, uint32_t id);
 

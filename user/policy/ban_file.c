@@ -2,9 +2,11 @@
 /* Owns the text file that bans outlive a restart in: its format, its atomic replacement, its
  * strict reading. Decides nothing about bans.
  *
- * A line: ADDRESS UNTIL SINCE RULE MANUAL REASON. Times are milliseconds since the epoch, until
- * 0 is for ever; RULE is 8 hexadecimal digits; MANUAL 0 or 1; REASON the rest of the line, maybe
- * empty. Lines that begin with '#' are comments. */
+ * A line: ADDRESS[/LEN] UNTIL SINCE RULE KIND REASON. Times are milliseconds since the epoch, until
+ * 0 is for ever; RULE is 8 hexadecimal digits; KIND 0 (by a rule), 1 (by hand) or 2 (by a rule, behind
+ * a proxy), and behind it maybe :TIMES:FORGET:TRIAL (bans in a row, until when that is remembered, 1
+ * where a rule with dry_run made it); REASON the rest of the line, maybe empty. Lines that begin with
+ * '#' are comments. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,12 +25,19 @@ static void put_line(FILE *f, const struct ban_entry *e)
 {
 	char ip[INET6_ADDRSTRLEN];
 
-	inet_ntop(e->family == 4 ? AF_INET : AF_INET6, e->bytes, ip, sizeof ip);
-	fprintf(f, "%s %" PRIu64 " %" PRIu64 " %08" PRIx32 " %d ", ip, e->until_wall_ms,
-		e->since_wall_ms, e->rule_id,
+	inet_ntop(e->net.family == 4 ? AF_INET : AF_INET6, e->net.bytes, ip, sizeof ip);
+	fputs(ip, f);
+	if (!ban_net_is_single(&e->net))
+		fprintf(f, "/%d", e->net.prefix_len);
+	fprintf(f, " %" PRIu64 " %" PRIu64 " %08" PRIx32 " %d", e->until_wall_ms, e->since_wall_ms,
+		e->rule_id,
 		e->manual     ? 1
 		: e->indirect ? 2
 			      : 0);
+	if (e->n_times > 1 || e->forget_wall_ms || e->net.is_trial)
+		fprintf(f, ":%" PRIu32 ":%" PRIu64 ":%d", e->n_times, e->forget_wall_ms,
+			e->net.is_trial);
+	putc(' ', f);
 	for (const char *p = e->reason; *p; p++)
 		putc((unsigned char)*p < 0x20 || *p == 0x7f ? ' ' : *p, f);
 	putc('\n', f);
@@ -45,7 +54,8 @@ static int write_all(const struct ban_table *t, int fd)
 		close(fd);
 		return -SL_ESYS;
 	}
-	fputs("# bans of sluice: address until since rule manual reason; manual 2: by a rule, behind a proxy\n",
+	fputs("# bans of sluice: address until since rule kind[:times:forget:trial] reason; kind 0: by a "
+	      "rule, 1: by hand, 2: by a rule, behind a proxy\n",
 	      f);
 	while (ban_next(t, &at, &e))
 		put_line(f, &e);
@@ -78,10 +88,10 @@ int ban_save(const struct ban_table *t, const char *path)
 	return -SL_ESYS;
 }
 
-/* The word before the next space; *rest goes behind that space. */
-static struct slice word(struct slice *rest)
+/* The word before the next END; *rest goes behind that. */
+static struct slice word_to(struct slice *rest, char end)
 {
-	ptrdiff_t space = slice_find(*rest, ' ');
+	ptrdiff_t space = slice_find(*rest, end);
 	struct slice w = *rest;
 
 	if (space < 0) {
@@ -91,6 +101,43 @@ static struct slice word(struct slice *rest)
 	w.n = (size_t)space;
 	*rest = slice_skip(*rest, w.n + 1);
 	return w;
+}
+
+static struct slice word(struct slice *rest)
+{
+	return word_to(rest, ' ');
+}
+
+static int parse_net(struct slice s, struct ban_net *net)
+{
+	struct slice ip = word_to(&s, '/');
+	uint64_t len = 0;
+	struct addr a;
+
+	if (ip.n == 0 || ip.p[0] == '[' || addr_from_ip(ip, 0, &a))
+		return -SL_EINVAL;
+	if (s.n && (num_u63(s, &len) || len == 0 || len > 128))
+		return -SL_EINVAL;
+	return ban_net_of(net, &a, (uint8_t)len) ? 0 : -SL_EINVAL;
+}
+
+static int parse_kind(struct slice s, struct ban_entry *e)
+{
+	struct slice kind = word_to(&s, ':'), times = word_to(&s, ':'), forget = word_to(&s, ':');
+	uint64_t n = 0;
+
+	if (kind.n != 1 || kind.p[0] < '0' || kind.p[0] > '2')
+		return -SL_EINVAL;
+	e->manual = kind.p[0] == '1';
+	e->indirect = kind.p[0] == '2';
+	if (!times.n)
+		return 0;
+	if (num_u63(times, &n) || n > UINT32_MAX || num_u63(forget, &e->forget_wall_ms) ||
+	    s.n != 1 || (s.p[0] != '0' && s.p[0] != '1'))
+		return -SL_EINVAL;
+	e->n_times = (uint32_t)n;
+	e->net.is_trial = s.p[0] == '1';
+	return 0;
 }
 
 static int parse_rule(struct slice s, uint32_t *out)
@@ -124,26 +171,23 @@ static int parse_reason(struct slice s, char *out)
 
 static int parse_line(struct slice line, struct ban_entry *e)
 {
-	struct slice ip = word(&line), until = word(&line), since = word(&line);
-	struct slice rule = word(&line), manual = word(&line);
-	const uint8_t *bytes;
-	struct addr a;
-	size_t n;
+	struct slice net = word(&line), until = word(&line), since = word(&line);
+	struct slice rule = word(&line), kind = word(&line);
 
 	memset(e, 0, sizeof *e);
-	if (ip.n == 0 || ip.p[0] == '[' || addr_from_ip(ip, 0, &a))
+	if (parse_net(net, &e->net) || num_u63(until, &e->until_wall_ms) ||
+	    num_u63(since, &e->since_wall_ms) || parse_rule(rule, &e->rule_id) ||
+	    parse_kind(kind, e))
 		return -SL_EINVAL;
-	n = addr_bytes(&a, &bytes);
-	e->family = n == 4 ? 4 : 6;
-	memcpy(e->bytes, bytes, n);
-	if (num_u63(until, &e->until_wall_ms) || num_u63(since, &e->since_wall_ms) ||
-	    parse_rule(rule, &e->rule_id))
-		return -SL_EINVAL;
-	if (manual.n != 1 || manual.p[0] < '0' || manual.p[0] > '2')
-		return -SL_EINVAL;
-	e->manual = manual.p[0] == '1';
-	e->indirect = manual.p[0] == '2';
 	return parse_reason(line, e->reason);
+}
+
+/* What is left of a time by the wall clock, by the other one; at least 1. */
+static uint64_t mono_of(uint64_t wall_ms, uint64_t now_mono_ms, uint64_t now_wall_ms)
+{
+	if (wall_ms > now_wall_ms)
+		return now_mono_ms + (wall_ms - now_wall_ms);
+	return now_mono_ms ? now_mono_ms : 1;
 }
 
 /* LINE ends with '\n', or it is cut off. */
@@ -159,10 +203,13 @@ static void load_line(struct ban_table *t, struct slice line, uint64_t now_mono_
 		return;
 	}
 	if (e.until_wall_ms) {
-		if (e.until_wall_ms <= now_wall_ms)
+		e.is_past = e.until_wall_ms <= now_wall_ms;
+		if (e.is_past && e.forget_wall_ms <= now_wall_ms)
 			return;
-		e.until_mono_ms = now_mono_ms + (e.until_wall_ms - now_wall_ms);
+		e.until_mono_ms = mono_of(e.until_wall_ms, now_mono_ms, now_wall_ms);
 	}
+	if (e.forget_wall_ms)
+		e.forget_mono_ms = mono_of(e.forget_wall_ms, now_mono_ms, now_wall_ms);
 	if (ban_put(t, &e) < 0)
 		++*n_bad;
 }

@@ -14,7 +14,10 @@ enum {
 
 static struct upstream_block *http_block(const struct conf *c)
 {
-	return conf_top_get(c, CTX_HTTP, MOD_UPSTREAM);
+	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
+		if (b->ctx == CTX_HTTP)
+			return b->mod[MOD_UPSTREAM];
+	return NULL;
 }
 
 struct upstream_main *upstream_conf_main(const struct conf *c)

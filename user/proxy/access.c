@@ -33,6 +33,10 @@ static enum step_result refuse(struct request *r, unsigned status)
 {
 	struct flow *f = r->flow;
 
+	if (f && f->refused == 1 && (status == 401 || status == 403)) {
+		request_offence(r, BAN_ON_AUTH, status);
+		f->refused = 2;
+	}
 	for (uint32_t i = 0; f && i < f->challenges.n; i++)
 		hdrs_add(&f->kept, &r->arena, f->challenges.v[i].name, f->challenges.v[i].value);
 	reply_error(r, status, NULL);
@@ -176,12 +180,15 @@ static enum step_result check_password(struct request *r, struct slice realm, st
 	if (!auth_find(text, user, &stored)) {
 		request_log(r, LOG_LVL_ERROR, "user \"%.*s\" was not found in \"%s\"",
 			    SLICE_FMT(user), path);
+		flow_get(r)->refused |= 1;
 		return ask_for_password(r, realm);
 	}
 	result = auth_store_verify(store, now_ms, stored, user, password, &wait_ms);
 	if (wait_ms)
 		return wait_for_turn(r, wait_ms);
 	status = status_of(r, result, user);
+	if (status == 401)
+		flow_get(r)->refused |= 1;
 	return status == 401 ? ask_for_password(r, realm) : decide(r, status);
 }
 
@@ -223,6 +230,9 @@ enum step_result access_step_request(struct request *r)
 	result = subrequest_ask(r, s->request, &status);
 	if (result != STEP_NEXT)
 		return result;
+	/* Without a key a 401 is how one is asked for. */
+	if (status == 403 || (status == 401 && request_has_credentials(r)))
+		flow_get(r)->refused |= 1;
 	if (status == 401 || status == 403)
 		return decide(r, status);
 	if (status >= 200 && status < 300)

@@ -125,6 +125,8 @@ static void handshake(struct client_conn *c)
 		return;
 	}
 	c->env->stats->tls_failed++;
+	if (tls_error_is_offence(&c->conn))
+		client_offence(c, BAN_ON_TLS_HANDSHAKE);
 	if (tls_got_plain_http(&c->conn)) {
 		plain_http(c);
 		return;
@@ -188,6 +190,9 @@ static void timeout(struct client_conn *c)
 	else if (c->phase == ARRIVE_TLS)
 		client_log(c, client_scope(c), LOG_LVL_INFO,
 			   "client timed out while SSL handshaking");
+	if (c->phase != ARRIVE_PROXY)
+		client_offence(c,
+			       c->phase == ARRIVE_TLS ? BAN_ON_TLS_HANDSHAKE : BAN_ON_SLOW_CLIENT);
 	client_kill(c, false);
 }
 

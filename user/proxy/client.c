@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "policy/gate.h"
 #include "proxy/arrive.h"
 #include "proxy/h1.h"
 #include "proxy/h2.h"
+#include "proxy/realip.h"
 
 enum {
 	PART_MS = 1000, /* for the last words to one who is not listened to any more */
@@ -33,14 +35,24 @@ void client_log(const struct client_conn *c, const struct http_scope *s, enum lo
 void client_offence(const struct client_conn *c, enum ban_on on)
 {
 	const struct conf_block *b = c->client.listener->default_server->block;
-	const struct ban_rule *rule =
-		request_offence_of(c->env, b, &c->client.remote, false, on, 0);
-	char text[256];
+	char text[256], ip[ADDR_TEXT_MAX];
+	const struct ban_rule *rule;
+	struct request *r = c->proto->awaited ? c->proto->awaited(c) : NULL;
+	bool is_indirect;
+	struct addr a;
 
+	if (r) {
+		request_offence(r, on, 0);
+		return;
+	}
+	if (!request_has_rule(b, on) || !realip_of_connection(&c->client, b, &a, &is_indirect))
+		return;
+	rule = request_offence_of(c->env, b, &a, is_indirect, on, 0);
 	if (!rule)
 		return;
-	snprintf(text, sizeof text, "ban of %s asked for: %s in %s", c->client.remote.ip,
-		 rule->text, rule->scope);
+	addr_ip_text(&a, ip);
+	snprintf(text, sizeof text, "ban of %.47s asked for: %s in %s", ip, rule->text,
+		 rule->scope);
 	client_log(c, client_scope(c), LOG_LVL_WARN, text);
 }
 
@@ -317,18 +329,22 @@ bool client_close_idlest(struct env *env)
 	return oldest != NULL;
 }
 
-unsigned client_reset_address(struct env *env, uint8_t family, const uint8_t *bytes)
+unsigned client_reset_banned(struct env *env, const struct ban_net *net)
 {
 	unsigned n = 0;
 
 	for (struct client_conn *c = env->clients; c; c = c->next) {
-		const uint8_t *b;
+		const struct conf_block *b = c->client.listener->default_server->block;
+		bool is_indirect;
+		struct addr a;
 
-		if (addr_bytes(&c->client.remote.addr, &b) == (family == 4 ? 4u : 16u) &&
-		    memcmp(b, bytes, family == 4 ? 4 : 16) == 0) {
-			client_kill(c, true);
-			n++;
-		}
+		if (c->dead || !realip_of_connection(&c->client, b, &a, &is_indirect))
+			continue;
+		if ((net && !ban_net_has(net, &a)) ||
+		    !gate_refuses(env->conf, env->bans, &a, env->loop.clock.mono_ms))
+			continue;
+		client_kill(c, true);
+		n++;
 	}
 	return n;
 }

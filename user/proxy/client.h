@@ -24,6 +24,9 @@ struct client_proto {
 	/* The settings in force while the client owes us input, or the reading of an answer that waits
 	 * for it; NULL: it owes nothing now. May be NULL. */
 	const struct http_scope *(*awaits)(const struct client_conn *c);
+	/* The request, its head being known, whose body or answer the client is moving; NULL: none. May be
+	 * NULL. */
+	struct request *(*awaited)(const struct client_conn *c);
 	/* The connection goes: so do its requests, and what this protocol holds. */
 	void (*end)(struct client_conn *c);
 };
@@ -58,8 +61,9 @@ void client_start(struct env *env, const struct listener *l, int fd, const struc
 void client_drain(struct env *env, bool quit);
 /* Closes the connection that has been idle for longest, to make room; false: none is idle. */
 bool client_close_idlest(struct env *env);
-/* Resets all connections from that address; how many there were. */
-unsigned client_reset_address(struct env *env, uint8_t family, const uint8_t *bytes);
+/* Resets the connections in NET (NULL: all) of who is kept out by now; how many there were. What a
+ * PROXY header that is trusted said counts as who it is. */
+unsigned client_reset_banned(struct env *env, const struct ban_net *net);
 /* Ends all connections at once (TERM). */
 void client_close_all(struct env *env);
 
@@ -83,7 +87,8 @@ void client_set_timer(struct client_conn *c, int64_t ms);
 void client_write(struct client_conn *c);
 /* Has lingering_time of S passed since c->discard_ms? */
 bool client_discards_too_long(const struct client_conn *c, const struct http_scope *s);
-/* An offence that is the connection's, not one request's: by the rules of the default server. */
+/* An offence of the connection: by the rules of the request that is awaited, or else of the default
+ * server. */
 void client_offence(const struct client_conn *c, enum ban_on on);
 /* Closes our side and drops what still comes, so that the kernel does not answer unread data with a reset
  * that would take the last answer with it. The protocol's part must be over. */

@@ -18,6 +18,7 @@ struct flow {
 	uint16_t access_code;	 /* satisfy any: 401 or 403 so far; 0: none */
 	bool is_let_in;		 /* ... one let it in */
 	bool was_delayed;	 /* auth_delay is behind it */
+	uint8_t refused;	 /* credentials were no good: 1; and that was counted: 2 */
 	uint64_t check_until_ms; /* a password waits for its turn until then; 0: it does not */
 	struct hdrs challenges;	 /* WWW-Authenticate of a 401 */
 	struct subrequest *asked;

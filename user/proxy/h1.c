@@ -175,6 +175,21 @@ static void event(struct client_conn *c)
 		process(h);
 }
 
+/* Its head (a first one not even begun) or body did not come; not: it does not read its answer. */
+static bool is_late(const struct h1 *h)
+{
+	if (h->phase == H1_REQUEST)
+		return !h->c.out.bytes && !h->copies;
+	return h->phase == H1_HEAD && (h->r || !h->c.client.n_requests);
+}
+
+static struct request *awaited(const struct client_conn *c)
+{
+	const struct h1 *h = (const struct h1 *)c;
+
+	return h->phase == H1_REQUEST ? h->r : NULL;
+}
+
 static void timeout(struct client_conn *c)
 {
 	struct h1 *h = (struct h1 *)c;
@@ -185,6 +200,8 @@ static void timeout(struct client_conn *c)
 				    : "client timed out while reading request body");
 	else if (h->phase == H1_HEAD && h->r)
 		log_info(h, "client timed out while reading client request headers");
+	if (is_late(h))
+		client_offence(c, BAN_ON_SLOW_CLIENT);
 	if (h->r && !h->r->resp.status)
 		h->r->resp.status = 408;
 	client_kill(c, h->r && h->r->scope->reset_timedout);
@@ -224,5 +241,6 @@ const struct client_proto h1_proto = {
 	.timeout = timeout,
 	.drain = drain,
 	.awaits = awaits,
+	.awaited = awaited,
 	.end = end,
 };

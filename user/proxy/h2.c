@@ -335,6 +335,7 @@ static void timeout(struct client_conn *c)
 		return;
 	case H2_WAIT_HEAD:
 		log_info(h, "client timed out while reading client request headers");
+		client_offence(c, BAN_ON_SLOW_CLIENT);
 		h2_session_fail(h->session, H2_NO_ERROR);
 		break;
 	case H2_WAIT_PAUSE:
@@ -390,6 +391,16 @@ static const struct http_scope *awaits(const struct client_conn *c)
 	return NULL;
 }
 
+static struct request *awaited(const struct client_conn *c)
+{
+	const struct h2 *h = (const struct h2 *)c;
+
+	for (struct h2_stream *s = h->in_head ? NULL : h->streams; s; s = s->next)
+		if (s->body_wanted || s->out.bytes)
+			return s->r;
+	return NULL;
+}
+
 const struct client_proto h2_proto = {
 	.begin = begin,
 	.event = event,
@@ -397,5 +408,6 @@ const struct client_proto h2_proto = {
 	.timeout = timeout,
 	.drain = drain,
 	.awaits = awaits,
+	.awaited = awaited,
 	.end = end,
 };

@@ -22,6 +22,8 @@ static void on_timer(struct timer *t)
 
 	request_log(r, LOG_LVL_INFO, "client timed out (110: Connection timed out) while %s",
 		    s->body_wanted ? "reading client request body" : "sending response to client");
+	if (s->body_wanted)
+		request_offence(r, BAN_ON_SLOW_CLIENT, 0);
 	if (!r->resp.status)
 		r->resp.status = 408;
 	r->aborted = true;

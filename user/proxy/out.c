@@ -19,6 +19,10 @@
 static void count_status(struct request *r)
 {
 	request_offence(r, BAN_ON_STATUS, r->resp.status);
+	/* access.c counts what it refused itself. */
+	if (r->resp.status == 401 && request_has_rule(r->block, BAN_ON_AUTH) &&
+	    !(r->flow && r->flow->refused) && request_has_credentials(r))
+		request_offence(r, BAN_ON_AUTH, 401);
 }
 
 /* In this order; a step may change r->resp and add a filter, so the filters' order is this one too. One that

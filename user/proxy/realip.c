@@ -7,6 +7,7 @@
 
 #include "core/err.h"
 #include "net/proxy_intro.h"
+#include "policy/gate.h"
 #include "proxy/reply.h"
 #include "proxy/request.h"
 #include "proxy/vars_impl.h"
@@ -36,6 +37,7 @@ struct realip_scope { /* MOD_REALIP's struct in http, server, location */
 	struct trust_list *from;
 	struct header *header;
 	int64_t recursive;
+	struct trust_list all; /* http only: of all blocks */
 };
 
 static bool is_trusted(const struct trust_list *l, const struct addr *a)
@@ -51,6 +53,46 @@ bool realip_trusts(const struct conf_block *b, const struct addr *a)
 	const struct realip_scope *s = b->mod[MOD_REALIP];
 
 	return s && s->from && is_trusted(s->from, a);
+}
+
+static struct realip_scope *http_scope(const struct conf *c)
+{
+	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
+		if (b->ctx == CTX_HTTP)
+			return b->mod[MOD_REALIP];
+	return NULL;
+}
+
+static bool do_overlap(const struct cidr *a, const struct ban_net *b)
+{
+	uint8_t len = a->prefix_len < b->prefix_len ? a->prefix_len : b->prefix_len;
+	unsigned whole = len / 8, rest = len % 8;
+
+	return a->family == b->family && memcmp(a->bytes, b->bytes, whole) == 0 &&
+	       (rest == 0 || ((a->bytes[whole] ^ b->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0);
+}
+
+bool realip_is_proxy(const struct conf *c, const struct ban_net *net)
+{
+	const struct realip_scope *s = http_scope(c);
+
+	for (const struct trusted *t = s ? s->all.first : NULL; t; t = t->next)
+		if (!t->is_unix && t->cidr.prefix_len && do_overlap(&t->cidr, net))
+			return true;
+	return false;
+}
+
+bool realip_of_connection(const struct client *k, const struct conf_block *b, struct addr *out,
+			  bool *is_indirect)
+{
+	const struct realip_scope *s = b->mod[MOD_REALIP];
+
+	*out = k->remote.addr;
+	*is_indirect = s && s->from && s->header->source == SOURCE_PROXY_PROTOCOL && k->proxied &&
+		       k->proxied->src.len && is_trusted(s->from, out);
+	if (*is_indirect)
+		*out = k->proxied->src;
+	return *is_indirect || !k->listener->proxy_protocol;
 }
 
 static bool is_separator(char c)
@@ -150,7 +192,7 @@ static enum step_result run(struct request *r)
 	memcpy(remote->ip, text, remote->ip_len);
 	r->remote = remote;
 	/* The guard sees only the proxy, so that this is the place for bans of who is behind it. */
-	if (!ban_check(r->env->bans, &at, r->env->loop.clock.mono_ms))
+	if (!gate_refuses(r->env->conf, r->env->bans, &at, r->env->loop.clock.mono_ms))
 		return STEP_NEXT;
 	r->env->stats->conns_refused_banned++;
 	request_log(r, LOG_LVL_INFO, "client is banned");
@@ -168,11 +210,22 @@ enum step_result realip_step_location(struct request *r)
 	return run(r);
 }
 
-static void add(struct conf *c, struct trust_list *l, struct trusted t)
+static struct trusted *copy_of(struct conf *c, const struct trusted *t)
 {
 	struct trusted *copy = arena_alloc(&c->arena, sizeof *copy);
 
-	*copy = t;
+	*copy = *t;
+	return copy;
+}
+
+static void add(struct conf *c, struct trust_list *l, struct trusted t)
+{
+	struct trusted *copy = copy_of(c, &t);
+
+	copy->next = l->first;
+	l->first = copy;
+	l = &http_scope(c)->all;
+	copy = copy_of(c, &t);
 	copy->next = l->first;
 	l->first = copy;
 }

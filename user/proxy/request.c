@@ -300,41 +300,73 @@ struct slice request_id(struct request *r)
 	return slice_make(r->id, 32);
 }
 
-static void ask_ban(struct env *env, const struct remote *who, bool indirect,
+static void ask_ban(struct env *env, const struct ban_net *net, bool indirect,
 		    const struct ban_rule *rule)
 {
 	struct msg m = {.type = MSG_BAN};
-	const uint8_t *bytes;
-	size_t n = addr_bytes(&who->addr, &bytes);
 
-	m.ban.family = n == 4 ? 4 : 6;
-	memcpy(m.ban.bytes, bytes, n);
+	m.ban.family = net->family;
+	m.ban.prefix_len = net->prefix_len;
+	memcpy(m.ban.bytes, net->bytes, sizeof m.ban.bytes);
 	m.ban.indirect = indirect;
+	m.ban.dry_run = rule->dry_run;
 	m.ban.rule_id = rule->id;
 	m.ban.for_ms = rule->for_ms;
+	m.ban.max_ms = rule->max_ms;
 	snprintf(m.ban.reason, sizeof m.ban.reason, "%s", rule->text);
 	env->stats->bans_requested++;
 	env->ask_ban(env, &m);
 }
 
+/* Who is banned with the offender A: a network that a trusted proxy is in is none. False: nobody. */
+static bool source_of(const struct env *env, const struct ban_rule *rule, const struct addr *a,
+		      bool indirect, struct ban_net *out)
+{
+	if (!ban_net_of(out, a, 0) || (!indirect && realip_is_proxy(env->conf, out)))
+		return false;
+	if (out->family == 4 ? rule->prefix_v4 : rule->prefix_v6) {
+		struct ban_net wide;
+
+		if (ban_net_of(&wide, a, out->family == 4 ? rule->prefix_v4 : rule->prefix_v6) &&
+		    !realip_is_proxy(env->conf, &wide))
+			*out = wide;
+	}
+	return true;
+}
+
+static bool is_enough(struct env *env, const struct ban_rule *rule, const struct ban_net *net)
+{
+	struct ban_counts *c = ban_counts_of(env->evidence, rule->id);
+
+	if (c)
+		__atomic_fetch_add(&c->evidence, 1, __ATOMIC_RELAXED);
+	return ban_offence(env->evidence, rule->id, net, rule->after, rule->within_ms,
+			   env->loop.clock.mono_ms);
+}
+
+bool request_has_rule(const struct conf_block *block, enum ban_on on)
+{
+	const struct ban_scope *s = block->mod[MOD_BAN];
+
+	return s && (s->on & 1u << on);
+}
+
 const struct ban_rule *request_offence_of(struct env *env, const struct conf_block *block,
-					  const struct remote *who, bool indirect, enum ban_on on,
+					  const struct addr *who, bool indirect, enum ban_on on,
 					  unsigned status)
 {
 	const struct ban_scope *s = block->mod[MOD_BAN];
 	const struct ban_rule *asked = NULL;
-	const uint8_t *bytes;
+	struct ban_net net;
 
-	if (!s || !s->rules || !env->evidence || !addr_bytes(&who->addr, &bytes) ||
-	    realip_trusts(block, &who->addr))
+	if (!request_has_rule(block, on) || !env->evidence || realip_trusts(block, who))
 		return NULL;
 	for (const struct ban_rule *rule = s->rules; rule; rule = rule->next) {
 		if (rule->on != on || (on == BAN_ON_STATUS && !ban_rule_has_status(rule, status)))
 			continue;
-		if (!ban_offence(env->evidence, rule->id, &who->addr, rule->after, rule->within_ms,
-				 env->loop.clock.mono_ms))
+		if (!source_of(env, rule, who, indirect, &net) || !is_enough(env, rule, &net))
 			continue;
-		ask_ban(env, who, indirect, rule);
+		ask_ban(env, &net, indirect, rule);
 		asked = rule;
 	}
 	return asked;
@@ -342,10 +374,24 @@ const struct ban_rule *request_offence_of(struct env *env, const struct conf_blo
 
 void request_offence(struct request *r, enum ban_on on, unsigned status)
 {
-	const struct ban_rule *rule = request_offence_of(
-		r->env, r->block, r->remote, r->remote != &r->client->remote, on, status);
+	bool is_indirect = r->remote != &r->client->remote;
+	const struct ban_rule *rule;
 
+	if (!request_has_rule(r->block, on))
+		return;
+	/* Who comes through a proxy that says nothing which is believed is not known. */
+	if (!is_indirect && r->client->listener->proxy_protocol)
+		return;
+	rule = request_offence_of(r->env, r->block, &r->remote->addr, is_indirect, on, status);
 	if (rule)
 		request_log(r, LOG_LVL_WARN, "ban of %s asked for: %s in %s", r->remote->ip,
 			    rule->text, rule->scope);
+}
+
+/* Where keys and passwords are sent. */
+bool request_has_credentials(const struct request *r)
+{
+	return hdrs_find(&r->head.fields, HDR_AUTHORIZATION) ||
+	       hdrs_find_name(&r->head.fields, SLICE("x-api-key")) ||
+	       hdrs_find_name(&r->head.fields, SLICE("api-key"));
 }

@@ -244,7 +244,11 @@ void request_offence(struct request *r, enum ban_on on, unsigned status);
  * rules of BLOCK: the last rule by which a ban was asked for, to be logged, or
  * NULL. */
 const struct ban_rule *request_offence_of(struct env *env, const struct conf_block *block,
-					  const struct remote *who, bool indirect, enum ban_on on,
+					  const struct addr *who, bool indirect, enum ban_on on,
 					  unsigned status);
+/* Is there a rule of that kind in BLOCK? */
+bool request_has_rule(const struct conf_block *block, enum ban_on on);
+/* Did the client send a password or a key? */
+bool request_has_credentials(const struct request *r);
 
 #endif

@@ -56,6 +56,7 @@ static void look(struct timer *t)
 			continue;
 		client_log(c, s, LOG_LVL_INFO, "client is slower than client_min_rate");
 		env->stats->client_slow++;
+		client_offence(c, BAN_ON_SLOW_CLIENT);
 		client_kill(c, false);
 	}
 	timer_set(&env->loop, &env->slow_timer, LOOK_MS);

@@ -253,6 +253,22 @@ int tls_connect_start(struct conn *c, struct tls_client *client, struct slice na
 
 /* Errors. */
 
+/* OpenSSL's reasons for alerts are these and the alert's number (RFC 8446 6). */
+enum { REASON_ALERT = 1000 };
+
+static bool is_offence(unsigned long e)
+{
+	static const uint8_t about_us[] = {42, 43, 44, 45, 46, 48, 90, 113, 114};
+	int reason = ERR_GET_REASON(e);
+
+	if (reason == SSL_R_CERT_CB_ERROR || reason == SSL_R_NO_CERTIFICATE_ASSIGNED)
+		return false;
+	for (size_t i = 0; i < sizeof about_us; i++)
+		if (reason == REASON_ALERT + about_us[i])
+			return false;
+	return true;
+}
+
 static void describe(struct tls_conn *t, const char *call)
 {
 	unsigned long e = ERR_peek_last_error();
@@ -261,6 +277,7 @@ static void describe(struct tls_conn *t, const char *call)
 
 	t->ours = e && (ERR_GET_LIB(e) != ERR_LIB_SSL || reason == ERR_R_MALLOC_FAILURE ||
 			reason == ERR_R_INTERNAL_ERROR);
+	t->offends = e && !t->ours && is_offence(e);
 	if (t->text && !e)
 		return;
 	tls_ctx_take_errors(text, sizeof text);
@@ -288,6 +305,8 @@ static int classify(struct tls_conn *t, int r, const char *call)
 		tls_state_text(t, "%s() failed: connection reset by peer", call);
 	else if (!t->done)
 		tls_state_text(t, "peer closed connection in SSL handshake");
+	if (rc != -SL_ETLS || t->got_plain)
+		t->offends = t->seen;
 	t->broken = rc != -SL_ETRUNCATED || !t->done;
 	ERR_clear_error();
 	return rc;
@@ -567,6 +586,13 @@ bool tls_error_is_peers(const struct conn *c)
 	const struct tls_conn *t = state(c);
 
 	return t && !t->ours;
+}
+
+bool tls_error_is_offence(const struct conn *c)
+{
+	const struct tls_conn *t = state(c);
+
+	return t && !t->done && t->offends;
 }
 
 bool tls_got_plain_http(const struct conn *c)

@@ -42,6 +42,10 @@ int tls_handshake(struct conn *c);
 const char *tls_error_text(const struct conn *c);
 /* The peer, not we, is to blame: it sent rubbish, an alert, or went away. */
 bool tls_error_is_peers(const struct conn *c);
+/* A handshake failed in a way that tells against the peer: it sent rubbish, an alert, what we do not take, or
+ * left in the middle. Not: it left before it said anything, it does not like our certificate, or
+ * something failed here. */
+bool tls_error_is_offence(const struct conn *c);
 /* The handshake failed since the first byte was not TLS: most likely plain HTTP. */
 bool tls_got_plain_http(const struct conn *c);
 /* After tls_got_plain_http(): takes TLS off, so that the connection is plain. Copies what was read

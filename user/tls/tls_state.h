@@ -25,10 +25,11 @@ struct tls_conn {
 	int8_t raw_rc;	       /* what ended the socket: -SL_ERESET, -SL_ETRUNCATED (read 0) */
 	int8_t end_rc;	       /* what every later read returns, once `ended` */
 	bool ended;
-	bool done;   /* the handshake is */
-	bool broken; /* OpenSSL failed: nothing more can be sent */
-	bool ours;   /* ... and not for something that the peer did */
-	bool seen;   /* the first bytes were looked at */
+	bool done;    /* the handshake is */
+	bool broken;  /* OpenSSL failed: nothing more can be sent */
+	bool ours;    /* ... and not for something that the peer did */
+	bool offends; /* ... what the peer did tells against it */
+	bool seen;    /* the first bytes were looked at */
 	bool got_plain;
 	bool pending; /* OpenSSL holds bytes, or a result, that a read would return */
 	bool read_waits_to_write;

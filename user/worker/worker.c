@@ -16,7 +16,7 @@
 #include "conf/log_conf.h"
 #include "core/err.h"
 #include "core/hash.h"
-#include "kernel/xdp_conf.h"
+#include "policy/gate.h"
 #include "proxy/access_log.h"
 #include "proxy/auth_store.h"
 #include "proxy/client.h"
@@ -54,7 +54,6 @@ struct worker {
 	struct io signal_io, channel_io;
 	struct timer accept_timer, shutdown_timer, trim_timer;
 	uint64_t complained_ms;
-	bool has_denies;
 	bool master_gone;
 };
 
@@ -106,30 +105,10 @@ static void reset_fd(int fd)
 	close(fd);
 }
 
-/* `dry_run on` of the xdp block holds here as in the kernel: who is banned is let in. */
-static bool is_dry_run(const struct worker *w)
-{
-	const struct xdp_conf *x = xdp_conf_get(w->env.conf);
-
-	return x && x->dry_run;
-}
-
-static bool is_banned(struct worker *w, const struct addr *peer)
-{
-	struct guard_addr g;
-
-	if (is_dry_run(w))
-		return false;
-	if (ban_check(w->env.bans, peer, w->env.loop.clock.mono_ms))
-		return true;
-	/* The kernel drops these where the guard is on; where it is not they end here. */
-	return w->has_denies && guard_addr_from_sockaddr(&g, &peer->sa) &&
-	       xdp_conf_denies(xdp_conf_get(w->env.conf), &g);
-}
-
 static void take(struct worker *w, const struct listener *l, int fd, const struct addr *peer)
 {
-	if (is_banned(w, peer)) {
+	/* The kernel drops these where the guard is on; where it is not they end here. */
+	if (gate_refuses(w->env.conf, w->env.bans, peer, w->env.loop.clock.mono_ms)) {
 		w->env.stats->conns_refused_banned++;
 		reset_fd(fd);
 		return;
@@ -264,6 +243,14 @@ static void master_gone(struct worker *w)
 		timer_set(&w->env.loop, &w->shutdown_timer, ORPHAN_MS);
 }
 
+static void on_ban(struct worker *w, const struct msg_ban *b)
+{
+	struct ban_net net = {.family = b->family, .prefix_len = b->prefix_len};
+
+	memcpy(net.bytes, b->bytes, sizeof net.bytes);
+	client_reset_banned(&w->env, ban_net_clean(&net) ? &net : NULL);
+}
+
 static void on_channel(struct io *io, uint32_t events)
 {
 	struct worker *w = (struct worker *)((char *)io - offsetof(struct worker, channel_io));
@@ -277,8 +264,8 @@ static void on_channel(struct io *io, uint32_t events)
 		}
 		if (r < 0)
 			continue;
-		if (m.type == MSG_BAN && !is_dry_run(w))
-			client_reset_address(&w->env, m.ban.family, m.ban.bytes);
+		if (m.type == MSG_BAN)
+			on_ban(w, &m.ban);
 		else if (m.type == MSG_DRAIN)
 			drain(w, false);
 		else if (m.type == MSG_QUIT)
@@ -384,12 +371,10 @@ static int setup(struct worker *w)
 int worker_run(const struct worker_params *p)
 {
 	struct worker *w = calloc(1, sizeof *w);
-	const struct xdp_conf *x = xdp_conf_get(p->conf);
 
 	if (!w)
 		return 2;
 	w->p = p;
-	w->has_denies = x && x->n_deny > 0;
 	w->env = (struct env){
 		.conf = p->conf,
 		.http = p->conf->http,

@@ -184,8 +184,8 @@ static inline void rig_ban(struct rig *r, const char *ip, uint64_t for_ms, uint6
 
 	assert_int_equal(addr_from_ip(slice_cstr(ip), 0, &a), 0);
 	n = addr_bytes(&a, &bytes);
-	e.family = n == 4 ? 4 : 6;
-	memcpy(e.bytes, bytes, n);
+	e.net.family = n == 4 ? 4 : 6;
+	memcpy(e.net.bytes, bytes, n);
 	e.rule_id = 77;
 	if (for_ms) {
 		e.until_wall_ms = clock_wall_ms() + for_ms;

@@ -73,7 +73,11 @@ static void test_ban_bad(void **state)
 		"{\"address\":\"192.0.2.1\",\"for\":\"-5s\"}",
 		"{\"address\":\"192.0.2.1\",\"for\":\"10 minutes\"}",
 		"{\"address\":\"192.0.2.1\",\"for\":\"11y\"}",
-		"{\"address\":\"192.0.2.0/24\",\"for\":\"10m\"}",
+		"{\"address\":\"192.0.2.0/33\",\"for\":\"10m\"}",
+		"{\"address\":\"0.0.0.0/0\",\"for\":\"10m\"}",
+		"{\"address\":\"192.0.2.0/\",\"for\":\"10m\"}",
+		"{\"address\":\"[2001:db8::1]\",\"for\":\"10m\"}",
+		"{\"address\":\"\",\"for\":\"10m\"}",
 		"{\"address\":\"host.example\",\"for\":\"10m\"}",
 		"{\"address\":\"192.0.2.1\",\"for\":\"10m\",\"until\":\"x\"}",
 		"{\"address\":\"192.0.2.1\",\"for\":\"10m\",\"reason\":7}",
@@ -150,7 +154,11 @@ static void test_unban(void **state)
 	rig_assert_error(&a, 404, "not_found");
 	assert_non_null(strstr(a.body, "that address is not banned"));
 	assert_int_equal(m.ban.family, 4);
-	a = rig_ask(r, "DELETE", "/api/v1/bans/192.0.2.0%2F24", "");
+	a = rig_ask_master(r, "DELETE", "/api/v1/bans/192.0.2.77%2F24", "", 0, "", &m);
+	assert_int_equal(a.status, 204);
+	assert_int_equal(m.ban.prefix_len, 24);
+	assert_int_equal(m.ban.bytes[3], 0);
+	a = rig_ask(r, "DELETE", "/api/v1/bans/192.0.2.0%2F33", "");
 	rig_assert_error(&a, 400, "bad_request");
 }
 

@@ -179,9 +179,9 @@ static void test_changes(void **state)
 	assert_int_equal(ran.code, 0);
 	assert_int_equal(m.type, MSG_RELOAD);
 	assert_string_equal(ran.out, "reloaded: configuration 4\n");
-	RUN(r, NULL, "unban", "192.0.2.0/24");
+	RUN(r, NULL, "unban", "192.0.2.0/33");
 	assert_int_equal(ran.code, 1);
-	assert_non_null(strstr(ran.err, "is not an IP address (whole networks"));
+	assert_non_null(strstr(ran.err, "is not an IP address or network"));
 	RUN(r, NULL, "ban", "192.0.2.7", "--for", "soon");
 	assert_int_equal(ran.code, 1);
 	assert_non_null(strstr(ran.err, "\"for\" must be a time"));
@@ -215,7 +215,7 @@ static void test_usage(void **state)
 	RUN(r, NULL, "--help");
 	assert_int_equal(ran.code, 0);
 	assert_has("Usage: sluicectl");
-	assert_has("  ban ADDR --for TIME [--reason TEXT]");
+	assert_has("  ban ADDR[/LEN] --for TIME [--reason TEXT]");
 }
 
 static void test_no_connection(void **state)
