@@ -27,7 +27,7 @@ ALL_OBJS = $(foreach f,$(FOLDERS),$(call objs,$(f)))
 ARCHIVES = $(FOLDERS:%=$(BUILD)/lib/%.a)
 SKELETON = $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(wildcard bpf/*.bpf.c))
 
-PROGRAMS = $(BUILD)/sluice $(BUILD)/sluicectl $(BUILD)/mock-llm $(BUILD)/sl-load
+PROGRAMS = $(BUILD)/sluice $(BUILD)/sluicectl $(BUILD)/mock-llm $(BUILD)/sl-load $(BUILD)/sl-flood
 UNIT_SRCS = $(sort $(wildcard tests/unit/*/test_*.c) $(wildcard tests/bpf/test_*.c))
 UNIT_BINS = $(UNIT_SRCS:%.c=$(BUILD)/%)
 
@@ -67,6 +67,9 @@ $(BUILD)/mock-llm: $(call tool_objs,mock_llm/*.c)
 	$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
 
 $(BUILD)/sl-load: $(call tool_objs,bench/load*.c)
+	$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
+
+$(BUILD)/sl-flood: $(call tool_objs,bench/flood.c)
 	$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
 
 # --- the kernel's side ----------------------------------------------------------------------------
@@ -157,6 +160,12 @@ bench: ## sluice beside Debian's nginx: CPU a request, memory a stream, ratios
 	tools/deps.sh
 	$(MAKE) -j$(JOBS) all
 	$(PYTHON) tools/bench/run.py --build $(BUILD)
+
+.PHONY: bench-attack
+bench-attack: ## what a good client feels while floods come, sluice beside nginx; as root
+	tools/deps.sh
+	$(MAKE) -j$(JOBS) all
+	$(PYTHON) tools/bench/attack.py --build $(BUILD)
 
 .PHONY: bench-h2-abuse
 bench-h2-abuse: ## what one abusive HTTP/2 peer costs: the worker's memory, another client's latency

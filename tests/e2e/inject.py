@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import time
 
 ATTACH, DETACH, STEP, GETREGS, SETREGS = 16, 17, 9, 12, 13
 NAMES = ("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base "
@@ -33,12 +34,24 @@ def wait(pid):
     return os.WSTOPSIG(status)
 
 
+def attach(pid):
+    """The registers of PID, stopped where it waits in a system call of its own."""
+    regs = Regs()
+    while True:
+        trace(ATTACH, pid)
+        wait(pid)
+        trace(GETREGS, pid, regs)
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+            memory.seek(regs.rip - 2)
+            if memory.read(2) == b"\x0f\x05":
+                return regs
+        trace(DETACH, pid)
+        time.sleep(0.01)
+
+
 def syscall(pid, nr, *args):
-    """What the kernel answers: a negative errno, or a result. PID has to wait in a system call of its own."""
-    trace(ATTACH, pid)
-    wait(pid)
-    saved, regs = Regs(), Regs()
-    trace(GETREGS, pid, saved)
+    """What the kernel answers: a negative errno, or a result."""
+    saved, regs = attach(pid), Regs()
     for name, _ in Regs._fields_:
         setattr(regs, name, getattr(saved, name))
     for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), [*args, 0, 0, 0, 0, 0, 0]):

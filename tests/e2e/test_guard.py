@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Bans, from the offence to the packet that XDP drops, and the same bans where there is no XDP."""
+import os
 import re
+import signal
 import subprocess
 import time
 
@@ -594,3 +596,22 @@ def test_through_libxdp(guarded, net, pins):
     assert reach(PORT, "fd77:2::1", good) == 200
     s.stop()
     assert xdp_on(net.server) == {} and not pins.path.exists()
+
+
+@pytest.mark.privileged
+@pytest.mark.parametrize("fail", ["open", "static"])
+def test_without_a_heartbeat(guarded, net, pins, fail):
+    """A master that is stopped: the kernel lets all pass, or goes on; the workers' own table holds either way."""
+    s = guarded(xdp=f"fail_after 2s; fail {fail};")
+    bad = net.clients[0]
+    s.ctl.ok("ban", "10.77.1.2", "--for", "1h")
+    assert reach(PORT, "10.77.1.1", bad, timeout=0.3) == "dropped"
+    os.kill(s.pid, signal.SIGSTOP)
+    try:
+        time.sleep(2.5)
+        answer = reach(PORT, "10.77.1.1", bad, timeout=0.5 * SLOW)
+        assert answer == ("dropped" if fail == "static" else "closed")
+        assert (pins.totals()["pass_fail_open"] > 0) == (fail == "open")
+    finally:
+        os.kill(s.pid, signal.SIGCONT)
+    until(lambda: reach(PORT, "10.77.1.1", bad, timeout=0.3) == "dropped", 5, "the ban again")

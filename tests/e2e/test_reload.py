@@ -351,7 +351,8 @@ def test_no_descriptor_leaks_by_reloads(start):
         until(lambda: len(s.workers()) == 1, 10, "one worker")
     time.sleep(0.2)
     assert len(os.listdir(f"/proc/{s.pid}/fd")) <= before
-    assert harness.pss_kb(s.pid) - memory < 1500 * SLOW
+    # ASan keeps what is freed; its own report says what leaks.
+    assert harness.pss_kb(s.pid) - memory < 1500 or os.environ.get("SLUICE_ASAN")
     assert len([p for p in children(s.pid) if is_alive(p)]) == 1
 
 

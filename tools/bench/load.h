@@ -6,6 +6,7 @@
 #ifndef SL_BENCH_LOAD_H
 #define SL_BENCH_LOAD_H
 
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -98,6 +99,8 @@ struct options {
 	struct text headers, body;
 	bool tls, resume, json, have_body;
 	uint64_t connections, requests, warmup, timeout_ns, expect_bytes, rate_per_s;
+	struct in_addr source; /* the first of n_sources, which the connections take in turn */
+	uint64_t n_sources;    /* 0: whatever the kernel chooses */
 	double seconds;
 	uint64_t interval_ms, events, ramp_ms, max_lost, max_p99_ms;
 	pid_t watch[WATCH_MAX];

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "load.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -25,6 +26,7 @@ static const char usage_text[] =
 	"  --warmup N                               requests before counting starts\n"
 	"  --rate R                                 requests a second in all; latency then counts "
 	"from when due\n"
+	"  --sources ADDR[+N]                       IPv4: from N addresses, beginning with ADDR, in turn\n"
 	"  --path P --method M --header 'K: V'      --header may be repeated\n"
 	"  --body-bytes N | --body FILE             chat JSON of N bytes, or a file, as the "
 	"request's body\n"
@@ -101,6 +103,21 @@ static void header_add(struct options *o, const char *line)
 	load_text_addf(&o->headers, "%s\r\n", line);
 }
 
+static void sources_set(struct options *o, const char *text)
+{
+	char addr[INET_ADDRSTRLEN];
+	size_t n = strcspn(text, "+");
+
+	o->n_sources = text[n] == '+' ? number("sources", text + n + 1) : 1;
+	if (n < sizeof(addr)) {
+		memcpy(addr, text, n);
+		addr[n] = '\0';
+		if (inet_pton(AF_INET, addr, &o->source) == 1 && o->n_sources > 0)
+			return;
+	}
+	load_die("--sources wants ADDR or ADDR+N, not \"%s\"", text);
+}
+
 static const struct option long_options[] = {{"connect", required_argument, NULL, 'c'},
 					     {"tls", no_argument, NULL, 't'},
 					     {"sni", required_argument, NULL, 's'},
@@ -111,6 +128,7 @@ static const struct option long_options[] = {{"connect", required_argument, NULL
 					     {"seconds", required_argument, NULL, 'S'},
 					     {"warmup", required_argument, NULL, 'w'},
 					     {"rate", required_argument, NULL, 'R'},
+					     {"sources", required_argument, NULL, 'f'},
 					     {"path", required_argument, NULL, 'p'},
 					     {"method", required_argument, NULL, 'm'},
 					     {"header", required_argument, NULL, 'H'},
@@ -164,6 +182,9 @@ static void option_set(struct options *o, int opt, const char *name, uint64_t *b
 		break;
 	case 'R':
 		o->rate_per_s = number(name, optarg);
+		break;
+	case 'f':
+		sources_set(o, optarg);
 		break;
 	case 'p':
 		o->path = optarg;

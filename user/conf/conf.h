@@ -250,6 +250,10 @@ void conf_print_docs(const struct conf_module *const *modules);
 /* -T: the files as read, each behind "# configuration file PATH:". */
 void conf_print_sources(const struct conf *c);
 
+/* The first block of CTX at the top of the file ("http"); NULL: there is none, or nothing was read. */
+struct conf_block *conf_top_block(const struct conf *c, enum conf_ctx ctx);
+/* This module's struct in it; NULL: no such block. */
+void *conf_top_get(const struct conf *c, enum conf_ctx ctx, enum conf_module_id id);
 /* This module's struct in the nearest enclosing block that has one (blocks outward); NULL: none. */
 void *conf_get(const struct conf_block *b, enum conf_module_id id);
 

@@ -140,6 +140,22 @@ char *conf_prefix_path(struct conf *c, struct slice path)
 	return path_from(c, c->prefix, path);
 }
 
+struct conf_block *conf_top_block(const struct conf *c, enum conf_ctx ctx)
+{
+	struct conf_block *b = c->main ? c->main->first_child : NULL;
+
+	while (b && b->ctx != ctx)
+		b = b->next;
+	return b;
+}
+
+void *conf_top_get(const struct conf *c, enum conf_ctx ctx, enum conf_module_id id)
+{
+	const struct conf_block *b = conf_top_block(c, ctx);
+
+	return b ? b->mod[id] : NULL;
+}
+
 void *conf_get(const struct conf_block *b, enum conf_module_id id)
 {
 	for (; b; b = b->parent)

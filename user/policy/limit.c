@@ -1,78 +1,44 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the memory of limit zones: a hash table of buckets that leak, in the order of last use.
+/* Owns what limit_req keeps of a key: buckets that leak, in the order of last use.
  * Opens nothing and reads no clock; what a verdict means for a request is the caller's. */
 #include "policy/limit.h"
 
 #include <assert.h>
 
-#include "core/hash.h"
+#include "policy/limit_table.h"
 
 enum {
-	ZONE_MIN_BYTES = 32768,
 	IDLE_MS = 60000, /* an empty bucket that old may go before the zone is full */
 	IDLE_MAX = 2,	 /* so many at each new key */
 };
 
-/* Links are indices into node[] plus one; 0 is none, so that zeroed memory is an empty zone. */
 struct node {
-	struct hash128 key;
+	struct limit_node base;
 	uint64_t last_ms;
 	uint64_t excess_milli;
-	uint32_t next; /* in the bucket, or on the free list */
 	uint32_t newer, older;
-	uint32_t used;
 };
 
 _Static_assert(sizeof(struct node) == 48, "a zone's room is documented");
 
 struct limit_zone {
-	struct shm_lock lock;
-	uint64_t seed;
-	uint32_t room, n_touched, n_used; /* nodes; touched: ever taken from the end */
-	uint32_t mask;			  /* of buckets */
-	uint32_t free, newest, oldest;
-	uint32_t pad;
-	_Alignas(16) uint32_t bucket[]; /* then the nodes */
+	struct limit_table table;
+	uint32_t newest, oldest;
 };
 
 static struct node *node_at(struct limit_zone *z, uint32_t link)
 {
-	return (struct node *)&z->bucket[z->mask + 1] + (link - 1);
+	return limit_table_node(&z->table, link);
 }
 
 size_t limit_zone_min_bytes(void)
 {
-	return ZONE_MIN_BYTES;
-}
-
-/* As many buckets as the largest power of two that leaves at least as much room for nodes. */
-static uint32_t buckets_for(size_t bytes)
-{
-	size_t n = 16;
-
-	while (n < 1u << 30 && n * 2 * (sizeof(uint32_t) + sizeof(struct node)) <= bytes)
-		n *= 2;
-	return (uint32_t)n;
+	return LIMIT_TABLE_MIN_BYTES;
 }
 
 void limit_zone_init(struct limit_zone *z, size_t bytes)
 {
-	size_t room;
-
-	assert(bytes >= ZONE_MIN_BYTES);
-	memset(z, 0, sizeof *z);
-	shm_lock_init(&z->lock);
-	z->seed = hash_random_seed();
-	bytes -= sizeof *z;
-	z->mask = buckets_for(bytes) - 1;
-	memset(z->bucket, 0, (z->mask + 1) * sizeof z->bucket[0]);
-	room = (bytes - (z->mask + 1) * sizeof z->bucket[0]) / sizeof(struct node);
-	z->room = room < UINT32_MAX / 2 ? (uint32_t)room : UINT32_MAX / 2;
-}
-
-static uint32_t *bucket_of(struct limit_zone *z, const struct hash128 *key)
-{
-	return &z->bucket[key->lo & z->mask];
+	limit_table_init(&z->table, sizeof *z, sizeof(struct node), bytes);
 }
 
 static void lru_remove(struct limit_zone *z, struct node *n)
@@ -89,73 +55,39 @@ static void lru_add(struct limit_zone *z, struct node *n, uint32_t link)
 	z->newest = link;
 }
 
-static void bucket_add(struct limit_zone *z, struct node *n, uint32_t link)
-{
-	uint32_t *head = bucket_of(z, &n->key);
-
-	n->next = *head;
-	*head = link;
-}
-
-/* The last holder died at any place: all links are made anew from the nodes. The order of use is
- * lost, which only makes a choice of whom to forget worse for a while. */
-static void repair(struct limit_zone *z)
-{
-	z->free = z->newest = z->oldest = 0;
-	z->n_used = 0;
-	memset(z->bucket, 0, (z->mask + 1) * sizeof z->bucket[0]);
-	if (z->n_touched > z->room)
-		z->n_touched = z->room;
-	for (uint32_t link = 1; link <= z->n_touched; link++) {
-		struct node *n = node_at(z, link);
-
-		if (n->used) {
-			bucket_add(z, n, link);
-			lru_add(z, n, link);
-			z->n_used++;
-		} else {
-			n->next = z->free;
-			z->free = link;
-		}
-	}
-}
-
+/* Where the last holder died, the order of use is lost: for a while the choice of whom to forget is worse. */
 static void enter(struct limit_zone *z)
 {
-	if (shm_lock_get(&z->lock))
-		repair(z);
+	if (!limit_table_lock(&z->table))
+		return;
+	z->newest = z->oldest = 0;
+	for (uint32_t link = 1; link <= z->table.n_touched; link++)
+		if (node_at(z, link)->base.used)
+			lru_add(z, node_at(z, link), link);
 }
 
 static struct node *find(struct limit_zone *z, const struct hash128 *key)
 {
-	for (uint32_t link = *bucket_of(z, key); link;) {
-		struct node *n = node_at(z, link);
+	uint32_t link = limit_table_first(&z->table, key);
+	struct node *n;
 
-		if (n->key.lo == key->lo && n->key.hi == key->hi) {
-			if (z->newest != link) {
-				lru_remove(z, n);
-				lru_add(z, n, link);
-			}
-			return n;
+	for (; link; link = n->base.next) {
+		n = node_at(z, link);
+		if (!limit_table_is(&n->base, key))
+			continue;
+		if (z->newest != link) {
+			lru_remove(z, n);
+			lru_add(z, n, link);
 		}
-		link = n->next;
+		return n;
 	}
 	return NULL;
 }
 
 static void forget(struct limit_zone *z, uint32_t link)
 {
-	struct node *n = node_at(z, link);
-	uint32_t *at = bucket_of(z, &n->key);
-
-	while (*at != link)
-		at = &node_at(z, *at)->next;
-	*at = n->next;
-	lru_remove(z, n);
-	n->used = 0;
-	n->next = z->free;
-	z->free = link;
-	z->n_used--;
+	lru_remove(z, node_at(z, link));
+	limit_table_drop(&z->table, link);
 }
 
 /* What is left of EXCESS after ELAPSED_MS of leaking, one more request poured in: nginx's
@@ -187,20 +119,6 @@ static void forget_idle(struct limit_zone *z, uint64_t rate, uint64_t now_ms)
 	}
 }
 
-static uint32_t take_node(struct limit_zone *z)
-{
-	uint32_t link = z->free;
-
-	if (!link && z->n_touched < z->room)
-		return ++z->n_touched;
-	if (!link) {
-		forget(z, z->oldest);
-		link = z->free;
-	}
-	z->free = node_at(z, link)->next;
-	return link;
-}
-
 /* The first request of a key leaves its bucket empty, as in nginx: a burst of 0 lets it pass. */
 static void add_node(struct limit_zone *z, const struct hash128 *key, uint64_t rate,
 		     uint64_t now_ms)
@@ -209,16 +127,16 @@ static void add_node(struct limit_zone *z, const struct hash128 *key, uint64_t r
 	uint32_t link;
 
 	forget_idle(z, rate, now_ms);
-	link = take_node(z);
+	link = limit_table_take(&z->table);
+	if (!link) {
+		forget(z, z->oldest);
+		link = limit_table_take(&z->table);
+	}
 	n = node_at(z, link);
-	n->key = *key;
 	n->last_ms = now_ms;
 	n->excess_milli = 0;
-	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* in use only once it is whole: see repair() */
-	n->used = 1;
-	bucket_add(z, n, link);
+	limit_table_add(&z->table, link, key, 1);
 	lru_add(z, n, link);
-	z->n_used++;
 }
 
 /* The excess that the request would make. */
@@ -287,7 +205,7 @@ enum limit_verdict limit_check(const struct limit_use *uses, const struct slice 
 	n_zones = zones_in_order(uses, keys, n, zones);
 	for (int i = 0; i < n; i++)
 		if (keys[i].n)
-			hash[i] = hash128(keys[i], uses[i].zone->seed);
+			hash[i] = hash128(keys[i], uses[i].zone->table.seed);
 	for (int i = 0; i < n_zones; i++)
 		enter(zones[i]);
 	for (int i = 0; i < n && verdict == LIMIT_PASS; i++) {
@@ -312,7 +230,7 @@ enum limit_verdict limit_check(const struct limit_use *uses, const struct slice 
 		}
 	}
 	for (int i = 0; i < n_zones; i++)
-		shm_lock_put(&zones[i]->lock);
+		limit_table_unlock(&zones[i]->table);
 	if (verdict == LIMIT_PASS && *delay_ms)
 		verdict = LIMIT_DELAY;
 	return verdict;
@@ -321,7 +239,7 @@ enum limit_verdict limit_check(const struct limit_use *uses, const struct slice 
 void limit_zone_usage(struct limit_zone *z, uint32_t *used, uint32_t *room)
 {
 	enter(z);
-	*used = z->n_used;
-	*room = z->room;
-	shm_lock_put(&z->lock);
+	*used = z->table.n_used;
+	*room = z->table.room;
+	limit_table_unlock(&z->table);
 }

@@ -15,10 +15,7 @@ enum {
 
 static struct limit_scope *http_scope(const struct conf *c)
 {
-	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
-		if (b->ctx == CTX_HTTP)
-			return b->mod[MOD_LIMIT];
-	return NULL;
+	return conf_top_get(c, CTX_HTTP, MOD_LIMIT);
 }
 
 static struct limit_zone_conf *find_zone(const struct conf *c, struct slice name)

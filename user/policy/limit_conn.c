@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Owns the memory of limit_conn zones: a hash table with a node for each key and worker that serves it.
+/* Owns what limit_conn keeps of a key: a node for each worker that serves it.
  * What being over a limit means for a request is the caller's. */
 #include "policy/limit_conn.h"
 
-#include <assert.h>
+#include "policy/limit_table.h"
 
-#include "core/hash.h"
-
-enum { ZONE_MIN_BYTES = 32768 };
-
-/* Links are indices into node[] plus one; 0 is none, so that zeroed memory is an empty zone. */
 struct node {
-	struct hash128 key;
-	uint32_t next; /* in the bucket, or on the free list */
-	uint32_t n;    /* requests; 0: free */
+	struct limit_node base; /* .used: requests */
 	uint32_t slot;
 	uint32_t pad;
 };
@@ -21,155 +14,68 @@ struct node {
 _Static_assert(sizeof(struct node) == 32, "a zone's room is documented");
 
 struct limit_conn_zone {
-	struct shm_lock lock;
-	uint64_t seed;
-	uint32_t room, n_touched, n_used; /* nodes; touched: ever taken from the end */
-	uint32_t mask;			  /* of buckets */
-	uint32_t free;
-	_Alignas(16) uint32_t bucket[]; /* then the nodes */
+	struct limit_table table;
 };
 
 static struct node *node_at(struct limit_conn_zone *z, uint32_t link)
 {
-	return (struct node *)&z->bucket[z->mask + 1] + (link - 1);
+	return limit_table_node(&z->table, link);
 }
 
 size_t limit_conn_min_bytes(void)
 {
-	return ZONE_MIN_BYTES;
-}
-
-static uint32_t buckets_for(size_t bytes)
-{
-	size_t n = 16;
-
-	while (n < 1u << 30 && n * 2 * (sizeof(uint32_t) + sizeof(struct node)) <= bytes)
-		n *= 2;
-	return (uint32_t)n;
+	return LIMIT_TABLE_MIN_BYTES;
 }
 
 void limit_conn_init(struct limit_conn_zone *z, size_t bytes)
 {
-	size_t room;
-
-	assert(bytes >= ZONE_MIN_BYTES);
-	memset(z, 0, sizeof *z);
-	shm_lock_init(&z->lock);
-	z->seed = hash_random_seed();
-	bytes -= sizeof *z;
-	z->mask = buckets_for(bytes) - 1;
-	memset(z->bucket, 0, (z->mask + 1) * sizeof z->bucket[0]);
-	room = (bytes - (z->mask + 1) * sizeof z->bucket[0]) / sizeof(struct node);
-	z->room = room < UINT32_MAX / 2 ? (uint32_t)room : UINT32_MAX / 2;
-}
-
-static uint32_t *bucket_of(struct limit_conn_zone *z, const struct hash128 *key)
-{
-	return &z->bucket[key->lo & z->mask];
-}
-
-static void bucket_add(struct limit_conn_zone *z, struct node *n, uint32_t link)
-{
-	uint32_t *head = bucket_of(z, &n->key);
-
-	n->next = *head;
-	*head = link;
-}
-
-/* The last holder died at any place: all links are made anew from the nodes. */
-static void repair(struct limit_conn_zone *z)
-{
-	z->free = z->n_used = 0;
-	memset(z->bucket, 0, (z->mask + 1) * sizeof z->bucket[0]);
-	if (z->n_touched > z->room)
-		z->n_touched = z->room;
-	for (uint32_t link = 1; link <= z->n_touched; link++) {
-		struct node *n = node_at(z, link);
-
-		if (n->n) {
-			bucket_add(z, n, link);
-			z->n_used++;
-		} else {
-			n->next = z->free;
-			z->free = link;
-		}
-	}
-}
-
-static void lock(struct limit_conn_zone *z)
-{
-	if (shm_lock_get(&z->lock))
-		repair(z);
+	limit_table_init(&z->table, sizeof *z, sizeof(struct node), bytes);
 }
 
 /* How many there are of KEY; *mine is the node of SLOT among them, or 0. */
 static uint32_t count(struct limit_conn_zone *z, const struct hash128 *key, unsigned slot,
 		      uint32_t *mine)
 {
-	uint32_t total = 0;
+	uint32_t total = 0, link = limit_table_first(&z->table, key);
+	const struct node *n;
 
 	*mine = 0;
-	for (uint32_t link = *bucket_of(z, key); link; link = node_at(z, link)->next) {
-		const struct node *n = node_at(z, link);
-
-		if (n->key.lo != key->lo || n->key.hi != key->hi)
+	for (; link; link = n->base.next) {
+		n = node_at(z, link);
+		if (!limit_table_is(&n->base, key))
 			continue;
-		total += n->n;
+		total += n->base.used;
 		if (n->slot == slot)
 			*mine = link;
 	}
 	return total;
 }
 
-static uint32_t take_node(struct limit_conn_zone *z, const struct hash128 *key, unsigned slot)
+static uint32_t add_node(struct limit_conn_zone *z, const struct hash128 *key, unsigned slot)
 {
-	uint32_t link = z->free;
-	struct node *n;
+	uint32_t link = limit_table_take(&z->table);
 
-	if (link)
-		z->free = node_at(z, link)->next;
-	else if (z->n_touched < z->room)
-		link = ++z->n_touched;
-	else
-		return 0;
-	n = node_at(z, link);
-	n->key = *key;
-	n->slot = slot;
-	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* in use only once it is whole: see repair() */
-	n->n = 1;
-	bucket_add(z, n, link);
-	z->n_used++;
+	if (link) {
+		node_at(z, link)->slot = slot;
+		limit_table_add(&z->table, link, key, 1);
+	}
 	return link;
-}
-
-static void free_node(struct limit_conn_zone *z, uint32_t link)
-{
-	struct node *n = node_at(z, link);
-	uint32_t *at = bucket_of(z, &n->key);
-
-	while (*at != link)
-		at = &node_at(z, *at)->next;
-	*at = n->next;
-	n->n = 0;
-	n->next = z->free;
-	z->free = link;
-	z->n_used--;
 }
 
 uint32_t limit_conn_enter(struct limit_conn_zone *z, struct slice key, unsigned slot, uint32_t max)
 {
-	struct hash128 hash = hash128(key, z->seed);
+	struct hash128 hash = hash128(key, z->table.seed);
 	uint32_t link, total;
 
-	lock(z);
+	limit_table_lock(&z->table);
 	total = count(z, &hash, slot, &link);
 	if (total >= max)
 		link = 0;
 	else if (link)
-		node_at(z, link)->n++;
+		node_at(z, link)->base.used++;
 	else
-		link = take_node(z, &hash, slot);
-	shm_lock_put(&z->lock);
+		link = add_node(z, &hash, slot);
+	limit_table_unlock(&z->table);
 	return link;
 }
 
@@ -177,30 +83,30 @@ void limit_conn_leave(struct limit_conn_zone *z, uint32_t number)
 {
 	struct node *n = node_at(z, number);
 
-	lock(z);
-	if (n->n == 1)
-		free_node(z, number);
-	else if (n->n)
-		n->n--;
-	shm_lock_put(&z->lock);
+	limit_table_lock(&z->table);
+	if (n->base.used == 1)
+		limit_table_drop(&z->table, number);
+	else if (n->base.used)
+		n->base.used--;
+	limit_table_unlock(&z->table);
 }
 
 void limit_conn_worker_gone(struct limit_conn_zone *z, unsigned slot)
 {
-	lock(z);
-	for (uint32_t link = 1; link <= z->n_touched; link++) {
+	limit_table_lock(&z->table);
+	for (uint32_t link = 1; link <= z->table.n_touched; link++) {
 		const struct node *n = node_at(z, link);
 
-		if (n->n && n->slot == slot)
-			free_node(z, link);
+		if (n->base.used && n->slot == slot)
+			limit_table_drop(&z->table, link);
 	}
-	shm_lock_put(&z->lock);
+	limit_table_unlock(&z->table);
 }
 
 void limit_conn_usage(struct limit_conn_zone *z, uint32_t *used, uint32_t *room)
 {
-	lock(z);
-	*used = z->n_used;
-	*room = z->room;
-	shm_lock_put(&z->lock);
+	limit_table_lock(&z->table);
+	*used = z->table.n_used;
+	*room = z->table.room;
+	limit_table_unlock(&z->table);
 }

@@ -11,10 +11,7 @@
 
 static struct limit_conn_scope *http_scope(const struct conf *c)
 {
-	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
-		if (b->ctx == CTX_HTTP)
-			return b->mod[MOD_LIMIT_CONN];
-	return NULL;
+	return conf_top_get(c, CTX_HTTP, MOD_LIMIT_CONN);
 }
 
 static struct limit_conn_conf *find_zone(const struct conf *c, struct slice name)

@@ -14,10 +14,7 @@ enum {
 
 static struct upstream_block *http_block(const struct conf *c)
 {
-	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
-		if (b->ctx == CTX_HTTP)
-			return b->mod[MOD_UPSTREAM];
-	return NULL;
+	return conf_top_get(c, CTX_HTTP, MOD_UPSTREAM);
 }
 
 struct upstream_main *upstream_conf_main(const struct conf *c)

@@ -28,11 +28,9 @@ static struct access_state *state_of(struct conf *c, struct conf_block *b)
 
 struct access_state *access_log_conf_state(const struct conf *c)
 {
-	const struct conf_block *b = c && c->main ? c->main->first_child : NULL;
+	const struct access_scope *http = c ? conf_top_get(c, CTX_HTTP, MOD_ACCESS_LOG) : NULL;
 
-	while (b && b->ctx != CTX_HTTP)
-		b = b->next;
-	return b ? ((struct access_scope *)b->mod[MOD_ACCESS_LOG])->state : NULL;
+	return http ? http->state : NULL;
 }
 
 static struct access_format *find_format(const struct access_state *st, struct slice name)

@@ -19,10 +19,7 @@ struct health_scope { /* in http: the list of all; in a location: its own */
 
 static struct health_scope *all_checks(const struct conf *c)
 {
-	for (const struct conf_block *b = c->main ? c->main->first_child : NULL; b; b = b->next)
-		if (b->ctx == CTX_HTTP)
-			return b->mod[MOD_HEALTH];
-	return NULL;
+	return conf_top_get(c, CTX_HTTP, MOD_HEALTH);
 }
 
 struct health_check *health_conf_checks(const struct conf *c)

@@ -6,20 +6,9 @@
 #include "core/num.h"
 #include "tls/tls_build.h"
 
-static struct conf_block *http_block(const struct conf *c)
-{
-	struct conf_block *b = c->main ? c->main->first_child : NULL;
-
-	while (b && b->ctx != CTX_HTTP)
-		b = b->next;
-	return b;
-}
-
 struct tls_conf *tls_conf_http(const struct conf *c)
 {
-	struct conf_block *b = http_block(c);
-
-	return b ? b->mod[MOD_TLS] : NULL;
+	return conf_top_get(c, CTX_HTTP, MOD_TLS);
 }
 
 /* Directives. */
@@ -197,7 +186,7 @@ static int finish(struct conf *c, struct conf_block *b, void *mod)
 
 void tls_conf_release(struct conf *c)
 {
-	struct conf_block *http = http_block(c);
+	struct conf_block *http = conf_top_block(c, CTX_HTTP);
 	struct tls_conf *h = http ? http->mod[MOD_TLS] : NULL, *t;
 
 	if (!h)
