@@ -49,7 +49,7 @@ FNR == 1 {
 		next
 	if (part[1] == "..")
 		wrong("includes are written from user/")
-	else if (name == "bpf/shared.h") {
+	else if (name == "bpf/shared.h" || name == "bpf/steer_shared.h") {
 		if (rank[folder] < rank["kernel"] || (rank[folder] == rank["kernel"] && folder != "kernel"))
 			wrong("below kernel nobody knows the maps")
 	} else if (part[1] in rank) {

@@ -112,6 +112,7 @@ int master_reload(struct master *m, char *text, size_t room)
 		k->retiring = true;
 	m->old_cycle = old;
 	m->no_workers = false;
+	steering_apply(m);
 	/* Else the old ones serve on until there are new ones. */
 	if (spawn_all(m) == 0)
 		spawn_retire(m);
@@ -394,6 +395,7 @@ static int run_loop(struct master *m)
 	timer_init(&m->sweep_timer, on_sweep);
 	timer_init(&m->respawn_timer, on_respawn);
 	timer_set(&m->loop, &m->sweep_timer, SWEEP_MS);
+	steering_apply(m);
 	if (spawn_all(m)) {
 		spawn_kill(m, SIGTERM);
 		return 1;
@@ -440,6 +442,7 @@ int master_run(struct master *m)
 	}
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "exit");
 	sockets_close(m->cycle, NULL, !shares_sockets(m));
+	steering_close(m);
 	loop_fini(&m->loop);
 	return code;
 }

@@ -78,7 +78,8 @@ struct master {
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
 	struct eventing eventing;
-	struct guard *guard; /* NULL: off */
+	struct steering *steering; /* steering.c's; NULL: not begun */
+	struct guard *guard;	   /* NULL: off */
 	char guard_off_why[GUARD_ERR_MAX];
 	struct guard_maps reader; /* for the admin process; valid when guard */
 	struct child *children;
@@ -157,6 +158,27 @@ int spawn_missing(struct master *m);
 void spawn_reaped(struct master *m, pid_t pid, int status);
 void spawn_tell(struct master *m, enum child_kind kind, uint32_t msg_type, bool leaving);
 void spawn_kill(struct master *m, int sig);
+
+/* steering.c: which worker a new connection goes to, where each has its own socket (reuseport). */
+struct steer_load;
+/* Brings the programs in line with m->cycle, whose workers need not be there yet. */
+void steering_apply(struct master *m);
+/* Workers came or went. */
+void steering_sync(struct master *m);
+/* Does what waits at a reuseport socket that closes go to another one? */
+bool steering_migrates(const struct master *m);
+/* Before the fork of a worker: its socket listens, if its predecessor's death had shut it; its figures are 0. */
+void steering_before_worker(struct master *m, unsigned index, unsigned slot);
+/* A worker died that nobody told to: what waits at its socket goes to the others, and so does what comes until
+ * there is another one. */
+void steering_worker_died(struct master *m, unsigned index);
+/* A new binary is about to steer. / It has ended. */
+void steering_release(struct master *m);
+void steering_take_back(struct master *m);
+/* In a worker: no descriptor stays; the figures that it writes, or NULL. */
+struct steer_load *steering_close_in_worker(struct master *m, unsigned slot);
+/* In the admin process, and at the end. */
+void steering_close(struct master *m);
 
 /* guarding.c: the guard. */
 void guarding_start(struct master *m);

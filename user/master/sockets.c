@@ -22,8 +22,7 @@ static const struct listener *same_listener(const struct cycle *old, const struc
 	const struct http_conf *h = old ? old->conf.http : NULL;
 
 	for (uint32_t i = 0; h && i < h->n_listeners; i++)
-		if (h->listeners[i].n_fds && addr_eq(&h->listeners[i].addr, &l->addr) &&
-		    h->listeners[i].opts.reuseport == l->opts.reuseport)
+		if (h->listeners[i].n_fds && addr_eq(&h->listeners[i].addr, &l->addr))
 			return &h->listeners[i];
 	return NULL;
 }

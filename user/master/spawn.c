@@ -162,9 +162,11 @@ static void worker_main(struct master *m, struct child *c, int fd)
 		.conns_max = (uint32_t)events->worker_connections,
 		.multi_accept = events->multi_accept,
 		.shutdown_timeout_ms = (uint64_t)core->worker_shutdown_timeout_ms,
+		.takes_queue = !steering_migrates(m),
 	};
 
 	leave_master(m, c, "worker process");
+	p.load = steering_close_in_worker(m, c->slot);
 	if (m->guard)
 		guard_maps_close(&m->reader);
 	guard_close_in_child(m->guard);
@@ -203,6 +205,7 @@ static void admin_main(struct master *m, struct child *c, int fd)
 	if (env.conf)
 		env.limits.max_watchers = (unsigned)env.conf->watchers;
 	leave_master(m, c, "admin process");
+	steering_close(m);
 	guard_close_in_child(m->guard);
 	sockets_close_http(m->cycle);
 	set_environment(m->cycle->core);
@@ -260,6 +263,7 @@ static int spawn_worker(struct master *m, unsigned index)
 	c->resolves = index == 0;
 	m->stats->worker[slot].pid = -1; /* taken; the process id follows */
 	m->stats->worker[slot].generation = m->stats->generation;
+	steering_before_worker(m, index, c->slot);
 	if (spawn(m, c)) {
 		m->stats->worker[slot].pid = 0;
 		return -SL_ESYS;
@@ -288,6 +292,7 @@ int spawn_all(struct master *m)
 
 	for (unsigned i = 0; i < n && r == 0; i++)
 		r = spawn_worker(m, i);
+	steering_sync(m);
 	if (r == 0)
 		r = spawn_admin(m);
 	return r;
@@ -310,6 +315,7 @@ int spawn_missing(struct master *m)
 {
 	unsigned n = core_conf_n_workers(m->cycle->core);
 	bool is_there[STATS_WORKERS_MAX] = {false}, admin = false;
+	int r = 0;
 
 	for (struct child *c = m->children; c; c = c->next) {
 		if (c->leaving || c->retiring)
@@ -319,8 +325,11 @@ int spawn_missing(struct master *m)
 		admin |= c->kind == CHILD_ADMIN;
 	}
 	for (unsigned i = 0; i < n && !m->no_workers; i++)
-		if (!is_there[i] && spawn_worker(m, i))
-			return -SL_ESYS;
+		if (!is_there[i] && (r = spawn_worker(m, i)))
+			break;
+	steering_sync(m);
+	if (r)
+		return r;
 	return admin ? 0 : spawn_admin(m);
 }
 
@@ -405,6 +414,8 @@ void spawn_reaped(struct master *m, pid_t pid, int status)
 		m->stats->n_worker_deaths += !c->leaving;
 	}
 	again = !c->leaving && !m->ending && !m->quitting;
+	if (c->kind == CHILD_WORKER && again)
+		steering_worker_died(m, c->index);
 	if (again && fatal)
 		give_up(m, c);
 	else if (again && m->loop.clock.mono_ms - c->started_ms < RESPAWN_MIN_MS)

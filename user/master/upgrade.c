@@ -222,6 +222,7 @@ void upgrade_start(struct master *m)
 	banning_save(m);
 	if (give_pid_away(m))
 		return;
+	steering_release(m);
 	if (pipe2(said, O_CLOEXEC | O_NONBLOCK))
 		goto fail;
 	pid = fork();
@@ -242,6 +243,7 @@ fail:
 	log_write(log_of(m), LOG_LVL_ALERT, 0, "the new binary cannot be started: %s",
 		  strerror(errno));
 	take_pid_back(m);
+	steering_take_back(m);
 }
 
 bool upgrade_reaped(struct master *m, pid_t pid, int status)
@@ -254,6 +256,7 @@ bool upgrade_reaped(struct master *m, pid_t pid, int status)
 	m->new_binary = 0;
 	take_pid_back(m);
 	guarding_take_back(m);
+	steering_take_back(m);
 	/* Workers that WINCH ended are needed again. */
 	if (m->no_workers && !m->quitting && !m->ending) {
 		m->no_workers = false;

@@ -48,6 +48,9 @@ int listen_tune(int fd, const struct addr *a, const struct listen_opts *o, const
 		set_int(fd, SOL_SOCKET, SO_RCVBUF, o->rcvbuf);
 	if (o->sndbuf)
 		set_int(fd, SOL_SOCKET, SO_SNDBUF, o->sndbuf);
+	/* One that was somebody else's, or of a configuration without it: others can join it now. */
+	if (o->reuseport)
+		set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	*what = "listen()";
 	if (listen(fd, listen_backlog(o)) < 0)
 		return -SL_ESYS;

@@ -10,6 +10,7 @@ struct listen_opts {
 	int backlog;   /* 0: the default, see listen_backlog() */
 	bool ipv6only; /* on unless said otherwise */
 	bool deferred, reuseport;
+	bool steer;			      /* steer=load: with reuseport only */
 	int rcvbuf, sndbuf;		      /* 0: the system's */
 	mode_t unix_mode;		      /* 0: 0666 as nginx */
 	int fastopen;			      /* length of the queue; 0: off */

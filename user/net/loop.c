@@ -273,6 +273,8 @@ void loop_turn(struct loop *l, int max_wait_ms)
 {
 	int n = epoll_wait(l->epoll_fd, l->events, (int)l->n_events, wait_ms(l, max_wait_ms));
 
+	uint64_t from_ns = l->on_turn ? clock_mono_ns() : 0, now_ns;
+
 	clock_update(&l->clock);
 	l->n_ready = n > 0 ? n : 0;
 	for (l->at_event = 0; l->at_event < l->n_ready; l->at_event++) {
@@ -285,6 +287,10 @@ void loop_turn(struct loop *l, int max_wait_ms)
 	run_timers(l);
 	run_tasks(l);
 	collect(l);
+	if (l->on_turn && from_ns) {
+		now_ns = clock_mono_ns();
+		l->on_turn(l, now_ns, now_ns - from_ns);
+	}
 }
 
 void loop_run(struct loop *l)

@@ -43,6 +43,9 @@ struct loop {
 	uint32_t n_heap, heap_room;
 	struct task *tasks, **tasks_tail;
 	struct loop_garbage *garbage;
+	/* NULL: nobody wants to know how long a turn worked, without its wait. */
+	void (*on_turn)(struct loop *l, uint64_t now_ns, uint64_t busy_ns);
+	void *turn_data;
 };
 
 /* N_EVENTS is how many events one turn takes. 0 or -SL_ESYS. */

@@ -231,7 +231,9 @@ static const struct conf_row rows[] = {
 	 .flags = CONF_MULTI,
 	 .set = http_listen_set,
 	 .help = "ADDRESS[:PORT] | PORT | unix:PATH [ssl] [http2] [proxy_protocol] [default_server] [backlog=N] [rcvbuf=SIZE] "
-		 "[sndbuf=SIZE] [deferred] [ipv6only=on|off] -- where the server accepts connections"},
+		 "[sndbuf=SIZE] [deferred] [ipv6only=on|off] [fastopen=N] [so_keepalive=on|off|IDLE:INTERVAL:COUNT] "
+		 "[reuseport [steer=load]] -- where the server accepts connections; reuseport: by a socket for each "
+		 "worker, steer=load: each new connection goes to the less busy of two workers"},
 	{.name = "server_name",
 	 .contexts = CTX_SERVER,
 	 .args_min = 1,

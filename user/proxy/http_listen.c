@@ -140,6 +140,8 @@ static int parse_param(struct conf *c, const struct conf_node *n, struct slice p
 		return 0;
 	else if (slice_eq(p, SLICE("reuseport")))
 		l->opts.reuseport = true;
+	else if (slice_eq(p, SLICE("steer=load")))
+		l->opts.steer = true;
 	else if (slice_eq(p, SLICE("deferred")))
 		l->opts.deferred = true;
 	else if (slice_eq(p, SLICE("ipv6only=on")))
@@ -165,6 +167,11 @@ int http_listen_set(struct conf *c, struct conf_block *b, void *mod, const struc
 	for (int i = 1; i < n->n_args; i++)
 		if (parse_param(c, n, n->args[i], l))
 			return -SL_EINVAL;
+	if (l->opts.steer && !l->opts.reuseport)
+		return conf_error_hint(c, n, "listen ... reuseport steer=load",
+				       "\"steer=load\" without \"reuseport\"");
+	if (l->opts.reuseport && l->addr.sa.sa_family == AF_UNIX)
+		return conf_error(c, n, "\"reuseport\" is not possible for a unix socket");
 	for (const struct listen_conf *k = s->listens; k; k = k->next)
 		if (addr_eq(&k->addr, &l->addr))
 			return conf_error(c, n, "a duplicate listen %.*s", SLICE_FMT(n->args[0]));

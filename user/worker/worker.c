@@ -26,10 +26,12 @@
 #include "proxy/ocsp.h"
 #include "proxy/pool.h"
 #include "proxy/slow.h"
+#include "worker/load.h"
 
 enum {
 	EVENTS_PER_TURN = 512,
 	ACCEPTS_PER_TURN = 64,
+	QUEUE_MAX = 4096,
 	ACCEPT_PAUSE_MS = 500, /* after EMFILE and its like, as nginx */
 	COMPLAIN_MS = 1000,
 	ORPHAN_MS =
@@ -53,6 +55,7 @@ struct worker {
 	uint32_t n_accepters;
 	struct io signal_io, channel_io;
 	struct timer accept_timer, shutdown_timer, trim_timer;
+	struct load load;
 	uint64_t complained_ms;
 	bool master_gone;
 };
@@ -138,22 +141,26 @@ static void accept_failed(struct worker *w, int e)
 	timer_set(&w->env.loop, &w->accept_timer, ACCEPT_PAUSE_MS);
 }
 
+static bool accept_one(struct accepter *a)
+{
+	struct addr peer = {.len = sizeof peer.un};
+	int fd = accept4(a->listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0) {
+		accept_failed(a->w, errno);
+		return false;
+	}
+	take(a->w, a->listener, fd, &peer);
+	return true;
+}
+
 static void on_accept(struct io *io, uint32_t events)
 {
 	struct accepter *a = (struct accepter *)io;
 	int n = a->w->p->multi_accept ? ACCEPTS_PER_TURN : 1;
 
-	while (n--) {
-		struct addr peer = {.len = sizeof peer.un};
-		int fd =
-			accept4(a->listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0) {
-			accept_failed(a->w, errno);
-			return;
-		}
-		take(a->w, a->listener, fd, &peer);
-	}
+	while (n-- && accept_one(a))
+		;
 }
 
 /* Ending. */
@@ -175,13 +182,28 @@ static void on_shutdown_timer(struct timer *t)
 	w->env.loop.stop = true;
 }
 
+/* The socket may end with this worker, and with it who waits there. */
+static void take_queues(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->n_accepters; i++) {
+		struct accepter *a = &w->accepters[i];
+
+		for (int n = 0; a->on && a->listener->n_fds > 1 && n < QUEUE_MAX; n++)
+			if (!accept_one(a))
+				break;
+	}
+}
+
 /* No new connections; those that are open go on. QUIT: idle ones end now, and the rest after its
  * answer. */
 static void drain(struct worker *w, bool quit)
 {
 	if (!w->env.draining) {
+		if (w->p->takes_queue)
+			take_queues(w);
 		w->env.draining = true;
 		stop_accepting(w);
+		load_stop(&w->load);
 		for (uint32_t i = 0; i < w->n_accepters; i++)
 			if (w->p->channel_fd >= 0 && w->accepters[i].listener->fd >= 0)
 				close(w->accepters[i].listener->fd);
@@ -365,6 +387,7 @@ static int setup(struct worker *w)
 		w->accepters[i] = (struct accepter){
 			.io = {.fn = on_accept, .fd = -1}, .w = w, .listener = &h->listeners[i]};
 	start_accepting(w);
+	load_start(&w->load, w->p->load, &env->loop, env->stats);
 	return 0;
 }
 

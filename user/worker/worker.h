@@ -7,6 +7,8 @@
 #include "policy/ban.h"
 #include "proxy/env.h"
 
+struct steer_load;
+
 /* What the master gives; everything is inherited over fork(). */
 struct worker_params {
 	struct conf *conf;
@@ -21,6 +23,8 @@ struct worker_params {
 	uint32_t conns_max;
 	bool multi_accept;
 	uint64_t shutdown_timeout_ms; /* 0: none */
+	struct steer_load *load;      /* where to say how busy this one is; NULL: nowhere */
+	bool takes_queue; /* what waits at a socket of its own would be lost with it: serves that too */
 	/* Without a master: carries a ban out. */
 	void (*ban_here)(void *data, const struct msg *m);
 	void *data;
