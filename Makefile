@@ -17,7 +17,7 @@ CFLAGS = -std=gnu11 $(OPT) -g $(WARN) -fno-omit-frame-pointer $(SAN) -Iuser -I. 
 LDFLAGS = $(SAN)
 # `make` as installed: -DSLUICE_PREFIX only where it is used, so that other objects do not depend on it.
 PREFIX_DEF = -DSLUICE_PREFIX='"$(SYSCONFDIR)/"'
-LIBS = -lssl -lcrypto -lxdp -lbpf -lelf -lz -lcares -lnghttp2 -lxxhash -lcrypt -lpcre2-8 -lcap -lseccomp -lmicrohttpd -ljansson -lpthread
+LIBS = -lssl -lcrypto -lxdp -lbpf -lelf -lz -lcares -lnghttp2 -lxxhash -lcrypt -lpcre2-8 -lcap -lseccomp -lpcap -lmicrohttpd -ljansson -lpthread
 
 # Folders in the order of their rank: each may use those before it.
 FOLDERS = core conf net http kernel tls h2 policy proxy worker admin master

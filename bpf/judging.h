@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
+#include "clock.h"
 #include "maps.h"
 #include "parse.h"
 #include "shared.h"
@@ -70,7 +71,7 @@ static __always_inline struct guard_cpu *judging_cpu(void)
 
 static __always_inline bool judging_event_due(const struct judging *j, __u64 last_ns)
 {
-	return !last_ns || j->now_ns >= last_ns + JUDGING_EVENT_GAP_NS;
+	return is_rehearsal || !last_ns || j->now_ns >= last_ns + JUDGING_EVENT_GAP_NS;
 }
 
 /* Sends an event; LAST_NS is when the one before was sent of the same entry and rule. Losing the

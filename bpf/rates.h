@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <bpf/bpf_helpers.h>
 
+#include "clock.h"
 #include "hash.h"
 #include "judging.h"
 #include "maps.h"
@@ -27,7 +28,7 @@ static __always_inline bool rates_is_over(const struct guard_rate_limit *l, __u6
 
 	if (tat_ns <= *now_ns + l->burst_ns)
 		return false;
-	true_ns = bpf_ktime_get_ns();
+	true_ns = clock_true_ns();
 	if (true_ns > *now_ns)
 		*now_ns = true_ns;
 	return tat_ns > *now_ns + l->burst_ns;

@@ -16,6 +16,7 @@ BEGIN {
 	only["bpf/libbpf.h"] = only["bpf/bpf.h"] = "kernel"
 	only["openssl/ssl.h"] = "tls"
 	only["microhttpd.h"] = "admin"
+	only["pcap/pcap.h"] = "kernel"
 	only["ares.h"] = "net"
 	only["pcre2.h"] = "conf"
 	only["nghttp2/nghttp2.h"] = "h2"

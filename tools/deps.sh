@@ -10,7 +10,7 @@ export DEBIAN_FRONTEND=noninteractive
 what=${1:-all}
 packages=(
 	build-essential clang-14 llvm-14 bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libssl-dev
-	libmicrohttpd-dev libc-ares-dev libnghttp2-dev libjansson-dev libcap-dev libseccomp-dev libxxhash-dev libcrypt-dev libpcre2-dev
+	libmicrohttpd-dev libc-ares-dev libnghttp2-dev libjansson-dev libcap-dev libseccomp-dev libpcap0.8-dev libxxhash-dev libcrypt-dev libpcre2-dev
 	python3 iproute2 curl openssl procps
 )
 if [ "$what" = all ]; then

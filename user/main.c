@@ -15,6 +15,7 @@
 #include "core/title.h"
 #include "http/headers.h"
 #include "master/master.h"
+#include "master/rehearse.h"
 #include "modules.h"
 #include "tls/tls_bank.h"
 #include "version.h"
@@ -27,6 +28,7 @@
 struct options {
 	bool test, dump, quiet, version, build, help, docs;
 	const char *prefix, *conf, *globals, *signal;
+	struct rehearse_options rehearse; /* without pcap: none */
 };
 
 static void usage(FILE *to)
@@ -43,7 +45,13 @@ static void usage(FILE *to)
 	      "  -s signal     : send signal to a master process: stop, quit, reopen, reload\n"
 	      "  -p prefix     : set prefix path (default: " SLUICE_PREFIX ")\n"
 	      "  -c filename   : set configuration file (default: " SLUICE_CONF ")\n"
-	      "  -g directives : set global directives out of configuration file\n\n",
+	      "  -g directives : set global directives out of configuration file\n\n"
+	      "With -t, what the guard in the kernel would drop of a capture:\n"
+	      "  --pcap FILE   : pcap or pcapng, - for standard input; nothing is attached\n"
+	      "  --filter EXPR : of its packets those that match, as of tcpdump\n"
+	      "  --bans FILE   : with these bans in force, as in PIDFILE.bans\n"
+	      "  --top N       : sources shown of each rule (10)\n"
+	      "  --json        : as JSON\n\n",
 	      to);
 }
 
@@ -97,11 +105,66 @@ static bool take_letter(struct options *o, char letter, const char *arg, bool *u
 	return true;
 }
 
+/* How many arguments an option of the rehearsal took; 0: it is another one; -1: usage error. */
+static int take_rehearsal(struct options *o, const char *name, const char *arg)
+{
+	struct rehearse_options *r = &o->rehearse;
+	const char **to = strcmp(name, "--pcap") == 0	  ? &r->pcap
+			  : strcmp(name, "--filter") == 0 ? &r->filter
+			  : strcmp(name, "--bans") == 0	  ? &r->bans
+							  : NULL;
+	uint64_t top;
+
+	if (strcmp(name, "--json") == 0) {
+		r->is_json = true;
+		return 1;
+	}
+	if (!to && strcmp(name, "--top"))
+		return 0;
+	if (!arg) {
+		log_stderr(LOG_LVL_EMERG, "option \"%s\" requires an argument", name);
+		return -1;
+	}
+	if (to) {
+		*to = arg;
+		return 2;
+	}
+	if (num_u63(slice_cstr(arg), &top) || !top || top > 1000000) {
+		log_stderr(LOG_LVL_EMERG, "option \"--top\" requires a number from 1 to 1000000");
+		return -1;
+	}
+	r->top = (unsigned)top;
+	return 2;
+}
+
+/* What the options of a rehearsal need. */
+static bool check_rehearsal(const struct options *o)
+{
+	const struct rehearse_options *r = &o->rehearse;
+
+	if (r->pcap && !o->test) {
+		log_stderr(LOG_LVL_EMERG, "option \"--pcap\" needs \"-t\"");
+		return false;
+	}
+	if (!r->pcap && (r->filter || r->bans || r->top || r->is_json)) {
+		log_stderr(LOG_LVL_EMERG, "--filter, --bans, --top and --json need \"--pcap\"");
+		return false;
+	}
+	return true;
+}
+
 static bool parse_args(struct options *o, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
 		const char *p = argv[i];
+		int n = take_rehearsal(o, p, i + 1 < argc ? argv[i + 1] : NULL);
 
+		if (n < 0)
+			return false;
+		if (n > 0) {
+			i += n - 1;
+			continue;
+		}
 		if (strcmp(p, "--directives") == 0) {
 			o->docs = true;
 			continue;
@@ -127,7 +190,7 @@ static bool parse_args(struct options *o, int argc, char **argv)
 			}
 		}
 	}
-	return true;
+	return check_rehearsal(o);
 }
 
 static int signal_of(const char *name)
@@ -186,6 +249,14 @@ static void show_version(bool build)
 		SLUICE_PREFIX, SLUICE_CONF);
 }
 
+static int rehearse(const struct options *o, const struct cycle *c)
+{
+	struct rehearse_options r = o->rehearse;
+
+	r.top = r.top ? r.top : REHEARSE_TOP;
+	return rehearse_run(&c->conf, &r);
+}
+
 static int test_ended(const struct options *o, const struct cycle *c, const char *path)
 {
 	if (!c) {
@@ -198,7 +269,7 @@ static int test_ended(const struct options *o, const struct cycle *c, const char
 	}
 	if (o->dump)
 		conf_print_sources(&c->conf);
-	return 0;
+	return o->rehearse.pcap ? rehearse(o, c) : 0;
 }
 
 /* -p and -c may be relative to where we are now; a daemon and a reload must find them again. */

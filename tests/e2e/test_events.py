@@ -4,14 +4,17 @@ import json
 import os
 import queue
 import signal
+import socket
+import struct
 import subprocess
 import threading
+import time
 
 import harness
 import pytest
-from guard_net import Ctl
+from guard_net import Ctl, reach
 from harness import CTL, SLOW, Conn, children, fetch, free_port, is_alive, until
-from test_guard import ADMIN, LIMITED, guarded, local, net, offend, pins  # noqa: F401 - fixtures
+from test_guard import ADMIN, LIMITED, PORT, get_banned, guarded, local, net, offend, pins  # noqa: F401 - fixtures
 from test_life import upgrade  # noqa: F401 - fixture
 
 WAIT_S = 10 * SLOW
@@ -215,3 +218,67 @@ def test_the_guard_says_where_it_is(guarded, watch):
     s.rewrite(LIMITED, ADMIN)
     s.reload()
     assert w.next()["event"] == "guard_off"
+
+
+@pytest.mark.privileged
+def test_what_the_guard_drops_is_told(guarded, net, pins, watch):
+    """In the stream, in the log and in the maps by the same id; once a second and no more."""
+    s = guarded("deny 10.77.2.0/24; rate syn=1/s burst=1;")
+    w = watch(s)
+    bad, denied = net.clients
+    assert reach(PORT, "10.77.2.1", denied, timeout=0.3) == "dropped"
+    e = w.next("drop")
+    assert (e["address"], e["network"], e["verdict"], e["interface"]) == ("10.77.2.2", "10.77.2.0/24", "drop_net", "sl-s2")
+    assert e["dry_run"] is False and e["packets"] >= 1
+    s.wait_log(f"the guard drops 10.77.2.2 of 10.77.2.0/24: drop_net, rule {e['rule']}, ")
+    get_banned(s, "10.77.1.1", "10.77.1.2", netns=bad)
+    ban_event = w.next("ban")
+    begun = time.monotonic()
+    while time.monotonic() < begun + 2:
+        assert reach(PORT, "10.77.1.1", bad, timeout=0.2) == "dropped"
+    e = w.next("drop")
+    while e["address"] != "10.77.1.2" or e["verdict"] != "drop_deny":
+        e = w.next("drop")
+    assert e["rule"] == ban_event["rule"]
+    s.wait_log(f"the guard drops 10.77.1.2: drop_deny, rule {e['rule']}, ")
+    n_s = time.monotonic() - begun
+    s.ctl.ok("ban", "192.0.2.99", "--for", "1h")
+    told = 1
+    while (e := w.next())["event"] != "ban":
+        told += e["event"] == "drop" and e["verdict"] == "drop_deny"
+    assert told <= n_s + 1.5, (told, n_s)
+
+
+@pytest.mark.privileged
+def test_a_dry_run_is_told_as_one(guarded, net, watch):
+    s = guarded("dry_run on; rate syn=1/s burst=1;")
+    w = watch(s)
+    for _ in range(5):
+        reach(PORT, "10.77.1.1", net.clients[0])
+    e = w.next("drop")
+    assert e["verdict"] == "drop_syn_rate" and e["dry_run"] is True and e["address"] == "10.77.1.2"
+    s.wait_log(r"the guard would drop \(dry run\) 10.77.1.2: drop_syn_rate")
+
+
+@pytest.mark.privileged
+def test_a_flood_of_events_is_bounded(guarded, net, pins, watch):
+    """A thousand sources at once: most are told, few are logged, the rest is counted, and all are dropped."""
+    s = guarded("deny 198.18.0.0/15;")
+    for i in range(1000):
+        one(s, "POST", "/api/v1/bans", {"address": f"198.20.{i // 250}.{i % 250 + 1}", "for": "1h", "reason": ""})
+    before = s.ctl.json("status")["events"]
+    with harness.in_netns(net.clients[0]), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as out:
+        for i in range(1000):
+            src = socket.inet_aton(f"198.20.{i // 250}.{i % 250 + 1}")
+            out.sendto(struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 1, 0, 64, 17, 0, src, socket.inet_aton("10.77.1.1")) + bytes(8),
+                       ("10.77.1.1", 0))
+    until(lambda: pins.totals()["drop_deny"] == 1000, 5, "the drops")
+
+    def all_accounted():
+        now = s.ctl.json("status")["events"]
+        return now["total"] - before["total"] + now["left_out"] + now["lost_in_kernel"] >= 1000
+    until(all_accounted, 5, "the events")
+    now = s.ctl.json("status")["events"]
+    assert now["total"] - before["total"] >= 500 and now["lost_in_kernel"] == 0
+    s.wait_log("the guard: [0-9]+ more events are not logged")
+    assert len([x for x in s.log().splitlines() if "the guard drops" in x]) < 100

@@ -53,6 +53,7 @@ static void print_event(const json_t *j)
 	if (json_is_true(json_object_get(j, "dry_run")))
 		fputs(" (dry run)", stdout);
 	print_part(j, "address", " ");
+	print_part(j, "network", " of ");
 	print_part(j, "verdict", " ");
 	print_part(j, "interface", " on ");
 	if (json_is_integer(packets))

@@ -49,21 +49,20 @@ const char *api_events_kind_name(unsigned kind)
 	return kind < EVENT_N_KINDS && names[kind] ? names[kind] : "unknown";
 }
 
+/* Of a drop, the packet's source, and where that is counted at a network, it. */
 static void put_source(json_t *j, const struct event *e)
 {
-	char text[GUARD_ADDR_TEXT_MAX], full[GUARD_ADDR_TEXT_MAX + 8];
-	struct guard_addr a = {.family = e->family};
-	bool is_single = e->prefix_len == (e->family == 4 ? 32 : 128);
+	struct guard_cidr c = {.addr.family = e->family, .prefix_len = e->prefix_len};
+	char text[GUARD_ADDR_TEXT_MAX], net[GUARD_CIDR_TEXT_MAX];
 
 	if (e->family != 4 && e->family != 6)
 		return;
-	memcpy(a.bytes, e->addr, e->family == 4 ? 4 : 16);
-	guard_addr_to_text(&a, text);
-	if (is_single)
-		snprintf(full, sizeof full, "%s", text);
-	else
-		snprintf(full, sizeof full, "%s/%u", text, e->prefix_len);
-	json_object_set_new(j, "address", json_string(full));
+	memcpy(c.addr.bytes, e->addr, e->family == 4 ? 4 : 16);
+	guard_addr_to_text(&c.addr, text);
+	guard_addr_cidr_to_text(&c, net);
+	json_object_set_new(j, "address", json_string(e->kind == EVENT_DROP ? text : net));
+	if (e->kind == EVENT_DROP && strchr(net, '/'))
+		json_object_set_new(j, "network", json_string(net));
 }
 
 static void put_rule(json_t *j, const struct event *e)

@@ -34,7 +34,7 @@ struct event {
 	uint8_t is_manual;
 	uint8_t in_kernel;
 	uint8_t family;	    /* 4, 6; 0: of no single source */
-	uint8_t prefix_len; /* of addr */
+	uint8_t prefix_len; /* of what is banned, or of what a drop is counted at: addr is in it */
 	uint8_t addr[16];   /* IPv4: the first four */
 	char ifname[16];
 	char text[EVENT_TEXT_MAX]; /* NUL-terminated */

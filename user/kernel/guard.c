@@ -136,16 +136,19 @@ static int open_and_load(struct guard *g, const struct guard_options *options, c
 	if (bpf_map__set_max_entries(g->skel->maps.deny_v4, deny_max) ||
 	    bpf_map__set_max_entries(g->skel->maps.deny_v6, deny_max))
 		return guard_fail(-SL_EINVAL, err, err_size, "cannot size the maps of bans");
-	rc = guard_pins_reuse(g, err, err_size);
+	g->is_rehearsal = options && options->is_rehearsal;
+	g->skel->rodata->is_rehearsal = g->is_rehearsal;
+	rc = g->is_rehearsal ? 0 : guard_pins_reuse(g, err, err_size);
 	if (!rc)
 		rc = load(g, log, err, err_size);
 	if (rc)
 		return rc;
-	guard_carry_all(g);
+	if (!g->is_rehearsal)
+		guard_carry_all(g);
 	if (init_settings(g))
 		return guard_fail(-SL_ESYS, err, err_size, "cannot write the settings: %s",
 				  strerror(errno));
-	return guard_pins_put(g, err, err_size);
+	return g->is_rehearsal ? 0 : guard_pins_put(g, err, err_size);
 }
 
 static void release(struct guard *g)
@@ -159,6 +162,7 @@ static void release(struct guard *g)
 
 int guard_open(struct guard **out, const struct guard_options *options, char *err, size_t err_size)
 {
+	bool is_rehearsal = options && options->is_rehearsal;
 	const char *pin_dir = options && options->pin_dir ? options->pin_dir : GUARD_PIN_DIR;
 	struct guard *g;
 	char *log;
@@ -176,7 +180,8 @@ int guard_open(struct guard **out, const struct guard_options *options, char *er
 		return guard_fail(-SL_ENOMEM, err, err_size, "no memory for the guard");
 	}
 	g->dir_fd = -1;
-	rc = guard_pins_open(g, pin_dir, options ? options->lock_fd : -1, err, err_size);
+	if (!is_rehearsal)
+		rc = guard_pins_open(g, pin_dir, options ? options->lock_fd : -1, err, err_size);
 	if (!rc)
 		rc = open_and_load(g, options, log, err, err_size);
 	free(log);
@@ -192,7 +197,8 @@ int guard_open(struct guard **out, const struct guard_options *options, char *er
 		errno = saved;
 		return rc;
 	}
-	guard_attach_adopt(g);
+	if (!is_rehearsal)
+		guard_attach_adopt(g);
 	*out = g;
 	return 0;
 }
@@ -216,6 +222,8 @@ void guard_close(struct guard *g, enum guard_close_how how)
 {
 	if (!g)
 		return;
+	if (g->is_rehearsal)
+		how = GUARD_CLOSE_KEEP;
 	if (how != GUARD_CLOSE_KEEP)
 		guard_attach_drop_all(g);
 	if (how == GUARD_CLOSE_REMOVE)

@@ -48,6 +48,12 @@ int guard_addr_from_text(struct guard_addr *out, const char *text);
 int guard_addr_cidr_from_text(struct guard_cidr *out, const char *text);
 /* NUL-terminated; returns OUT. */
 const char *guard_addr_to_text(const struct guard_addr *a, char out[static GUARD_ADDR_TEXT_MAX]);
+/* Makes C a network: zeros behind its prefix. */
+void guard_addr_clear_host_bits(struct guard_cidr *c);
+/* "ADDRESS" of full length, "NETWORK/LENGTH" else; the host bits of C may be set. Returns OUT. */
+#define GUARD_CIDR_TEXT_MAX (GUARD_ADDR_TEXT_MAX + 4)
+const char *guard_addr_cidr_to_text(const struct guard_cidr *c,
+				    char out[static GUARD_CIDR_TEXT_MAX]);
 
 /* ---- life (guard.c, guard_pins.c, guard_attach.c) ---- */
 
@@ -56,7 +62,9 @@ struct guard;
 struct guard_options {
 	const char *pin_dir; /* NULL: GUARD_PIN_DIR; on bpffs, made with mode 0700 */
 	uint32_t deny_max;   /* bans in each family; 0: GUARD_DENY_MAX */
-	int lock_fd; /* of guard_lock_fd(), inherited from the master before; 0 or less: none.
+	bool is_rehearsal; /* of guard_rehearse(): nothing is pinned or taken over, no interface can be
+			    * guarded, and time is what its packets say */
+	int lock_fd;	   /* of guard_lock_fd(), inherited from the master before; 0 or less: none.
 		      * Becomes the guard's */
 };
 
@@ -263,6 +271,13 @@ int guard_events_fd(const struct guard_events *e);
 int guard_events_read(struct guard_events *e, unsigned n_max);
 /* E may be NULL. */
 void guard_events_close(struct guard_events *e);
+
+/* ---- rehearsal (guard_rehearse.c) ---- */
+
+/* Runs the program of a guard that was opened for it on a frame that came at TIME_NS, never less than the
+ * time before. All times in its maps are of that clock, and there is an event for each refusal. 1: dropped;
+ * 0: passed; -SL_ESYS. */
+int guard_rehearse(struct guard *g, const void *frame, size_t n, uint64_t time_ns);
 
 /* ---- counters (guard_stats.c) ---- */
 

@@ -2,6 +2,7 @@
 /* Owns the guard's form of addresses: from sockets and text, and back. Nothing here touches BPF. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/err.h"
@@ -66,7 +67,7 @@ static int prefix_from_text(const char *text, int max)
 	return v > max ? -1 : v;
 }
 
-static void clear_host_bits(struct guard_cidr *c)
+void guard_addr_clear_host_bits(struct guard_cidr *c)
 {
 	size_t n_bytes = c->addr.family == 4 ? 4 : 16;
 
@@ -101,7 +102,7 @@ int guard_addr_cidr_from_text(struct guard_cidr *out, const char *text)
 	if (len < mapped)
 		return -SL_EINVAL;
 	c.prefix_len = (uint8_t)(len - mapped);
-	clear_host_bits(&c);
+	guard_addr_clear_host_bits(&c);
 	*out = c;
 	return 0;
 }
@@ -110,5 +111,20 @@ const char *guard_addr_to_text(const struct guard_addr *a, char out[static GUARD
 {
 	if (!inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->bytes, out, GUARD_ADDR_TEXT_MAX))
 		out[0] = '\0';
+	return out;
+}
+
+const char *guard_addr_cidr_to_text(const struct guard_cidr *c,
+				    char out[static GUARD_CIDR_TEXT_MAX])
+{
+	char text[GUARD_ADDR_TEXT_MAX];
+	struct guard_cidr net = *c;
+
+	guard_addr_clear_host_bits(&net);
+	guard_addr_to_text(&net.addr, text);
+	if (net.prefix_len < (net.addr.family == 4 ? 32 : 128))
+		snprintf(out, GUARD_CIDR_TEXT_MAX, "%s/%u", text, net.prefix_len);
+	else
+		snprintf(out, GUARD_CIDR_TEXT_MAX, "%s", text);
 	return out;
 }

@@ -18,6 +18,7 @@ struct guard {
 	char pin_dir[GUARD_PATH_MAX];
 	char map_dir[GUARD_PATH_MAX + 16]; /* in it, named after the schema */
 	bool is_kept[GUARD_N_MAPS];	   /* the pinned map is in use, with its content */
+	bool is_rehearsal;		   /* nothing of it is pinned */
 	int dir_fd;			   /* holds the lock on the folder of pins */
 	struct guard_bpf *skel;
 	int prog_fd; /* the skeleton's */

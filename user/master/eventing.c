@@ -54,25 +54,24 @@ void eventing_init(struct master *m, struct event_ring *ring)
 
 static void say(struct master *m, const struct event *e)
 {
-	char name[GUARD_ADDR_TEXT_MAX] = "many sources", prefix[8] = "";
-	struct guard_addr a = {.family = e->family};
-	bool is_single = e->prefix_len == (e->family == 4 ? 32 : 128);
+	char name[GUARD_ADDR_TEXT_MAX] = "many sources", net[GUARD_CIDR_TEXT_MAX];
+	struct guard_cidr c = {.addr.family = e->family, .prefix_len = e->prefix_len};
+	bool is_single = !e->family || e->prefix_len == (e->family == 4 ? 32 : 128);
 
 	if (!allowance_take(&m->eventing.logged, m->loop.clock.mono_ms, LOGGED_PER_S,
 			    LOGGED_BURST)) {
 		m->eventing.n_unlogged++;
 		return;
 	}
-	memcpy(a.bytes, e->addr, sizeof a.bytes);
+	memcpy(c.addr.bytes, e->addr, sizeof c.addr.bytes);
 	if (e->family)
-		guard_addr_to_text(&a, name);
-	if (e->family && !is_single)
-		snprintf(prefix, sizeof prefix, "/%u", e->prefix_len);
+		guard_addr_to_text(&c.addr, name);
+	guard_addr_cidr_to_text(&c, net);
 	log_write(log_of(m), LOG_LVL_NOTICE, 0,
-		  "the guard %s %s%s: %s, rule %08x, %llu packets so far, interface %s",
-		  e->is_dry_run ? "would drop (dry run)" : "drops", name, prefix,
-		  guard_stats_total_name(e->verdict), e->rule_id, (unsigned long long)e->packets,
-		  e->ifname[0] ? e->ifname : "unknown");
+		  "the guard %s %s%s%s: %s, rule %08x, %llu packets so far, interface %s",
+		  e->is_dry_run ? "would drop (dry run)" : "drops", name, is_single ? "" : " of ",
+		  is_single ? "" : net, guard_stats_total_name(e->verdict), e->rule_id,
+		  (unsigned long long)e->packets, e->ifname[0] ? e->ifname : "unknown");
 }
 
 /* "eth0" for an index of an interface that the guard is on. */

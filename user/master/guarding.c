@@ -8,8 +8,6 @@
 #include "master/master.h"
 #include "policy/ban_conf.h"
 
-#define CONF_RULE_ID 0xffffffffu /* of `deny` lines of the xdp block */
-
 static const struct log *log_of(const struct master *m)
 {
 	return &m->cycle->log;
@@ -148,14 +146,6 @@ static void say_userspace(struct master *m)
 	log_stderr(LOG_LVL_WARN, "%s", text);
 }
 
-static int set_rates(struct master *m, const struct xdp_conf *x)
-{
-	struct guard_rates r;
-
-	xdp_conf_rates(x, &r);
-	return guard_rates_set(guard_maps(m->guard), &r);
-}
-
 void guarding_apply(struct master *m)
 {
 	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
@@ -170,16 +160,9 @@ void guarding_apply(struct master *m)
 	ban_counts_keep(m->evidence, ban_conf_rules(&m->cycle->conf));
 	banning_lift_allowed(m);
 	if (x && m->guard) {
-		if (guard_nets_set_allow(guard_maps(m->guard), x->allow, x->n_allow, err,
-					 sizeof err) ||
-		    guard_nets_set_deny(guard_maps(m->guard), x->deny, x->n_deny, CONF_RULE_ID, err,
-					sizeof err))
+		if (filling_put(guard_maps(m->guard), x, err, sizeof err))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's lists: %s", err);
-		if (guard_maps_set_flags(guard_maps(m->guard), x->dry_run, true) ||
-		    guard_maps_beat(guard_maps(m->guard), clock_mono_ns()) ||
-		    guard_maps_set_fail(guard_maps(m->guard), (uint64_t)x->fail_after_ms * 1000000u,
-					x->fail_open) ||
-		    set_rates(m, x))
+		if (guard_maps_beat(guard_maps(m->guard), clock_mono_ns()))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's settings: %s",
 				  strerror(errno));
 		attach_all(m, x);

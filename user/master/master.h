@@ -212,6 +212,11 @@ void banning_stop(struct master *m);
 /* sysctls.c: warns in C's log of what in the kernel's settings leaves its listeners open to floods. */
 void sysctls_check(const struct cycle *c);
 
+/* filling.c: what the xdp block says, into the maps of a guard. */
+int filling_put(const struct guard_maps *m, const struct xdp_conf *x, char *err, size_t room);
+/* What the block calls a rule; NULL: it has none of this id. */
+const char *filling_rule_text(const struct xdp_conf *x, uint32_t rule_id);
+
 /* eventing.c: what happened, for the log and for who watches. */
 void eventing_init(struct master *m, struct event_ring *ring);
 /* From here on what m->guard tells is read, until it goes or another master reads it. */

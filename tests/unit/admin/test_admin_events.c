@@ -121,7 +121,7 @@ static void put(struct rig *r, uint64_t packets)
 			  .is_dry_run = 1,
 			  .family = 4,
 			  .prefix_len = 24,
-			  .addr = {203, 0, 113, 0},
+			  .addr = {203, 0, 113, 9},
 			  .ifname = "eth0"};
 
 	event_ring_put(r->events, &e);
@@ -145,7 +145,8 @@ static void test_drop(void **state)
 	j = next(s, "drop");
 	assert_text(j, "id", "e0c-2");
 	assert_text(j, "time", "2026-11-23T00:00:00.250Z");
-	assert_text(j, "address", "203.0.113.0/24");
+	assert_text(j, "address", "203.0.113.9");
+	assert_text(j, "network", "203.0.113.0/24");
 	assert_text(j, "verdict", "drop_net");
 	assert_text(j, "rule", "0a0b0c0d");
 	assert_text(j, "interface", "eth0");
