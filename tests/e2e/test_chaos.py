@@ -15,7 +15,7 @@ from guard_net import Ctl, GuardNet, Pins, links_of, progs_of, reach, xdp_on
 from harness import SLOW, Conn, build, children, fetch, is_alive, until
 
 PORT = 8080
-KILLS = 100 // SLOW
+KILLS = 100 if SLOW == 1 else 25
 MAIN = """worker_processes 2;
 xdp { interface sl-s1 sl-s2; pin_dir @pins@; }
 admin { listen unix:@dir@/admin.sock; }
@@ -26,6 +26,7 @@ server {{
     location / {{ limit_req zone=r burst=100; limit_conn c 100; proxy_pass http://@mock@/echo; }}
 }}"""
 BAD = "10.77.1.2"
+pytestmark = [pytest.mark.kernel]
 
 
 class Client(threading.Thread):
@@ -105,6 +106,7 @@ class Chaos:
 
 
 @pytest.mark.privileged
+@pytest.mark.timeout(600)
 def test_kills_at_random(start, stack, mocks):
     seed = int(os.environ.get("SLUICE_SEED", time.time_ns() % 1000000))
     dice = random.Random(seed)

@@ -17,6 +17,7 @@ import pytest
 from guard_net import Ctl, GuardNet, Pins
 from harness import SLOW, children, fetch, free_port, is_alive, status_of, until
 
+pytestmark = [pytest.mark.kernel]
 ASAN = bool(os.environ.get("SLUICE_ASAN"))
 KEPT = {"chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7, "net_bind_service": 10,
         "net_admin": 12, "sys_resource": 24, "perfmon": 38, "bpf": 39}
@@ -161,6 +162,22 @@ def test_refused_calls_fail(copied, start, who):
     assert inject.syscall(pid, BPF, LOOKUP, 0, 0) in (-errno.EINVAL, -errno.EFAULT, -errno.EBADF, -errno.EPERM)
     assert inject.syscall(pid, SOCKET, socket.AF_INET, socket.SOCK_STREAM, 0) > 0
     assert fetch(s.port).status == 200 and pid in children(s.pid)
+
+
+@pytest.mark.privileged
+def test_code_of_regular_expressions(start):
+    """It is run where nobody can write it, and freed at the end without a word."""
+    s = start("server { listen 127.0.0.1:@http@; location ~ ^/(a+)b$ { return 200 $1; } }", main=ADMIN)
+    if not ASAN:
+        assert re.search(r"^\S+ rwxp \S+ 00:00 0\s*$", pathlib.Path(f"/proc/{s.pid}/maps").read_text(), re.M)
+    for _ in range(2):
+        for pid in confined(s, 3):
+            maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
+            assert "rwx" not in maps and re.search(r"^\S+ r-xp \S+ 00:00 0\s*$", maps, re.M)
+        assert fetch(s.port, "/aaab").body == b"aaa"
+        old = children(s.pid)
+        s.reload()
+        until(lambda o=old: not any(is_alive(p) for p in o), 10, "the end of the old ones")
 
 
 @pytest.mark.privileged

@@ -361,7 +361,7 @@ static void allow_ioctls(struct filter *f)
 static void allow_process(struct filter *f)
 {
 	static const uint64_t options[] = {
-		PR_SET_NAME,	   PR_GET_NAME, PR_SET_DUMPABLE,     PR_GET_DUMPABLE,
+		PR_SET_NAME,	   PR_GET_NAME, PR_GET_DUMPABLE,
 		PR_SET_TIMERSLACK, PR_SET_VMA,	PR_GET_NO_NEW_PRIVS,
 	};
 	const uint64_t self[] = {0, (uint64_t)getpid()};
@@ -374,7 +374,7 @@ static void allow_process(struct filter *f)
 	add_values(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 0, self + 1, 1);
 }
 
-/* No code comes in by data: JIT of regular expressions was done in the master. */
+/* No code comes in by data; what the master's JIT made can be written no more. */
 static void allow_memory(struct filter *f)
 {
 	add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, &SCMP_A2_32(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
@@ -420,6 +420,33 @@ static void add_all(struct filter *f, enum confine_role role)
 	limit_bpf(f, role);
 }
 
+/* Machine code of regular expressions is writable where the master made it; it has no name in the list. */
+static int protect_code(const char *rights, int prot)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512], is[5];
+	int r = maps ? 0 : -SL_ESYS;
+
+	while (r == 0 && fgets(line, sizeof line, maps)) {
+		unsigned long start, end, inode;
+		int at = 0;
+
+		if (sscanf(line, "%lx-%lx %4s %*s %*s %lu %n", &start, &end, is, &inode, &at) < 4 ||
+		    strcmp(is, rights) != 0 || inode || line[at])
+			continue;
+		if (mprotect((void *)start, end - start, prot))
+			r = -SL_ESYS;
+	}
+	if (maps)
+		fclose(maps);
+	return r;
+}
+
+void confine_leave(void)
+{
+	protect_code("r-xp", PROT_READ | PROT_WRITE);
+}
+
 int confine_enter(enum confine_role role, enum confine_mode mode, char *err, size_t room)
 {
 	struct filter f = {.other = mode == CONFINE_LOG ? SCMP_ACT_LOG
@@ -428,6 +455,10 @@ int confine_enter(enum confine_role role, enum confine_mode mode, char *err, siz
 
 	if (mode == CONFINE_OFF)
 		return 0;
+	if (protect_code("rwxp", PROT_READ | PROT_EXEC)) {
+		snprintf(err, room, "memory cannot be protected: %s", strerror(errno));
+		return -SL_ESYS;
+	}
 	f.is_log = mode == CONFINE_LOG;
 	f.ctx = seccomp_init(f.other);
 	if (!f.ctx)

@@ -19,7 +19,10 @@ enum confine_role {
 /* For this process, which has one thread and no_new_privs; cannot be undone. What no part of such a process
  * ever does for a good reason kills it, with SIGSYS; any other call that it does not need fails with ENOSYS,
  * as on a kernel that does not have it. Both are told to the kernel's log. -SL_ESYS with ERR: the kernel has
- * no such filters, or libseccomp cannot make one. */
+ * no such filters, or libseccomp cannot make one. Code that was made before (regular expressions) stays, and cannot be
+ * written any more. */
 int confine_enter(enum confine_role role, enum confine_mode mode, char *err, size_t room);
+/* Before what the configuration holds is freed: that code can be written again, and not be run. */
+void confine_leave(void);
 
 #endif

@@ -141,6 +141,7 @@ static void become_unprivileged(struct master *m, enum confine_role role, const 
 static void leave(struct master *m, struct child *self, int code)
 {
 	free(self);
+	confine_leave();
 	cycle_free(m->cycle);
 	exit(code);
 }
