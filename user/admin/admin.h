@@ -10,6 +10,7 @@
 #include "core/msg.h"
 #include "core/stats.h"
 #include "kernel/guard.h"
+#include "kernel/relay.h"
 #include "policy/ban.h"
 #include "policy/limit_conf.h"
 #include "policy/upstream_conf.h"
@@ -42,6 +43,8 @@ struct admin_env {
 	const struct event_ring *events;
 	struct ban_evidence *evidence;	/* only looked at */
 	const struct guard_maps *guard; /* read-only; NULL: off, stats->guard_mode says why */
+	const struct relay *relay; /* NULL: off, and relay_off_why says why where it was wanted */
+	const char *relay_off_why;
 	const struct admin_fd *listens; /* never shut down: the next process has them too */
 	int n_listens;
 	int channel_fd; /* SOCK_SEQPACKET to the master */

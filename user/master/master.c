@@ -107,6 +107,7 @@ int master_reload(struct master *m, char *text, size_t room)
 	m->stats->reloaded_wall_ms = m->loop.clock.wall_ms;
 	sysctls_check(c);
 	guarding_apply(m);
+	relaying_apply(m);
 	/* The old ones go on until the new ones are there: no moment without a listener. */
 	for (struct child *k = m->children; k; k = k->next)
 		k->retiring = true;
@@ -369,6 +370,7 @@ static int run_single(struct master *m)
 		.resolves = true,
 		.bans = m->bans,
 		.evidence = m->evidence,
+		.relay = m->relay,
 		.channel_fd = -1,
 		.conns_max = (uint32_t)events->worker_connections,
 		.multi_accept = events->multi_accept,
@@ -436,8 +438,10 @@ int master_run(struct master *m)
 	set_bans_path(m);
 	if (write_pid(m) == 0) {
 		guarding_start(m);
+		relaying_apply(m);
 		code = m->cycle->core->master_process ? run_loop(m) : run_single(m);
 		guarding_stop(m, shares_sockets(m));
+		relaying_stop(m);
 		upgrade_unlink_pid(m);
 	}
 	log_write(log_of(m), LOG_LVL_NOTICE, 0, "exit");

@@ -9,6 +9,7 @@
 #include "core/shm.h"
 #include "core/stats.h"
 #include "kernel/guard.h"
+#include "kernel/relay.h"
 #include "kernel/xdp_conf.h"
 #include "master/core_conf.h"
 #include "net/listen.h"
@@ -82,6 +83,8 @@ struct master {
 	struct guard *guard;	   /* NULL: off */
 	char guard_off_why[GUARD_ERR_MAX];
 	struct guard_maps reader; /* for the admin process; valid when guard */
+	struct relay *relay;	  /* NULL: no group wants it, or it cannot be */
+	char relay_off_why[RELAY_ERR_MAX];
 	struct child *children;
 	struct io signal_io;
 	struct timer sweep_timer, respawn_timer;
@@ -231,6 +234,11 @@ void eventing_ban(struct master *m, enum event_kind kind, const struct ban_entry
 /* KIND: EVENT_GUARD_ON, EVENT_GUARD_OFF. IFNAME may be empty. */
 void eventing_guard(struct master *m, enum event_kind kind, const char *ifname, const char *fmt,
 		    ...) __attribute__((format(printf, 4, 5)));
+
+/* relaying.c: `sockmap on`. */
+/* Brings it in line with m->cycle, before workers are made. */
+void relaying_apply(struct master *m);
+void relaying_stop(struct master *m);
 
 /* privileges.c */
 /* Keeps the capabilities that the master needs, by name; all others go, but for CAP_SYS_ADMIN where the

@@ -159,6 +159,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 		.resolves = c->resolves,
 		.bans = m->bans,
 		.evidence = m->evidence,
+		.relay = m->relay,
 		.channel_fd = fd,
 		.conns_max = (uint32_t)events->worker_connections,
 		.multi_accept = events->multi_accept,
@@ -171,6 +172,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 	if (m->guard)
 		guard_maps_close(&m->reader);
 	guard_close_in_child(m->guard);
+	relay_close_in_child(m->relay, true);
 	sockets_choose(m->cycle, c->index);
 	for (int i = 0; i < m->cycle->n_admin_fds; i++)
 		close(m->cycle->admin_fds[i].fd);
@@ -195,6 +197,8 @@ static void admin_main(struct master *m, struct child *c, int fd)
 		.events = m->eventing.ring,
 		.evidence = m->evidence,
 		.guard = m->guard ? &m->reader : NULL,
+		.relay = m->relay,
+		.relay_off_why = m->relay_off_why,
 		.listens = m->cycle->admin_fds,
 		.n_listens = m->cycle->n_admin_fds,
 		.channel_fd = fd,
@@ -208,6 +212,7 @@ static void admin_main(struct master *m, struct child *c, int fd)
 	leave_master(m, c, "admin process");
 	steering_close(m);
 	guard_close_in_child(m->guard);
+	relay_close_in_child(m->relay, false);
 	sockets_close_http(m->cycle);
 	set_environment(m->cycle->core);
 	become_unprivileged(m, CONFINE_ADMIN, "admin");
@@ -411,6 +416,7 @@ void spawn_reaped(struct master *m, pid_t pid, int status)
 	}
 	if (c->kind == CHILD_WORKER) {
 		forget_requests(m, c->slot);
+		relay_mark_worker_gone(m->relay, c->slot);
 		retire(m->stats, c->slot);
 		m->stats->n_worker_deaths += !c->leaving;
 	}

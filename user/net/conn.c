@@ -53,14 +53,24 @@ int conn_start(struct conn *c, struct loop *l, int fd, void (*on_event)(struct c
 	return 0;
 }
 
+int conn_socket(const struct addr *to)
+{
+	return socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
 int conn_connect(struct conn *c, struct loop *l, const struct addr *to, const struct addr *local,
 		 void (*on_event)(struct conn *))
 {
-	int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	return conn_connect_fd(c, l, conn_socket(to), to, local, on_event);
+}
+
+int conn_connect_fd(struct conn *c, struct loop *l, int fd, const struct addr *to,
+		    const struct addr *local, void (*on_event)(struct conn *))
+{
 	int e, one = 1;
 
 	*c = (struct conn){.io.fd = -1};
-	if (fd < 0)
+	if (fd < 0) /* errno is conn_socket()'s */
 		return -SL_ESYS;
 	/* The kernel chooses the port when it knows both ends: there are more of them then. */
 	if (local && addr_port(local) == 0)
@@ -89,6 +99,14 @@ int conn_connected(struct conn *c)
 	return 0;
 }
 
+/* Have a read that got less than it had room for emptied the socket? Not where bytes may have come both ways:
+ * those of one way end where those of the other begin. */
+static bool is_emptied(const struct conn *c)
+{
+	return !c->peer_closed && !c->failed &&
+	       !(c->detour && __atomic_load_n(&c->detour->mixed, __ATOMIC_ACQUIRE));
+}
+
 static ssize_t receive(struct conn *c, void *to, size_t n, int flags)
 {
 	ssize_t got;
@@ -105,7 +123,7 @@ static ssize_t receive(struct conn *c, void *to, size_t n, int flags)
 		return -SL_EAGAIN;
 	}
 	/* A short read has emptied the socket: the next edge says when there is more. */
-	if ((size_t)got < n && !c->peer_closed && !c->failed)
+	if ((size_t)got < n && is_emptied(c))
 		c->readable = false;
 	return got;
 }
@@ -167,8 +185,12 @@ static ssize_t plain_read(struct conn *c, void *to, size_t n)
 {
 	ssize_t got = conn_raw_read(c, to, n);
 
-	if (got > 0)
-		c->n_received += (uint64_t)got;
+	if (got <= 0)
+		return got;
+	c->n_received += (uint64_t)got;
+	if (c->detour)
+		__atomic_store_n(&c->detour->n_read, c->detour->n_read + (uint64_t)got,
+				 __ATOMIC_RELAXED);
 	return got;
 }
 

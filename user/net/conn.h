@@ -8,6 +8,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "core/detour.h"
 #include "net/addr.h"
 #include "net/loop.h"
 
@@ -36,7 +37,8 @@ struct conn {
 	const struct conn_ops *ops;
 	/* Called after readable, writable, peer_closed or failed changed. */
 	void (*on_event)(struct conn *c);
-	void *tls; /* user/tls's state */
+	void *tls;	       /* user/tls's state */
+	struct detour *detour; /* NULL: all bytes go by TCP */
 	bool readable, writable;
 	bool peer_closed;	     /* EPOLLRDHUP: read until 0 */
 	bool failed;		     /* EPOLLERR or EPOLLHUP */
@@ -50,6 +52,11 @@ int conn_start(struct conn *c, struct loop *l, int fd, void (*on_event)(struct c
  * (refused locally, no route): errno says why. */
 int conn_connect(struct conn *c, struct loop *l, const struct addr *to, const struct addr *local,
 		 void (*on_event)(struct conn *));
+/* The two halves of it, for who does something with the socket in between: a descriptor, -1 with errno; and
+ * the rest, which takes it. */
+int conn_socket(const struct addr *to);
+int conn_connect_fd(struct conn *c, struct loop *l, int fd, const struct addr *to,
+		    const struct addr *local, void (*on_event)(struct conn *));
 /* 0 once connected; -SL_EAGAIN; -SL_ESYS with errno set from SO_ERROR. */
 int conn_connected(struct conn *c);
 

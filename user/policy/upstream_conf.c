@@ -38,6 +38,7 @@ static struct upstream_conf *group_new(struct conf *c, const struct conf_node *n
 	u->keepalive_timeout_ms = http->keepalive_timeout_ms;
 	u->keepalive_time_ms = http->keepalive_time_ms;
 	u->scope = &http->scope;
+	u->relay_group = -1;
 	u->index = http->main.n_groups++;
 	for (at = &http->main.groups; *at; at = &(*at)->next)
 		;
@@ -88,7 +89,8 @@ static int finish_upstream(struct conf *c, struct conf_block *b, void *mod)
 	if (!primary)
 		return conf_error(c, b->node, "no servers in upstream \"%.*s\" but backup ones",
 				  SLICE_FMT(u->name));
-	if (upstream_method_finish(c, b->node, u) || upstream_zone_finish(c, u))
+	if (upstream_method_finish(c, b->node, u) || upstream_zone_finish(c, u) ||
+	    upstream_sockmap_finish(c, u))
 		return -SL_EINVAL;
 	u->keepalive = blk->keepalive;
 	u->keepalive_requests = blk->keepalive_requests;
@@ -99,12 +101,19 @@ static int finish_upstream(struct conf *c, struct conf_block *b, void *mod)
 
 /* ---- use by proxy_pass ---- */
 
-void upstream_conf_use(struct upstream_conf *u, uint16_t default_port)
+int upstream_conf_use(struct conf *c, const struct conf_node *n, struct upstream_conf *u,
+		      uint16_t default_port)
 {
+	if (default_port == 443 && u->sockmap)
+		return conf_error(c, n,
+				  "upstream \"%.*s\" has \"sockmap on\", which is for plain TCP: "
+				  "it cannot be used with https",
+				  SLICE_FMT(u->name));
 	if (default_port == 443)
 		u->used_443 = true;
 	else
 		u->used_80 = true;
+	return 0;
 }
 
 static struct upstream_conf *implicit_group(struct conf *c, const struct conf_node *n,
@@ -146,9 +155,7 @@ struct upstream_conf *upstream_conf_get(struct conf *c, const struct conf_node *
 	}
 	if (!u)
 		u = implicit_group(c, n, host, has_port ? port : default_port);
-	if (u)
-		upstream_conf_use(u, default_port);
-	return u;
+	return u && upstream_conf_use(c, n, u, default_port) == 0 ? u : NULL;
 }
 
 /* ---- shared memory ---- */
@@ -381,6 +388,17 @@ static const struct conf_row rows[] = {
 		.offset = AT(keepalive_time_ms),
 		.deflt = "1h",
 		.help = "how long one connection to a server serves requests",
+	},
+	{
+		.name = "sockmap",
+		.contexts = CTX_UPSTREAM,
+		.args_min = 1,
+		.args_max = 2,
+		.type = CONF_CUSTOM,
+		.set = upstream_sockmap_set,
+		.help = "on [limit=SIZE] | off -- bytes between a worker and the group's servers, which are on "
+			"this host and speak plain TCP, go from socket to socket, past TCP (docs/sockmap.md); at most "
+			"SIZE (1m) lies unread in each direction of a connection",
 	},
 	{
 		.name = "resolver",

@@ -35,8 +35,11 @@ struct upstream_conf {
 	int64_t zone_bytes;		   /* 0: the line has no size */
 	int64_t keepalive;	    /* idle connections kept by each worker; default 32; 0: none */
 	int64_t keepalive_requests; /* 1000 */
-	int64_t keepalive_timeout_ms;	    /* 60s */
-	int64_t keepalive_time_ms;	    /* 1h */
+	int64_t keepalive_timeout_ms;	 /* 60s */
+	int64_t keepalive_time_ms;	 /* 1h */
+	const struct conf_node *sockmap; /* the line `sockmap on`; NULL: off */
+	int64_t sockmap_limit_bytes;
+	int relay_group; /* of user/kernel/relay.h, set by the master before it forks; -1: none */
 	const struct upstream_scope *scope; /* resolver: the block's; of an implicit group http's */
 	struct shm_zone *zone;
 	struct balance_group *group; /* in shared memory, set by upstream_conf_share() */
@@ -63,9 +66,10 @@ struct upstream_conf *upstream_conf_get(struct conf *c, const struct conf_node *
 /* The block of that name (case is ignored, as in nginx), for a proxy_pass with variables; NULL:
  * none. */
 struct upstream_conf *upstream_conf_find(const struct conf *c, struct slice name);
-/* Says that a proxy_pass with this scheme may use the group, when only a request will show
- * which. */
-void upstream_conf_use(struct upstream_conf *u, uint16_t default_port);
+/* Says that the proxy_pass at N, with this scheme, may use the group, when only a request will show which.
+ * -SL_EINVAL after conf_error. */
+int upstream_conf_use(struct conf *c, const struct conf_node *n, struct upstream_conf *u,
+		      uint16_t default_port);
 /* Makes or finds the shared memory of all groups; called once all groups are known. */
 int upstream_conf_share(struct conf *c);
 /* NULL when there is no http block. */

@@ -25,12 +25,15 @@ int upstream_method_set(struct conf *c, struct conf_block *b, void *mod, const s
 			const struct conf_row *row);
 int upstream_zone_set(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		      const struct conf_row *row);
+int upstream_sockmap_set(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			 const struct conf_row *row);
 int upstream_resolver_set(struct conf *c, struct conf_block *b, void *mod,
 			  const struct conf_node *n, const struct conf_row *row);
 
 /* When all of the block is read. */
 int upstream_method_finish(struct conf *c, const struct conf_node *n, struct upstream_conf *u);
 int upstream_zone_finish(struct conf *c, struct upstream_conf *u);
+int upstream_sockmap_finish(struct conf *c, const struct upstream_conf *u);
 /* A resolver line is taken over as a whole; resolver_timeout is typed and comes by itself. */
 int upstream_resolver_inherit(struct conf *c, struct conf_block *b, void *mod, const void *parent);
 

@@ -16,6 +16,7 @@ struct names;
 struct health;
 struct ocsp;
 struct auth_store;
+struct relay;
 
 struct env {
 	struct loop loop;
@@ -34,6 +35,7 @@ struct env {
 	void (*on_no_clients)(struct env *env); /* the last client's connection is closed */
 	struct client_conn *clients;		/* doubly linked list of client connections */
 	struct upstream_pools *pools;
+	struct relay *relay;	 /* of groups with `sockmap on`; NULL: none, or it cannot be */
 	struct timer slow_timer; /* slow.c's */
 	struct names *names;	 /* upstream names being resolved */
 	struct health *health;	 /* health checks; NULL: another worker's */

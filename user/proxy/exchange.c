@@ -12,6 +12,8 @@
 #include "proxy/proxy_tls.h"
 #include "tls/tls_conn.h"
 
+#define KEY_RELAYED 0x72656c6179u /* pool_get()'s key, of connections that go around TCP */
+
 static void on_event(struct conn *c);
 static void step(struct exchange *x);
 
@@ -249,7 +251,7 @@ void exchange_body_came(struct exchange *x)
 
 /* A connection of our own, to ADDR; KEY is what another request must have in common with this one. */
 static bool open_new(struct exchange *x, const struct addr *addr, const struct addr *local,
-		     uint64_t key)
+		     uint64_t key, bool relayed)
 {
 	struct upstream *u = x->u;
 	struct tls_client *tls = u->https ? u->conf->tls->client : NULL;
@@ -262,7 +264,7 @@ static bool open_new(struct exchange *x, const struct addr *addr, const struct a
 		x->no_room = true;
 		return false;
 	}
-	x->uc = pool_connect(x->r->env, u->group_conf, addr, local, on_event);
+	x->uc = pool_connect(x->r->env, u->group_conf, addr, local, relayed, on_event);
 	if (!x->uc) {
 		request_log(x->r, LOG_LVL_ERROR, "%s failed (%d: %s) while connecting to upstream",
 			    local ? "bind() or connect()" : "connect()", errno, strerror(errno));
@@ -284,18 +286,36 @@ static bool open_new(struct exchange *x, const struct addr *addr, const struct a
 	return true;
 }
 
+/* May it go around TCP (`sockmap on`)? An upstream has nobody to tell how far it has read: no more of a request may
+ * lie unread than it has itself, and that must be known. And whoever reads while he is written to may be told EAGAIN
+ * where he waits: so no tunnel, either. What may not has connections of its own. */
+static bool is_relayed(const struct exchange *x)
+{
+	enum { PER_PIECE = 1024, FOR_HEAD = 4096 };
+	const struct upstream_conf *g = x->u->group_conf;
+	const struct request_body *b = &x->r->body;
+	uint64_t n = x->u->head.n + (x->u->sends_body ? b->len : 0);
+
+	return g && g->sockmap && g->relay_group >= 0 && x->r->env->relay && !x->u->https &&
+	       !b->stream && !x->u->asks_upgrade &&
+	       n + n / BUF_PAYLOAD * PER_PIECE + FOR_HEAD <= (uint64_t)g->sockmap_limit_bytes;
+}
+
 /* A connection that begins with a client's address (PROXY protocol) is for nobody else. */
 static bool attach(struct exchange *x, const struct addr *addr, bool fresh)
 {
 	struct upstream *u = x->u;
 	struct tls_client *tls = u->https ? u->conf->tls->client : NULL;
 	bool alone = u->fields_conf->proxy_protocol != FIELDS_PROXY_OFF, bound;
+	bool relayed = is_relayed(x);
 	uint64_t key = u->https ? hash64_lower(u->tls_name, 0) : 0;
 	struct addr local;
 
 	bound = fields_local_addr(x->r, &local);
 	if (bound)
 		key ^= hash64(slice_make((const char *)&local.sa, local.len), 1);
+	if (relayed)
+		key ^= KEY_RELAYED;
 	x->uc = fresh || alone ? NULL : pool_get(x->r->env, u->group_conf, addr, tls, key);
 	/* What may not be sent twice is not sent into a connection that is closed already. */
 	while (x->uc && (x->r->body.stream || !upstream_may_resend(x->r)) &&
@@ -308,7 +328,7 @@ static bool attach(struct exchange *x, const struct addr *addr, bool fresh)
 		x->state = X_HEAD;
 		u->try->connect_ms = 0;
 		x->uc->conn.on_event = on_event;
-	} else if (!open_new(x, addr, bound ? &local : NULL, key)) {
+	} else if (!open_new(x, addr, bound ? &local : NULL, key, relayed)) {
 		return false;
 	}
 	x->uc->x = x;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "core/err.h"
+#include "kernel/relay.h"
 #include "proxy/client.h"
 
 struct upstream_pool {
@@ -63,6 +64,7 @@ void pool_close(struct upconn *uc)
 		idle_unlink(uc);
 	timer_cancel(&env->loop, &uc->timer);
 	conn_close(&uc->conn);
+	relay_mark_release(env->relay, uc->conn.detour);
 	env->n_conns--;
 	loop_free(&env->loop, uc);
 }
@@ -100,18 +102,27 @@ struct upconn *pool_get(struct env *env, const struct upstream_conf *group, cons
 }
 
 struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
-			    const struct addr *addr, const struct addr *local,
+			    const struct addr *addr, const struct addr *local, bool relayed,
 			    void (*on_event)(struct conn *))
 {
 	struct upconn *uc = calloc(1, sizeof *uc);
-	int e;
+	struct detour *d = NULL;
+	int e, fd;
 
-	if (!uc || conn_connect(&uc->conn, &env->loop, addr, local, on_event)) {
+	if (!uc)
+		return NULL;
+	fd = conn_socket(addr);
+	if (relayed && fd >= 0)
+		d = relay_mark(env->relay, fd, group->relay_group,
+			       (uint32_t)group->sockmap_limit_bytes);
+	if (conn_connect_fd(&uc->conn, &env->loop, fd, addr, local, on_event)) {
 		e = errno;
+		relay_mark_release(env->relay, d);
 		free(uc);
 		errno = e;
 		return NULL;
 	}
+	uc->conn.detour = d;
 	uc->env = env;
 	uc->pool = group ? &env->pools->pool[group->index] : NULL;
 	uc->addr = *addr;
@@ -122,13 +133,22 @@ struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
 	return uc;
 }
 
+/* Not one on which an upstream left something of a request unread: it would lie before the next one. Nor one that
+ * went over to TCP in the middle: it is slower than a new one. */
+static bool is_clean(const struct detour *d)
+{
+	return !d || !(__atomic_load_n(&d->unread, __ATOMIC_RELAXED) ||
+		       __atomic_load_n(&d->mixed, __ATOMIC_RELAXED));
+}
+
 static bool may_stay(const struct upconn *uc)
 {
 	const struct upstream_conf *g = uc->pool ? uc->pool->conf : NULL;
 
 	return g && g->keepalive > 0 && !uc->env->draining && !uc->conn.failed &&
 	       !uc->conn.peer_closed && uc->n_requests < (uint64_t)g->keepalive_requests &&
-	       uc->env->loop.clock.mono_ms - uc->made_ms < (uint64_t)g->keepalive_time_ms;
+	       uc->env->loop.clock.mono_ms - uc->made_ms < (uint64_t)g->keepalive_time_ms &&
+	       is_clean(uc->conn.detour);
 }
 
 void pool_put(struct upconn *uc)

@@ -33,9 +33,10 @@ void pool_close_idle(struct env *env);
 /* An idle connection to that peer with the same TLS settings and KEY, or NULL. GROUP may be NULL. */
 struct upconn *pool_get(struct env *env, const struct upstream_conf *group, const struct addr *addr,
 			const struct tls_client *tls, uint64_t key);
-/* A new one, connecting from LOCAL (NULL: any address); NULL with errno when that fails at once. */
+/* A new one, connecting from LOCAL (NULL: any address); NULL with errno when that fails at once. RELAYED: GROUP is one
+ * with `sockmap on`, and nothing but requests that fit its limit will be on it. */
 struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
-			    const struct addr *addr, const struct addr *local,
+			    const struct addr *addr, const struct addr *local, bool relayed,
 			    void (*on_event)(struct conn *));
 /* Is one more connection within worker_connections? Idle ones of clients make room first, as in nginx, then
  * idle ones to peers. */

@@ -169,10 +169,10 @@ static int finish(struct conf *c, struct conf_block *b, void *mod)
 		for (size_t i = 0; i < host.n; i++)
 			if (host.p[i] == '/' || host.p[i] == '$')
 				host.n = i;
-		if (upstream_conf_find(c, host))
-			upstream_conf_use(upstream_conf_find(c, host),
-					  slice_istarts(p->url->source, SLICE("https")) ? 443 : 80);
-		return 0;
+		if (!upstream_conf_find(c, host))
+			return 0;
+		return upstream_conf_use(c, p->node, upstream_conf_find(c, host),
+					 slice_istarts(p->url->source, SLICE("https")) ? 443 : 80);
 	}
 	p->group =
 		upstream_conf_get(c, p->node, p->host, p->port, p->has_port, p->https ? 443 : 80);

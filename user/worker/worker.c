@@ -406,6 +406,7 @@ int worker_run(const struct worker_params *p)
 		.all_stats = p->all_stats,
 		.bans = p->bans,
 		.evidence = p->evidence,
+		.relay = p->relay,
 		.ask_ban = ask_ban,
 		.on_no_clients = check_ended,
 		.slot = p->slot,
@@ -419,6 +420,7 @@ int worker_run(const struct worker_params *p)
 		free(w);
 		return 2;
 	}
+	relay_mark_begin(p->relay, p->slot);
 	loop_run(&w->env.loop);
 	client_close_all(&w->env);
 	access_log_flush(&w->env);

@@ -4,6 +4,7 @@
 #define SL_WORKER_WORKER_H
 
 #include "core/stats.h"
+#include "kernel/relay.h"
 #include "policy/ban.h"
 #include "proxy/env.h"
 
@@ -19,7 +20,8 @@ struct worker_params {
 	bool resolves; /* this worker asks DNS for the upstream groups */
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
-	int channel_fd; /* -1: there is no master */
+	struct relay *relay; /* NULL: off */
+	int channel_fd;	     /* -1: there is no master */
 	uint32_t conns_max;
 	bool multi_accept;
 	uint64_t shutdown_timeout_ms; /* 0: none */
