@@ -40,16 +40,6 @@ struct {
 	__type(value, struct steer_load);
 } loads SEC(".maps");
 
-static __always_inline struct steer_load *load_of(const struct steer_place *p)
-{
-	__u32 slot;
-
-	if (!p)
-		return 0;
-	slot = p->slot;
-	return bpf_map_lookup_elem(&loads, &slot);
-}
-
 /* Connections over the part of the time that is left, in fixed point. A full loop has a little left. */
 static __always_inline __u64 weight(const struct steer_load *l)
 {
@@ -60,17 +50,32 @@ static __always_inline __u64 weight(const struct steer_load *l)
 	return busy < STEER_BUSY_FULL ? conns * 256 / (STEER_BUSY_FULL - busy) : conns * 4096;
 }
 
-static __always_inline bool take(struct sk_reuseport_md *ctx, const struct steer_place *p)
+static __always_inline bool take(struct sk_reuseport_md *ctx, __u32 socket, __u32 slot)
 {
-	struct steer_load *l = load_of(p);
-	__u32 socket;
+	struct steer_load *l;
 
-	if (!l)
-		return false;
-	socket = p->socket;
 	if (bpf_sk_select_reuseport(ctx, &sockets, &socket, 0))
 		return false;
-	__sync_fetch_and_add(&l->given, 1);
+	l = bpf_map_lookup_elem(&loads, &slot);
+	if (l)
+		__sync_fetch_and_add(&l->given, 1);
+	return true;
+}
+
+/* Numbers instead of pointers from here on: without CAP_PERFMON Linux 6.1 refuses a pointer that may be NULL on
+ * one way and not on another. False: what the master wrote makes no sense. */
+static __always_inline bool look(__u32 i, struct steer_place *place, __u64 *weighs)
+{
+	const struct steer_place *p = bpf_map_lookup_elem(&places, &i);
+	const struct steer_load *l;
+
+	if (!p)
+		return false;
+	*place = *p;
+	l = bpf_map_lookup_elem(&loads, &place->slot);
+	if (!l)
+		return false;
+	*weighs = weight(l);
 	return true;
 }
 
@@ -78,32 +83,28 @@ static __always_inline bool take(struct sk_reuseport_md *ctx, const struct steer
 SEC("sk_reuseport/migrate")
 int steer(struct sk_reuseport_md *ctx)
 {
-	__u32 zero = 0, n, a, b;
+	__u32 zero = 0, n, how, a, b;
 	const struct steer_settings *set = bpf_map_lookup_elem(&settings, &zero);
-	const struct steer_place *first, *second;
-	struct steer_load *at_first, *at_second;
+	struct steer_place first, second;
+	__u64 weighs_first, weighs_second;
 
-	if (!set || set->how == STEER_KERNEL)
+	if (!set)
 		return SK_PASS;
+	how = set->how;
 	n = set->n_places;
-	if (n == 0 || n > STEER_WORKERS_MAX)
+	if (how == STEER_KERNEL || n == 0 || n > STEER_WORKERS_MAX)
 		return SK_PASS;
-	a = (set->how == STEER_LOAD ? bpf_get_prandom_u32() : ctx->hash) % n;
+	a = (how == STEER_LOAD ? bpf_get_prandom_u32() : ctx->hash) % n;
 	b = n > 1 ? (a + 1 + bpf_get_prandom_u32() % (n - 1)) % n : a;
-	first = bpf_map_lookup_elem(&places, &a);
-	second = bpf_map_lookup_elem(&places, &b);
-	at_first = load_of(first);
-	at_second = load_of(second);
-	if (set->how == STEER_LOAD && at_first && at_second &&
-	    weight(at_second) < weight(at_first)) {
-		const struct steer_place *swap = first;
-
-		first = second;
-		second = swap;
+	if (!look(a, &first, &weighs_first) || !look(b, &second, &weighs_second))
+		return SK_PASS;
+	/* One that has just stopped to listen is in the settings still: the other one, then. */
+	if (how == STEER_LOAD && weighs_second < weighs_first) {
+		if (!take(ctx, second.socket, second.slot))
+			take(ctx, first.socket, first.slot);
+	} else if (!take(ctx, first.socket, first.slot)) {
+		take(ctx, second.socket, second.slot);
 	}
-	/* One that has just stopped to listen is in the settings still. */
-	if (!take(ctx, first))
-		take(ctx, second);
 	return SK_PASS;
 }
 

@@ -214,6 +214,8 @@ void banning_stop(struct master *m);
 
 /* sysctls.c: warns in C's log of what in the kernel's settings leaves its listeners open to floods. */
 void sysctls_check(const struct cycle *c);
+/* PATH below /proc/sys/net, of the network namespace that this process is in; -1: this kernel has no such setting. */
+int64_t sysctls_read(const char *path);
 
 /* filling.c: what the xdp block says, into the maps of a guard. */
 int filling_put(const struct guard_maps *m, const struct xdp_conf *x, char *err, size_t room);

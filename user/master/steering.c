@@ -65,7 +65,7 @@ static void say_not(struct master *m, const struct listener *l, const char *why)
 			"%s: steer=load is not possible, the kernel's hash chooses a worker for each "
 			"connection: %s",
 			text, why);
-	else
+	else if (sysctls_read("/proc/sys/net/ipv4/tcp_migrate_req") != 1)
 		log_write(log_of(m), LOG_LVL_NOTICE, 0,
 			  "%s: a reload with fewer workers may lose handshakes under way, unless "
 			  "sysctl -w net.ipv4.tcp_migrate_req=1: %s",

@@ -8,8 +8,7 @@
 #include "master/master.h"
 #include "proxy/http_conf.h"
 
-/* Of the network namespace that this process is in; -1: this kernel has no such setting. */
-static int64_t read_sysctl(const char *path)
+int64_t sysctls_read(const char *path)
 {
 	char text[32];
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -41,7 +40,7 @@ static const struct listener *longest(const struct http_conf *h, bool tcp)
 
 static void check_backlog(const struct log *log, const struct listener *l)
 {
-	int64_t most = read_sysctl("/proc/sys/net/core/somaxconn");
+	int64_t most = sysctls_read("/proc/sys/net/core/somaxconn");
 	int wanted = listen_backlog(&l->opts);
 	char text[ADDR_TEXT_MAX];
 
@@ -57,8 +56,8 @@ static void check_backlog(const struct log *log, const struct listener *l)
 /* tcp_max_syn_backlog counts only while there are no cookies. */
 static void check_cookies(const struct log *log, const struct listener *l)
 {
-	int64_t cookies = read_sysctl("/proc/sys/net/ipv4/tcp_syncookies");
-	int64_t most = read_sysctl("/proc/sys/net/ipv4/tcp_max_syn_backlog");
+	int64_t cookies = sysctls_read("/proc/sys/net/ipv4/tcp_syncookies");
+	int64_t most = sysctls_read("/proc/sys/net/ipv4/tcp_max_syn_backlog");
 	int wanted = listen_backlog(&l->opts);
 
 	if (cookies > 0)
