@@ -18,6 +18,8 @@ import xml.etree.ElementTree
 REPO = pathlib.Path(__file__).resolve().parents[1]
 PINS = pathlib.Path("/sys/fs/bpf/sluice")
 
+KERNEL_UNITS = ["unit/master/test_confine"]   # unit tests of what a kernel may do differently
+
 
 class Results:
     def __init__(self):
@@ -97,7 +99,7 @@ def run_e2e(results, env, args, timeout_s):
         command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", str(timeout_s), "-q",
                    "-rA" if select else "-rfE", "--durations=10", f"--junitxml={report.name}", "tests/e2e"]
         marks = "kernel" if args.kernel else "not privileged and not vm" if args.unprivileged else "not vm"
-        command += ["-m", marks]
+        command += ["-m", marks] + (["-v", "-v"] if args.kernel else [])  # who sees it hang sees where
         if select:
             command += ["-k", select]
         code = subprocess.run(command, cwd=REPO, env=env, stdin=subprocess.DEVNULL).returncode
@@ -208,6 +210,8 @@ def main():
         run_unit(results, args.build, env, ["unit/*/test_*"])
     if "bpf" in parts or "unit" in parts and not args.unprivileged:
         run_unit(results, args.build, env, ["bpf/test_*"])
+    if args.kernel and "bpf" in parts:
+        run_unit(results, args.build, env, KERNEL_UNITS)
     if "fuzz" in parts:
         run_fuzz_corpora(results, args.build, env)
     if "e2e" in parts:

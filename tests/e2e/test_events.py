@@ -17,6 +17,8 @@ from harness import CTL, SLOW, Conn, children, fetch, free_port, is_alive, until
 from test_guard import ADMIN, LIMITED, PORT, get_banned, guarded, local, net, offend, pins  # noqa: F401 - fixtures
 from test_life import upgrade  # noqa: F401 - fixture
 
+pytestmark = pytest.mark.kernel
+
 WAIT_S = 10 * SLOW
 
 

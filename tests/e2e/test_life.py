@@ -143,6 +143,7 @@ def test_usr2_is_ignored_beside_a_new_binary(start, upgrade):
     u.end_new()
 
 
+@pytest.mark.kernel
 @pytest.mark.privileged
 def test_the_guard_stays_on_through_an_exchange(guarded, net, upgrade):  # noqa: F811
     s = guarded()

@@ -12,6 +12,8 @@ from guard_net import GuardNet
 from h2raw import H2
 from harness import Conn, Peer, fetch, free_port, until
 
+pytestmark = pytest.mark.kernel
+
 NAMES = ["rtt", "min_rtt", "retransmits", "delivery_rate"]
 FORMAT = "log_format tcp '$request_uri|" + "|".join(f"$tcp_{n}" for n in NAMES) + "|" + \
     "|".join(f"$upstream_tcp_{n}" for n in NAMES) + "';\naccess_log @dir@/tcp.log tcp;\n"
