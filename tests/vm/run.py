@@ -206,7 +206,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build", type=pathlib.Path, help="the folder of what make built")
     parser.add_argument("--timeout", type=int, default=3600, metavar="SECONDS", help="for all of it")
-    parser.add_argument("--memory", type=int, default=3072, metavar="MB")
+    parser.add_argument("--memory", type=int, default=2048, metavar="MB")
     parser.add_argument("-k", metavar="EXPRESSION", help="end-to-end tests with these names alone")
     parser.add_argument("--only", choices=["bpf", "e2e"], help="this part alone")
     parser.add_argument("--command", help="run this there instead of the tests")
