@@ -30,6 +30,8 @@ __noinline int sources_insert(const struct judging *j)
 	const struct guard_settings *set = judging_settings();
 	struct guard_state *st = judging_state();
 	struct guard_source fresh = {.packets = 1};
+	__u64 half[2];
+	__u32 number;
 
 	if (!set || !st || !j)
 		return 0;
@@ -43,10 +45,13 @@ __noinline int sources_insert(const struct judging *j)
 	fresh.meter.tat_ns[GUARD_RATE_NEW_TLS] = sources_first_tat(set, GUARD_RATE_NEW_TLS, j);
 	if (st->shut_ns && j->now_ns < st->shut_ns + SOURCES_ESTIMATE_NS)
 		fresh.flags = GUARD_SOURCE_ESTIMATE;
-	if (j->r.family == PARSE_V4)
-		bpf_map_update_elem(&sources_v4, j->r.addr, &fresh, BPF_NOEXIST);
-	else
-		bpf_map_update_elem(&sources_v6, j->r.addr, &fresh, BPF_NOEXIST);
+	if (j->r.family == PARSE_V4) {
+		__builtin_memcpy(&number, j->r.addr, sizeof number);
+		bpf_map_update_elem(&sources_v4, &number, &fresh, BPF_NOEXIST);
+	} else {
+		__builtin_memcpy(half, j->r.addr, sizeof half);
+		bpf_map_update_elem(&sources_v6, half, &fresh, BPF_NOEXIST);
+	}
 	return 0;
 }
 
