@@ -25,6 +25,7 @@
 #include "core/clock.h"
 #include "core/err.h"
 #include "kernel/relay_impl.h"
+#include "relay.skel.h"
 
 enum { LIMIT = 256 * 1024, PATTERN = 1048573 /* a prime: no two pieces of a stream look alike */ };
 
@@ -725,52 +726,52 @@ static void nothing_is_lost(void **state)
 
 /* ---- life ---- */
 
-static unsigned n_programs(void)
+static uint32_t id_of(const struct bpf_program *p)
 {
-	unsigned n = 0;
-	uint32_t id = 0;
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof info;
 
-	while (bpf_prog_get_next_id(id, &id) == 0) {
-		struct bpf_prog_info info = {0};
-		uint32_t len = sizeof info;
-		int fd = bpf_prog_get_fd_by_id(id);
+	assert_int_equal(bpf_obj_get_info_by_fd(bpf_program__fd(p), &info, &len), 0);
+	return info.id;
+}
 
-		if (fd < 0)
-			continue;
-		if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
-			n += info.created_by_uid == 0 && (strcmp(info.name, "relay_meet") == 0 ||
-							  strcmp(info.name, "relay_message") == 0);
+static bool is_there(uint32_t program)
+{
+	int fd = bpf_prog_get_fd_by_id(program);
+
+	if (fd >= 0)
 		close(fd);
-	}
-	return n;
+	return fd >= 0;
 }
 
 /* It is closed under a pair whose bytes are not read: they come, it goes on, and then nothing is left. */
 static void closing(void **state)
 {
+	uint32_t meet = id_of(relay->skel->progs.relay_meet);
+	uint32_t message = id_of(relay->skel->progs.relay_message);
 	struct pair p = open_pair();
-	unsigned before;
 
 	send_all(p.upstream, pattern, 50000);
 	send_all(p.gateway, pattern, 50000);
-	before = n_programs();
 	relay_close(relay);
 	relay = NULL;
-	usleep(100000);
+	for (int i = 0; i < 100 && is_there(meet); i++)
+		usleep(20000);
+	assert_false(is_there(meet));
 	expect(p.gateway, 0, 50000);
 	expect(p.upstream, 0, 50000);
 	send_all(p.upstream, pattern, 9000);
 	expect(p.gateway, 0, 9000);
 	shutdown(p.upstream, SHUT_WR);
 	expect_end(p.gateway);
+	assert_true(is_there(message));
 	close(p.gateway);
 	close(p.upstream);
 	close(p.listener);
-	for (int i = 0; i < 100 && n_programs() > before - 2; i++)
-		usleep(50000);
-	assert_int_equal(n_programs(), before - 2);
+	for (int i = 0; i < 200 && is_there(message); i++)
+		usleep(20000);
+	assert_false(is_there(message));
 	assert_int_equal(relay_open(&relay, err, sizeof err), 0);
-	assert_int_equal(n_programs(), before);
 }
 
 static int setup(void **state)

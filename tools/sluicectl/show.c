@@ -241,6 +241,29 @@ static void add_server(struct table *t, const json_t *group, const json_t *serve
 		add_peer(t, group, server, json_array_get(peers, i));
 }
 
+/* What the group sends around TCP, below the table. */
+static void show_sockmap(const json_t *group)
+{
+	const json_t *s = json_object_get(group, "sockmap");
+	char name[CELL_MAX], why[CELL_MAX], to[CELL_MAX], from[CELL_MAX];
+
+	if (!json_is_object(s))
+		return;
+	table_clean(name, sizeof name, show_text(group, "name"));
+	if (!json_is_true(json_object_get(s, "on"))) {
+		table_clean(why, sizeof why, show_text(s, "why"));
+		printf("%s: sockmap is not in force: %s\n", name, why);
+		return;
+	}
+	put_bytes(to, num(s, "request_bytes"));
+	put_bytes(from, num(s, "answer_bytes"));
+	printf("%s: sockmap on, %" JSON_INTEGER_FORMAT
+	       " connections, %s to it and %s from it around TCP, latched to TCP: %" JSON_INTEGER_FORMAT
+	       " for requests, %" JSON_INTEGER_FORMAT " for answers\n",
+	       name, num(s, "connections"), to, from, num(s, "requests_latched"),
+	       num(s, "answers_latched"));
+}
+
 void show_upstreams(const json_t *j)
 {
 	const json_t *groups = json_object_get(j, "upstreams");
@@ -258,6 +281,8 @@ void show_upstreams(const json_t *j)
 			add_server(&t, group, json_array_get(servers, k));
 	}
 	table_print(&t);
+	for (size_t g = 0; g < json_array_size(groups); g++)
+		show_sockmap(json_array_get(groups, g));
 }
 
 void show_bans(const json_t *j)

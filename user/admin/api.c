@@ -309,6 +309,24 @@ static json_t *server_json(const struct view_group *v, uint32_t i)
 	return j;
 }
 
+/* Null where nobody asked for it; counters only where it is in force. */
+static json_t *sockmap_json(const struct admin_env *env, const struct upstream_conf *u)
+{
+	struct relay_counts c;
+
+	if (!u->sockmap)
+		return json_null();
+	if (!env->relay || u->relay_group < 0)
+		return json_pack("{s:b, s:s}", "on", 0, "why",
+				 env->relay ? "too many groups had it" : env->relay_off_why);
+	relay_counts(env->relay, u->relay_group, &c);
+	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "on", 1, "connections",
+			 (json_int_t)c.n_pairs, "request_bytes", (json_int_t)c.n_request_bytes,
+			 "answer_bytes", (json_int_t)c.n_answer_bytes, "requests_latched",
+			 (json_int_t)c.n_requests_latched, "answers_latched",
+			 (json_int_t)c.n_answers_latched);
+}
+
 static const char *method_of(const struct upstream_conf *u)
 {
 	return u->policy ? u->policy->method->name : balance_rr.name;
@@ -326,9 +344,11 @@ enum MHD_Result api_upstreams(struct request *rq)
 		for (uint32_t k = 0; k < groups[i].n_servers; k++)
 			json_array_append_new(servers, server_json(&groups[i], k));
 		json_array_append_new(list,
-				      json_pack("{s:s, s:b, s:s, s:o}", "name", groups[i].name,
+				      json_pack("{s:s, s:b, s:s, s:o, s:o}", "name", groups[i].name,
 						"implicit", (int)groups[i].conf->implicit, "method",
-						method_of(groups[i].conf), "servers", servers));
+						method_of(groups[i].conf), "sockmap",
+						sockmap_json(rq->admin->env, groups[i].conf),
+						"servers", servers));
 	}
 	view_groups_free(groups, n);
 	return serve_json(rq, 200, json_pack("{s:o}", "upstreams", list));

@@ -288,6 +288,48 @@ static const struct peer_row {
 	 "Time that the peer's responses took, summed up.", COUNTER, sample_time},
 };
 
+/* `sockmap on`: one sample a group in which it is in force. */
+static const struct relay_row {
+	const char *name, *help, *label;
+	size_t offset; /* in struct relay_counts */
+} relay_rows[] = {
+	{"sluice_upstream_sockmap_connections_total",
+	 "Connections to the upstream that go around TCP.", "",
+	 offsetof(struct relay_counts, n_pairs)},
+	{"sluice_upstream_sockmap_bytes_total", "Bytes that went around TCP.",
+	 ",direction=\"request\"", offsetof(struct relay_counts, n_request_bytes)},
+	{NULL, NULL, ",direction=\"answer\"", offsetof(struct relay_counts, n_answer_bytes)},
+	{"sluice_upstream_sockmap_latched_total",
+	 "Connections that went over to TCP for good in one direction.", ",direction=\"request\"",
+	 offsetof(struct relay_counts, n_requests_latched)},
+	{NULL, NULL, ",direction=\"answer\"", offsetof(struct relay_counts, n_answers_latched)},
+};
+
+static void put_relay(FILE *f, const struct admin *a, const struct view_group *groups, size_t n)
+{
+	const char *name = NULL;
+
+	for (size_t r = 0; a->env->relay && r < sizeof relay_rows / sizeof relay_rows[0]; r++) {
+		const struct relay_row *row = &relay_rows[r];
+
+		if (row->name)
+			family(f, name = row->name, COUNTER, row->help);
+		for (size_t g = 0; g < n; g++) {
+			const struct upstream_conf *u = groups[g].conf;
+			struct relay_counts c;
+
+			if (u->relay_group < 0)
+				continue;
+			relay_counts(a->env->relay, u->relay_group, &c);
+			fprintf(f, "%s{upstream=\"", name);
+			put_label(f, groups[g].name);
+			fprintf(f, "\"%s} %llu\n", row->label,
+				(unsigned long long)*(const uint64_t *)((const char *)&c +
+									row->offset));
+		}
+	}
+}
+
 static void put_upstreams(FILE *f, const struct admin *a)
 {
 	size_t n_groups;
@@ -304,6 +346,7 @@ static void put_upstreams(FILE *f, const struct admin *a)
 				if (merge_peer(&groups[g], i, &sum, &is_up))
 					row->sample(f, row->name, &groups[g], i, &sum, is_up);
 	}
+	put_relay(f, a, groups, n_groups);
 	view_groups_free(groups, n_groups);
 }
 
