@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What happens, told as it happens: /api/v1/events, sluicectl watch, the log; and what interrupts the telling."""
+import contextlib
 import json
 import os
 import queue
@@ -284,3 +285,65 @@ def test_a_flood_of_events_is_bounded(guarded, net, pins, watch):
     assert now["total"] - before["total"] >= 500 and now["lost_in_kernel"] == 0
     s.wait_log("the guard: [0-9]+ more events are not logged")
     assert len([x for x in s.log().splitlines() if "the guard drops" in x]) < 100
+
+
+def test_a_peer_that_goes_and_comes_back(start, mocks, watch):
+    """By failures of requests, and by health checks; a reload in between is no news."""
+    failing, sick = mocks(), mocks()
+    s = start("""
+upstream fails { server @a@ max_fails=1 fail_timeout=1s; server @ok@; }
+upstream checked { server @b@; server @ok@; }
+server {
+    listen 127.0.0.1:@http@;
+    location / { proxy_pass http://fails; }
+    location /c { proxy_pass http://checked; health_check interval=500ms uri=/health; }
+}
+""", {"a": failing.addr, "b": sick.addr, "ok": mocks().addr}, main=ADMIN)
+    s.ctl = Ctl(s)
+    w = watch(s)
+    until(lambda: all(p["health_checks"] for u in s.ctl.json("upstreams")["upstreams"] if u["name"] == "checked"
+                      for x in u["servers"] for p in x["peers"]), 10, "the first health check")
+    s.reload()
+    sick.kill()
+    e = w.next("peer_down")
+    assert e["text"].startswith(f"checked {sick.addr}: "), e
+    failing.kill()
+    for _ in range(4):
+        assert fetch(s.port, "/echo").status == 200
+    assert w.next("peer_down")["text"] == f"fails {failing.addr}"
+    sick.start()
+    assert w.next("peer_up")["text"] == f"checked {sick.addr}"
+    s.reload()
+    ban(s, "192.0.2.1")
+    w.next("ban")
+    assert [json.loads(x)["event"] for x in w.seen] == ["peer_down", "peer_down", "peer_up", "ban"]
+
+
+def test_the_dashboard_shows_it(local, stack):
+    """A browser reads the page and its stream, by way of a relay that has the socket's rights."""
+    s = local()
+    ban(s, "192.0.2.7")
+    relay = socket.create_server(("127.0.0.1", 0))
+    stack.callback(relay.close)
+    threading.Thread(target=relay_all, args=(relay, str(s.dir / "admin.sock")), daemon=True).start()
+    home = stack.enter_context(harness.temp_dir())
+    p = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={home}",
+                        "--virtual-time-budget=6000", "--dump-dom", f"http://127.0.0.1:{relay.getsockname()[1]}/"],
+                       capture_output=True, text=True, timeout=120 * SLOW, env={"HOME": str(home), "PATH": "/usr/bin:/bin"})
+    rows = p.stdout.partition("id=\"events\"")[2].partition("</table>")[0]
+    assert "<td class=\"bad\">ban</td><td>192.0.2.7</td>" in rows and "a test" in rows, (rows, p.stderr[-1000:])
+
+
+def relay_all(listener, path):
+    def pump(a, b):
+        with contextlib.suppress(OSError):
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+
+    with contextlib.suppress(OSError):
+        while True:
+            c, u = listener.accept()[0], socket.socket(socket.AF_UNIX)
+            u.connect(path)
+            for pair in ((c, u), (u, c)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()

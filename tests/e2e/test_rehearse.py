@@ -158,6 +158,19 @@ def test_bans_of_a_file(rehearse):
     assert j["verdicts"]["pass_expired"]["packets"] == 5 and j["capture"]["bans"] == 2
 
 
+def test_bans_of_networks_and_on_trial(rehearse):
+    (rehearse.folder / "bans").write_text(
+        "198.51.100.0/24 0 0 0a0b0c0d 0 a network\n2001:db8:5::/48 0 0 0a0b0c0e 0 another\n192.0.2.1 0 0 0a0b0c0f 0:1:0:1 trial\n"
+        "192.0.2.2 0 0 0a0b0c10 2 behind a proxy\n")
+    p = [(float(i), frame(tcp(a, ACK))) for i in range(3)
+         for a in ("198.51.100.7", "198.51.101.7", "2001:db8:5::9", "192.0.2.1", "192.0.2.2")]
+    j = rehearse("", p, "--bans", rehearse.folder / "bans")
+    assert {(r["rule"], r["verdict"], r["dry_run"], *sources(r).items()) for r in j["rules"]} == {
+        ("0a0b0c0d", "drop_net", False, ("198.51.100.7", 3)), ("0a0b0c0e", "drop_net", False, ("2001:db8:5::9", 3)),
+        ("0a0b0c0f", "drop_deny", True, ("192.0.2.1", 3))}
+    assert j["dropped"]["packets"] == 6 and j["verdicts"]["would_drop"]["packets"] == 3
+
+
 def test_only_the_first_sources_are_shown(rehearse):
     p = [(0.0, frame(tcp(f"192.0.2.{k}", ACK))) for k in range(100) for _ in range(k + 1)]
     r = rule(rehearse("deny 192.0.2.0/24;", p, "--top", 3), "drop_net")

@@ -121,6 +121,7 @@ int master_reload(struct master *m, char *text, size_t room)
 		timer_set(&m->loop, &m->respawn_timer, RETRY_MS);
 	m->old_cycle = NULL;
 	sockets_close(old, c, true);
+	peering_stale(m);
 	cycle_free(old);
 	notify_send("READY=1\nSTATUS=serving");
 	return 0;
@@ -257,6 +258,7 @@ static void on_sweep(struct timer *t)
 	}
 	guarding_sweep(m);
 	eventing_tick(m);
+	peering_tick(m);
 	if (m->ending && !m->ending_ms)
 		m->ending_ms = m->loop.clock.mono_ms;
 	else if (m->ending && m->loop.clock.mono_ms - m->ending_ms > KILL_MS)

@@ -70,6 +70,8 @@ struct eventing {
 	uint64_t n_unlogged;
 };
 
+struct peering;
+
 struct master {
 	struct loop loop;
 	struct cycle *cycle;
@@ -79,6 +81,8 @@ struct master {
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
 	struct eventing eventing;
+	struct peering *peering; /* what was seen of the peers of peering_cycle */
+	const struct cycle *peering_cycle;
 	struct steering *steering; /* steering.c's; NULL: not begun */
 	struct guard *guard;	   /* NULL: off */
 	char guard_off_why[GUARD_ERR_MAX];
@@ -241,6 +245,11 @@ void eventing_guard(struct master *m, enum event_kind kind, const char *ifname, 
 /* Brings it in line with m->cycle, before workers are made. */
 void relaying_apply(struct master *m);
 void relaying_stop(struct master *m);
+
+/* peering.c: tells of peers that went or came back since the last time. */
+void peering_tick(struct master *m);
+/* The configuration is another one: the old one's groups may be gone, and are not looked at. */
+void peering_stale(struct master *m);
 
 /* privileges.c */
 /* Keeps the capabilities that the master needs, by name; all others go, but for CAP_SYS_ADMIN where the

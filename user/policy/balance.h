@@ -190,6 +190,15 @@ bool balance_checked(struct balance_group *g, uint32_t peer, uint32_t serial, un
 /* Consistent copies for status: false when there is no server I, or no peer in slot I. */
 bool balance_get_server(struct balance_group *g, uint32_t i, struct balance_server *out);
 bool balance_get_peer(struct balance_group *g, uint32_t i, struct balance_peer *out);
+/* What can be seen of a peer without the group's lock, for who must not wait for it. */
+struct balance_glimpse {
+	uint32_t serial;
+	bool is_down; /* failed max_fails times, or sick by a health check, and not back yet */
+	char text[ADDR_TEXT_MAX];
+	char why[BALANCE_CHECK_ERROR_MAX]; /* of a health check; may be empty */
+};
+/* False when slot I is free, or gets another address right now. */
+bool balance_glimpse(const struct balance_group *g, uint32_t i, struct balance_glimpse *out);
 /* Could a new request be sent to P now (not down, gone, failed, full)? Of a copied pair. */
 bool balance_is_up(const struct balance_server *s, const struct balance_peer *p, uint64_t now_s);
 

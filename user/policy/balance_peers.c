@@ -373,3 +373,24 @@ void balance_carry(struct balance_group *to, struct balance_group *from)
 	balance_leave(to);
 	balance_leave(from);
 }
+
+bool balance_glimpse(const struct balance_group *g, uint32_t i, struct balance_glimpse *out)
+{
+	const struct balance_peer *p = &g->peer[i];
+
+	if (i >= __atomic_load_n(&g->n_peers, __ATOMIC_RELAXED) ||
+	    !__atomic_load_n(&p->used, __ATOMIC_RELAXED) ||
+	    __atomic_load_n(&p->gone, __ATOMIC_RELAXED))
+		return false;
+	out->serial = __atomic_load_n(&p->serial, __ATOMIC_ACQUIRE);
+	out->is_down = __atomic_load_n(&p->sick, __ATOMIC_RELAXED) ||
+		       __atomic_load_n(&p->unavailable_since_ms, __ATOMIC_RELAXED);
+	memcpy(out->text, p->text, sizeof out->text);
+	memcpy(out->why, p->check_error, sizeof out->why);
+	out->text[sizeof out->text - 1] = 0;
+	out->why[sizeof out->why - 1] = 0;
+	if (!out->is_down || !__atomic_load_n(&p->sick, __ATOMIC_RELAXED))
+		out->why[0] = 0;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return __atomic_load_n(&p->serial, __ATOMIC_RELAXED) == out->serial;
+}
