@@ -160,6 +160,13 @@ bench: ## sluice beside Debian's nginx: CPU a request, memory a stream, ratios
 	tools/deps.sh
 	$(MAKE) -j$(JOBS) all
 	$(PYTHON) tools/bench/run.py --build $(BUILD)
+	$(PYTHON) tools/bench/sockmap.py --build $(BUILD)
+
+.PHONY: bench-sockmap
+bench-sockmap: ## an upstream on this host, `sockmap on` against off: CPU a request, requests a second
+	tools/deps.sh
+	$(MAKE) -j$(JOBS) all
+	$(PYTHON) tools/bench/sockmap.py --build $(BUILD)
 
 .PHONY: bench-attack
 bench-attack: ## what a good client feels while floods come, sluice beside nginx; as root
