@@ -101,16 +101,17 @@ def check_descriptors(s, with_guard):
 
 @pytest.mark.privileged
 def test_what_children_hold(start, stack):
-    """From the start on, after reloads that turn the guard on and off, and from a new binary."""
+    """From the start on, and after reloads that turn the guard on and off; sockets that a program steers among them."""
+    site = HELLO.replace("@http@;", "@http@ reuseport steer=load;")
     net, pins = stack.enter_context(GuardNet(1)), stack.enter_context(Pins())
     xdp = "xdp { interface sl-s1; pin_dir @pins@; }\n"
-    s = start(HELLO, {"pins": pins.path}, main=xdp + ADMIN, netns=net.server)
+    s = start(site, {"pins": pins.path}, main=xdp + ADMIN, netns=net.server)
     Ctl(s)
     confined(s, 3)
     check_descriptors(s, True)
     for main, on in ((ADMIN, False), (xdp + ADMIN, True), (xdp + ADMIN, True)):
         old = children(s.pid)
-        s.rewrite(HELLO, main)
+        s.rewrite(site, main)
         s.reload()
         until(lambda o=old: not any(is_alive(p) for p in o), 10, "the end of the old ones")
         confined(s, 3)
