@@ -25,6 +25,7 @@ HELLO = "server { listen 127.0.0.1:@http@; location / { return 200 hello; } }"
 ADMIN = "worker_processes 2; admin { listen unix:@dir@/admin.sock; }\n"
 SOCKET, MMAP, EXECVE, SETUID, PTRACE, BPF = 41, 9, 59, 105, 101, 321
 PROG_LOAD, LOOKUP = 5, 1
+SK_STORAGE = "24"
 NO_PROCESS = rf"exited on signal {int(signal.SIGSYS)}"
 
 
@@ -85,13 +86,16 @@ def is_for_reading(info):
     return int(re.search(r"^flags:\s+(\d+)$", info, re.M)[1], 8) & os.O_ACCMODE == os.O_RDONLY
 
 
-def check_descriptors(s, with_guard):
+def check_descriptors(s, with_guard, with_sockmap=False):
     for pid in children(s.pid):
         found = descriptors(pid)
         is_admin = "admin" in title(pid)
         maps = [info for what, info in found.values() if what == "anon_inode:bpf-map"]
-        assert bool(maps) == (is_admin and with_guard), found
-        assert all(is_for_reading(info) for info in maps)
+        if is_admin:
+            assert bool(maps) == with_guard, found
+            assert all(is_for_reading(info) for info in maps)
+        else:  # where the worker marks sockets of its own
+            assert [re.search(r"map_type:\s+(\d+)", info)[1] for info in maps] == [SK_STORAGE] * with_sockmap
         for fd, (what, info) in found.items():
             assert "prog_id" not in info and "link_id" not in info and "prog_tag" not in info, (title(pid), fd, what)
             known = (r"socket:\[|anon_inode:(\[eventpoll\]|\[signalfd\]|\[eventfd\]|bpf-map)|pipe:\[|/dev/null$|" +
@@ -116,6 +120,14 @@ def test_what_children_hold(start, stack):
         until(lambda o=old: not any(is_alive(p) for p in o), 10, "the end of the old ones")
         confined(s, 3)
         check_descriptors(s, on)
+
+
+@pytest.mark.privileged
+def test_what_children_hold_for_sockmap(start):
+    s = start("upstream u { server 127.0.0.1:1; sockmap on; } " + HELLO.replace("return 200 hello", "proxy_pass http://u"),
+              main=ADMIN)
+    confined(s, 3)
+    check_descriptors(s, False, True)
 
 
 # --- the filter, in the processes themselves ---
