@@ -6,6 +6,7 @@ What is built must be there already (make does that). A failure is printed in fu
 any, also when a part ran no test at all. At the end it looks itself at what is left on the machine.
 """
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -13,10 +14,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import xml.etree.ElementTree
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
-PINS = pathlib.Path("/sys/fs/bpf/sluice")
+PINS = pathlib.Path("/sys/fs/bpf")
+NOTHING_SELECTED = 5    # pytest's exit code
+# In /tmp: other runs, and tools that may run beside this one.
+OTHERS = ("sl-run-", "sl-e2e-", "sl-bench-", "sl-abuse-", "sl-attack-", "sl-demo-")
+# These are begun first, so that none of them is what the others' end is waited for.
+LONG = {f"test_{n}.py" for n in ("regressions", "spool", "testssl", "upstream")}
 
 PARTS = ["unit", "bpf", "fuzz", "checks", "vm", "e2e"]
 KERNEL_UNITS = ["unit/master/test_confine"]   # unit tests of what a kernel may do differently
@@ -25,14 +33,17 @@ KERNEL_UNITS = ["unit/master/test_confine"]   # unit tests of what a kernel may 
 class Results:
     def __init__(self):
         self.passed = self.failed = 0
+        self.lock = threading.Lock()
 
     def add(self, name, passed, failed, text=""):
         passed, failed = int(passed), int(failed)
-        self.passed += passed
-        self.failed += failed
-        print(f"{'FAILED' if failed else 'ok':6} {name}: {passed} passed, {failed} failed", flush=True)
+        lines = [f"{'FAILED' if failed else 'ok':6} {name}: {passed} passed, {failed} failed"]
         if failed and text:
-            print("\n".join("    " + line for line in text.splitlines()), flush=True)
+            lines += ["    " + line for line in text.splitlines()]
+        with self.lock:
+            self.passed += passed
+            self.failed += failed
+            print("\n".join(lines), flush=True)
 
 
 def slow(env):
@@ -94,26 +105,27 @@ def run_checks(results, build, env):
                 f"exit code {code}; run `make docs` and look at the difference")
 
 
-def run_e2e(results, env, args, timeout_s):
-    select = args.k
-    with tempfile.NamedTemporaryFile(prefix="sl-junit-", suffix=".xml") as report:
+def pytest_on(paths, marks, env, args, timeout_s, is_shown=False):
+    """(passed, failed, output) of one pytest process; IS_SHOWN: its output goes on as it comes."""
+    with tempfile.NamedTemporaryFile(prefix="junit-", suffix=".xml") as report:
         command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", str(timeout_s), "-q",
-                   "-rA" if select else "-rfE", "--durations=10", f"--junitxml={report.name}", "tests/e2e"]
-        marks = "kernel" if args.kernel else "not privileged and not vm" if args.unprivileged else "not vm"
-        command += ["-m", marks] + (["-v", "-v"] if args.kernel else [])  # who sees it hang sees where
-        if select:
-            command += ["-k", select]
-        code = subprocess.run(command, cwd=REPO, env=env, stdin=subprocess.DEVNULL).returncode
+                   "-rA" if args.k else "-rfE", "--durations=10", "--durations-min=3", f"--junitxml={report.name}",
+                   "-m", marks, *map(str, paths), *(["-k", args.k] if args.k else []),
+                   *(["-v", "-v"] if args.kernel else [])]  # who sees it hang sees where
+        if is_shown:
+            code, text = subprocess.run(command, cwd=REPO, env=env, stdin=subprocess.DEVNULL).returncode, ""
+        else:
+            code, text = run(command, env, 3600 * slow(env))
         total = bad = 0
         try:
             for suite in xml.etree.ElementTree.parse(report.name).getroot().iter("testsuite"):
                 total += int(suite.get("tests"))
                 bad += sum(int(suite.get(k)) for k in ("failures", "errors", "skipped"))
         except xml.etree.ElementTree.ParseError:
-            pass
-    if not bad and (code or not total):
+            bad = 1
+    if not bad and code not in (0, NOTHING_SELECTED):
         bad = 1
-    results.add("end-to-end tests", max(total - bad, 0), bad, f"pytest ended with {code}")
+    return max(total - bad, 0), bad, f"{text}\npytest ended with {code}"
 
 
 def run_vm(results, build, env):
@@ -125,13 +137,49 @@ def run_vm(results, build, env):
     results.add("tests/bpf on Debian's own kernel", passed, failed or code != 0, text)
 
 
-def mounts():
-    lines = pathlib.Path("/proc/self/mounts").read_text().splitlines()
-    return [line.split()[1] for line in lines if line.split()[1].startswith(("/sys/fs/bpf", "/run/netns", "/tmp/sl-"))]
+def run_beside(results, marks, env, args, timeout_s, others):
+    """Each file is a pytest process of its own, args.jobs at a time, beside OTHERS; then, one after the other, what is
+    marked "alone"."""
+    files = sorted((REPO / "tests/e2e").glob("test_*.py"), key=lambda p: (p.name not in LONG, p.name))
+
+    def one(path, which):
+        begun = time.monotonic()
+        passed, failed, text = pytest_on([path], f"{marks} and {which}", env, args, timeout_s)
+        if passed or failed:
+            took = f"{'alone, ' if which == 'alone' else ''}{time.monotonic() - begun:.0f} s"
+            results.add(f"{path.name} ({took})", passed, failed, text)
+
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        begun = [*(pool.submit(o) for o in others), *(pool.submit(one, p, "not alone") for p in files)]
+        for b in begun:
+            b.result()
+    for path in files:
+        if "mark.alone" in path.read_text():
+            one(path, "alone")
 
 
-def our_processes(build):
-    """Processes whose program is one of ours, or an nginx that a test started."""
+def run_e2e(results, env, args, timeout_s, others):
+    marks = "kernel" if args.kernel else "not privileged and not vm" if args.unprivileged else "not vm"
+    before = results.passed + results.failed
+    if args.jobs == 1:
+        for o in others:
+            o()
+        passed, failed, text = pytest_on(["tests/e2e"], marks, env, args, timeout_s, is_shown=True)
+        results.add("end-to-end tests", passed, failed, text)
+    else:
+        run_beside(results, marks, env, args, timeout_s, others)
+    if results.passed + results.failed == before:
+        results.add("end-to-end tests", 0, 1, "none was selected")
+
+
+def mounts(folder):
+    points = [line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
+    ours = ("/sys/fs/bpf", f"/run/netns/{folder.name}", str(folder))
+    return [p for p in points if p == "/run/netns" or p.startswith(ours)]
+
+
+def our_processes(build, folder):
+    """Processes whose program is one of ours, or which a test started in FOLDER, like nginx."""
     found = {}
     for proc in pathlib.Path("/proc").glob("[0-9]*"):
         try:
@@ -139,7 +187,7 @@ def our_processes(build):
             line = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if exe.startswith(str(build.resolve()) + "/") or "sl-e2e-" in line:
+        if exe.startswith(str(build.resolve()) + "/") or str(folder) in line:
             found[int(proc.name)] = line
     return found
 
@@ -153,33 +201,35 @@ def refused_calls(build):
 
 
 class Machine:
-    """What of ours is on this machine, apart from files in the repository."""
+    """What of this run is on the machine, apart from files in the repository. Others may run tests at the same time:
+    what is ours is in FOLDER, or has its name."""
 
-    def __init__(self, build):
-        self.build = build
+    def __init__(self, build, folder):
+        self.build, self.folder = build, folder
         self.before = self.look()
-        self.mounts = mounts()
+        self.mounts = mounts(folder)
 
     def look(self):
-        things = {f"process {pid}: {line}" for pid, line in our_processes(self.build).items()}
-        things |= {f"namespace {p}" for p in pathlib.Path("/run/netns").glob("sl-*")}
+        things = {f"process {pid}: {line}" for pid, line in our_processes(self.build, self.folder).items()}
+        things |= {f"namespace {p}" for p in pathlib.Path("/run/netns").glob(f"{self.folder.name}*")}
         things |= {f"interface {p}" for p in pathlib.Path("/sys/class/net").glob("sl-*")}
-        things |= {f"file {p}" for p in pathlib.Path("/tmp").glob("sl-*")}
+        things |= {f"file {p}" for p in self.folder.iterdir() if not p.name.startswith("pytest-of-")}
+        things |= {f"file {p}" for p in pathlib.Path("/tmp").glob("sl-*") if not p.name.startswith(OTHERS)}
         for pattern in ("sluice.pid*", "sluice"):
             things |= {f"file {p}" for p in pathlib.Path("/run").glob(pattern)}
         if os.access(PINS, os.R_OK):
-            things |= {f"pin {p}" for p in [PINS, *PINS.iterdir()]}
+            things |= {f"pin {p}" for p in [*PINS.glob("sluice"), *PINS.glob("sluice/*"), *PINS.glob(f"{self.folder.name}*")]}
         return things
 
     def restore_mounts(self):
         """bpffs goes if it was not there at the start."""
-        while mounts().count("/sys/fs/bpf") > self.mounts.count("/sys/fs/bpf"):
+        while mounts(self.folder).count("/sys/fs/bpf") > self.mounts.count("/sys/fs/bpf"):
             if run(["umount", "/sys/fs/bpf"])[0]:
                 break
 
     def left(self):
         out = sorted(self.look() - self.before)
-        now = mounts()
+        now = mounts(self.folder)
         return out + [f"mount {m}" for m in sorted(set(now)) if now.count(m) > self.mounts.count(m)]
 
 
@@ -198,6 +248,25 @@ def usual_parts(args):
     return ["unit", "fuzz", "e2e"] + ([] if args.asan else ["checks"] if args.unprivileged else ["checks", "vm"])
 
 
+def run_parts(results, parts, args, env):
+    build = args.build
+    if "checks" in parts:
+        run_checks(results, build, env)
+    if "unit" in parts:
+        run_unit(results, build, env, ["unit/*/test_*"])
+    if "bpf" in parts or "unit" in parts and not args.unprivileged:
+        run_unit(results, build, env, ["bpf/test_*"])
+    if args.kernel and "bpf" in parts:
+        run_unit(results, build, env, KERNEL_UNITS)
+    if "fuzz" in parts:
+        run_fuzz_corpora(results, build, env)
+    vm = [lambda: run_vm(results, build, env)] if "vm" in parts else []
+    if "e2e" in parts:
+        run_e2e(results, env, args, (300 if args.asan else 120) * slow(env), vm)
+    elif vm:
+        vm[0]()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build", type=pathlib.Path, help="the folder of what make built")
@@ -206,43 +275,37 @@ def main():
     parser.add_argument("--asan", action="store_true", help="any report of ASan, LSan or UBSan is a failure")
     parser.add_argument("--only", choices=PARTS, action="append", help="these parts alone")
     parser.add_argument("-k", metavar="EXPRESSION", help="end-to-end tests with these names alone")
+    parser.add_argument("--jobs", type=int, help="files of end-to-end tests at the same time (one more than CPUs: they wait "
+                        "more than they compute; with -k or --kernel 1); 1: all in one process, its output as it comes")
     args = parser.parse_args()
+    args.jobs = args.jobs or (1 if args.k or args.kernel else os.cpu_count() + 1)
     args.build = (REPO / args.build).resolve()
     parts = args.only or usual_parts(args)
     results = Results()
-    machine = Machine(args.build)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sl-run-"))
+    folder.chmod(0o1777)
+    tempfile.tempdir = str(folder)
+    reports = folder / "reports"
+    reports.mkdir()
+    machine = Machine(args.build, folder)
     refused = set() if args.unprivileged else refused_calls(args.build)
-    env = {**os.environ, "SLUICE_BUILD": str(args.build), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
-    reports = pathlib.Path(tempfile.mkdtemp(prefix="sl-reports-"))
-    machine.before.add(f"file {reports}")
+    env = {**os.environ, "SLUICE_BUILD": str(args.build), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8",
+           "TMPDIR": str(folder), "SLUICE_RUN": folder.name}
     if args.asan:
         env.update(sanitizer_env(reports))
     if not args.unprivileged and os.geteuid() != 0:
         results.add("root", 0, 1, "these tests need root; `make test-unprivileged` leaves out what does")
-    if "checks" in parts:
-        run_checks(results, args.build, env)
-    if "unit" in parts:
-        run_unit(results, args.build, env, ["unit/*/test_*"])
-    if "bpf" in parts or "unit" in parts and not args.unprivileged:
-        run_unit(results, args.build, env, ["bpf/test_*"])
-    if args.kernel and "bpf" in parts:
-        run_unit(results, args.build, env, KERNEL_UNITS)
-    if "fuzz" in parts:
-        run_fuzz_corpora(results, args.build, env)
-    if "vm" in parts:
-        run_vm(results, args.build, env)
-    if "e2e" in parts:
-        run_e2e(results, env, args, (300 if args.asan else 120) * slow(env))
+    run_parts(results, parts, args, env)
     if args.asan:
         texts = [p.read_text(errors="replace") for p in sorted(reports.iterdir())]
         results.add("no sanitizer report", not texts, len(texts), "\n\n".join(texts))
-    shutil.rmtree(reports, ignore_errors=True)
     if not args.unprivileged and "e2e" in parts:
         more = sorted(refused_calls(args.build) - {r for r in refused if "type=1326" in r})
         results.add("no system call was refused", not more, len(more), "\n".join(more))
     machine.restore_mounts()
     left = machine.left()
     results.add("nothing left behind", not left, bool(left), "\n".join(left))
+    shutil.rmtree(folder, ignore_errors=True)
     print(f"{results.passed} passed, {results.failed} failed", flush=True)
     return 1 if results.failed or not results.passed else 0
 

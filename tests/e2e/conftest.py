@@ -15,6 +15,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "privileged: needs root, namespaces or the kernel's BPF")
     config.addinivalue_line("markers", "kernel: kernels may differ in it: `make test-vm` runs it on Debian's own")
     config.addinivalue_line("markers", "vm: works on Debian's own kernel, maybe not on this one: `make test-vm` alone")
+    config.addinivalue_line("markers", "alone: measures time or memory so closely that no other test runs beside it")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import struct
 import subprocess
 
 import harness
-from harness import CTL, SLOW, Conn, Net, bpftool, ip, until
+from harness import CTL, RUN, SLOW, Conn, Net, bpftool, ip, until
 
 NUMBERS = itertools.count(1)
 TOTALS = ["pass", "pass_allow", "drop_deny", "drop_net", "would_drop", "pass_expired", "pass_malformed",
@@ -27,7 +27,7 @@ class GuardNet(Net):
     """Net with names of its own, so that two runs of the tests do not meet."""
 
     def __init__(self, n_clients=2):
-        tag = f"sl-{os.getpid()}-{next(NUMBERS)}"
+        tag = f"{RUN}-{os.getpid()}-{next(NUMBERS)}"
         super().__init__([f"{tag}-c{i}" for i in range(1, n_clients + 1)])
         self.server = f"{tag}-srv"
         self.names = [self.server, *self.clients]
@@ -73,7 +73,7 @@ class Pins:
     """A folder of pins that nobody else uses; what a killed sluice leaves in it goes at the end."""
 
     def __init__(self):
-        self.path = pathlib.Path(f"/sys/fs/bpf/sl-{os.getpid()}-{next(NUMBERS)}")
+        self.path = pathlib.Path(f"/sys/fs/bpf/{RUN}-{os.getpid()}-{next(NUMBERS)}")
 
     def __enter__(self):
         return self

@@ -27,6 +27,7 @@ BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", REPO / "build")).resolve()
 SLUICE, MOCK, SL_LOAD, CTL = (BUILD / n for n in ("sluice", "mock-llm", "sl-load", "sluicectl"))
 IS_ASAN = bool(os.environ.get("SLUICE_ASAN"))
 IS_ROOT = os.geteuid() == 0
+RUN = os.environ.get("SLUICE_RUN", "sl")    # what namespaces and folders of pins begin with
 SLOW = int(os.environ.get("SLUICE_SLOW", 4 if IS_ASAN else 1))
 REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:")
 LIBC = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
@@ -44,22 +45,46 @@ def until(check, timeout_s=5.0, what="it"):
         time.sleep(0.02)
 
 
-# Below the range from which the kernel takes the ports of outgoing connections: one of those could have
-# taken a port between our look and the server's bind. Each port is given once, from another place in each run.
-_ports = itertools.cycle(range(12000, 32000))
-for _ in range(os.getpid() * 37 % 20000):
-    next(_ports)
+class Ports:
+    """Ports below the range from which the kernel takes those of outgoing connections: one of these could be taken
+    between our look and the server's bind. Other runs of tests stand on the machine, too: a block of ports is ours
+    while we have an abstract socket of its name, that is to the end of this process."""
+
+    BLOCK = 250
+
+    def __init__(self):
+        self.names, self.owned = [], []
+        self.claim()
+
+    def claim(self):
+        for first in range(12000, 32000, self.BLOCK):
+            name = socket.socket(socket.AF_UNIX)
+            try:
+                name.bind(f"\0sl-e2e-ports-{first}")
+            except OSError:
+                name.close()
+                continue
+            self.names.append(name)
+            self.owned += range(first, first + self.BLOCK)
+            self.given = itertools.cycle(self.owned)
+            return
+        raise RuntimeError("no ports are left: all are other tests'")
+
+    def free(self, kind, host):
+        while True:
+            for port in itertools.islice(self.given, len(self.owned)):
+                with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
+                    with contextlib.suppress(OSError):
+                        s.bind((host, port))
+                        return port
+            self.claim()
+
+
+_ports = Ports()
 
 
 def free_port(kind=socket.SOCK_STREAM, host="127.0.0.1"):
-    for port in itertools.islice(_ports, 20000):
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
-            try:
-                s.bind((host, port))
-                return port
-            except OSError:
-                continue
-    raise RuntimeError("no free port")
+    return _ports.free(kind, host)
 
 
 @contextlib.contextmanager
@@ -87,8 +112,9 @@ def status_of(pid):
 
 
 def pss_kb(pid):
+    """Without its share of pages of files: that changes with how many others run the same program."""
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Pss:\s+(\d+) kB", text, re.M)[1])
+    return sum(int(kb) for kb in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB", text, re.M))
 
 
 def is_alive(pid):

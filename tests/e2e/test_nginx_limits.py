@@ -220,13 +220,15 @@ def test_limit_conn_across_workers_and_their_deaths(stack, start):
     s = start(conf, {"up": up.addr}, main="worker_processes 3;")
     s.expected.append("exited on signal|exited with")
 
-    def fill(n):
-        out = []
-        for _ in range(n):
-            c = Conn(s.port)
-            c.send(build("GET", "/?k=a", [("X-Hold", "1")]))
-            out.append(c)
-        return out
+    held = []
+
+    def hold():
+        """One more request; true once the upstream has it, false where it is refused."""
+        before = up.server.n_seen
+        held.append(Conn(s.port))
+        held[-1].send(build("GET", "/?k=a", [("X-Hold", "1")]))
+        until(lambda: up.server.n_seen > before or select.select([held[-1].sock], [], [], 0)[0], 5, "a verdict")
+        return up.server.n_seen > before
 
     def refused():
         with Conn(s.port, timeout=0.5) as c:
@@ -235,15 +237,13 @@ def test_limit_conn_across_workers_and_their_deaths(stack, start):
                 return c.response().status == 503
             except TimeoutError:
                 return False
-    held = fill(4)
-    until(refused, 5, "the limit")
+    assert all([hold() for _ in range(4)]) and refused()
     s.reload()
     assert refused()
     for c in held:
         c.close()
     until(lambda: not refused(), 5, "room again")
-    # Not all that was held may be given back yet: some of the first may be refused.
-    until(lambda: held.extend(fill(1)) or refused(), 5, "the limit")
+    until(lambda: not hold(), 5, "the limit")
     for pid in s.workers():
         os.kill(pid, signal.SIGKILL)
     until(lambda: not still_refused(refused), 10, "room again after the workers' deaths")
@@ -333,8 +333,8 @@ def rates(stack):
     return pair
 
 
-def timeline(s, steps, out):
-    """Requests at their times, each by itself: [(status, was it delayed)]."""
+def timeline(s, steps, out, in_turn):
+    """Requests at their times, each by itself, or IN_TURN: when the one before is answered: [(status, was it delayed)]."""
     begun = time.monotonic()
 
     def one(i, at, path):
@@ -345,13 +345,15 @@ def timeline(s, steps, out):
     threads = [threading.Thread(target=one, args=(i, at, path)) for i, (at, path) in enumerate(steps)]
     for t in threads:
         t.start()
+        if in_turn:
+            t.join()
     for t in threads:
         t.join()
 
 
-def run_both(pair, steps):
+def run_both(pair, steps, in_turn=False):
     outs = [[None] * len(steps) for _ in pair.servers]
-    threads = [threading.Thread(target=timeline, args=(s, steps, out)) for s, out in zip(pair.servers, outs)]
+    threads = [threading.Thread(target=timeline, args=(s, steps, out, in_turn)) for s, out in zip(pair.servers, outs)]
     for t in threads:
         t.start()
     for t in threads:
@@ -383,11 +385,12 @@ REQ_CASES = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", REQ_CASES)
 def test_limit_req_alike(rates, name):
-    nginx, sluice = run_both(rates, REQ_CASES[name])
+    nginx, sluice = run_both(rates, REQ_CASES[name], in_turn=True)
     assert [s for s, _ in sluice] == [s for s, _ in nginx]
-    nginx, sluice = (req_log(s) for s in rates.servers)
+    nginx, sluice = (req_log(s, len(REQ_CASES[name])) for s in rates.servers)
     assert sluice == nginx
 
 
@@ -395,6 +398,7 @@ DELAYS = {"wait": at_once(*["/wait?k=a"] * 5), "delay": at_once(*["/delay?k=a"] 
           "level": at_once(*["/delaylevel?k=a"] * 3), "dry run": at_once(*["/drydelay?k=a"] * 3)}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", DELAYS)
 def test_limit_req_delays_alike(rates, name):
     nginx, sluice = run_both(rates, DELAYS[name])
@@ -404,13 +408,10 @@ def test_limit_req_delays_alike(rates, name):
     assert sluice == nginx
 
 
-def req_log(s, n=None):
-    """The error log's lines on limits, their excess in whole requests, where it is known; the access log's, in any order."""
+def req_log(s, n):
+    """The error log's lines on limits, their excess in whole requests, where it is known; the access log's N, in any order."""
     path = s.dir / "req.log"
-    if n:
-        until(lambda: len(path.read_text().splitlines()) >= n, 5, "all lines")
-    else:
-        time.sleep(0.05)
+    until(lambda: len(path.read_text().splitlines()) >= n, 5, "all lines")
     # Of rates of a few a minute the excess is known; that of faster ones hangs on the millisecond.
     errors = [(level, re.sub(r"excess: [\d.]+", lambda m: f"excess: {float(m[0][8:]) + 0.25:.0f}" if '"slow' in text else "", text))
               for level, text in log_lines(s, "(?:limiting|delaying) request")]

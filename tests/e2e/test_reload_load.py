@@ -20,6 +20,7 @@ import h2.events
 import pytest
 from harness import IS_ASAN, SLOW, client_tls, status_of, until
 
+pytestmark = pytest.mark.alone
 N_RELOADS = 10 if IS_ASAN else 50
 N_STREAMS = 100
 STREAMS_PER_CONN = 20

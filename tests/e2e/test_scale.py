@@ -14,6 +14,7 @@ N_REQUESTS = 2000 if IS_ASAN else 10000
 N_CONNECTIONS = 50
 SECONDS = 10
 PSS_MAX_KB = 16     # all connect in the same instant: the bench measures less
+pytestmark = pytest.mark.alone
 MAIN = "worker_rlimit_nofile 16384;\nadmin { listen unix:@dir@/admin.sock; }\n"
 
 

@@ -8,6 +8,7 @@ import harness
 import pytest
 from harness import SLOW, Conn, build
 
+pytestmark = pytest.mark.alone
 CONF = """
 client_min_rate 200 after=2s;
 server {

@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import os
 import pathlib
-import socket
 import subprocess
 import threading
 import time
@@ -41,16 +40,19 @@ class Sender:
         return "close" not in head
 
 
-SIZE = 16_000_000 # more than kernels keep for a slow reader
+SIZE = 16_000_000   # more than the kernel keeps of what is sent to a slow reader
 BIG_ANSWER = harness.mock_bytes(SIZE)
 
 
 @pytest.fixture
 def sender(stack):
+    """Over a Unix socket: of TCP the kernel would take up to 32 MB (tcp_rmem) for a reader who has stopped."""
+    folder = stack.enter_context(harness.temp_dir())
+
     def make(size=SIZE, **kw):
         s = Sender(size, **kw)
-        s.peer = stack.enter_context(Peer(s))
-        s.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        s.peer = stack.enter_context(Peer(s, unix=folder / "up"))
+        (folder / "up").chmod(0o666)
         s.addr = s.peer.addr
         return s
     return make
