@@ -570,25 +570,28 @@ class Sluice:
     def pid(self):
         return self.proc.pid
 
-    def workers(self):
+    def workers(self, draining=True):
         """The worker processes, those that drain too, oldest first."""
         out = []
         for pid in children(self.proc.pid):
-            try:
-                if "worker process" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
+            with contextlib.suppress(OSError):
+                title = pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+                if "worker process" in title and (draining or "shutting down" not in title):
                     out.append(pid)
-            except OSError:
-                pass
         return out
 
     def send_signal(self, sig):
         self.proc.send_signal(sig)
 
     def reload(self, timeout_s=10.0):
-        """HUP, and waits until other workers serve."""
+        """HUP, and waits until other workers serve, and those of before take no connection any more."""
         before = set(self.workers())
+
+        def is_done():
+            now = set(self.workers(draining=False))
+            return now and not now & before
         self.send_signal(signal.SIGHUP)
-        until(lambda: set(self.workers()) - before, timeout_s, "a new worker")
+        until(is_done, timeout_s, "new workers alone")
 
     def stop(self, sig=signal.SIGTERM, timeout_s=10.0):
         """Ends it and says whether all was well: exit 0, nobody left, no report, no unexpected alert."""

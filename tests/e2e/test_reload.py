@@ -360,3 +360,11 @@ def test_process_titles(start):
     s = start(HELLO, {"word": "x"})
     titles = [pathlib.Path(f"/proc/{pid}/cmdline").read_text() for pid in (s.pid, s.workers()[0])]
     assert titles[0].startswith("sluice: master process") and titles[1].startswith("sluice: worker process")
+    worker = s.workers()[0]
+    with Conn(s.port) as c:
+        c.send("GET / HTTP/1.1\r\n")
+        assert fetch(s.port).status == 200  # by when the other has been read
+        s.reload()
+        assert pathlib.Path(f"/proc/{worker}/cmdline").read_text().startswith("sluice: worker process is shutting down")
+        c.send("Host: x\r\n\r\n")
+        assert c.response().status == 200

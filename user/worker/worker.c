@@ -16,6 +16,7 @@
 #include "conf/log_conf.h"
 #include "core/err.h"
 #include "core/hash.h"
+#include "core/title.h"
 #include "policy/gate.h"
 #include "proxy/access_log.h"
 #include "proxy/auth_store.h"
@@ -212,6 +213,7 @@ static void drain(struct worker *w, bool quit)
 		ocsp_fini(&w->env);
 		if (w->p->shutdown_timeout_ms)
 			timer_set(&w->env.loop, &w->shutdown_timer, w->p->shutdown_timeout_ms);
+		title_set("worker process is shutting down");
 	}
 	w->env.quitting |= quit;
 	client_drain(&w->env, quit);
