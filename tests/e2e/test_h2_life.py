@@ -24,6 +24,9 @@ CONF = """
 """
 
 
+NOTICE = "<ConnectionTerminated error_code:0, last_stream_id:2147483647,"
+
+
 @pytest.fixture
 def sluice(ca):
     slow = Mock("--chunk-delay-ms", "100", "--tokens", "15")
@@ -96,8 +99,9 @@ def test_quit_finishes_streams(sluice):
 
 
 def test_reloads_under_load(sluice):
-    """httpx takes a GOAWAY for the end of what is open: it comes while nothing is. No request may fail."""
-    failures, done, stop = [], [0], threading.Event()
+    """No request may fail, and httpx takes a GOAWAY for the end of what is open. It comes in a pause, but on a busy machine
+    a client may have wanted to go on just then: these are counted apart (test_reload_load.py has a client that does right)."""
+    failures, misread, done, stop = [], [], [0], threading.Event()
 
     def run():
         with httpx.Client(http2=True, verify=False, timeout=30) as c:
@@ -109,7 +113,8 @@ def test_reloads_under_load(sluice):
                     done[0] += 1
                     time.sleep(0.15 if done[0] % 20 == 0 else 0)
                 except Exception as e:
-                    failures.append(repr(e))
+                    is_notice = isinstance(e, httpx.RemoteProtocolError) and NOTICE in str(e)
+                    (misread if is_notice else failures).append(repr(e))
     threads = [threading.Thread(target=run) for _ in range(4)]
     for t in threads:
         t.start()
@@ -120,5 +125,5 @@ def test_reloads_under_load(sluice):
     for t in threads:
         t.join()
     assert not failures, failures[:5]
-    assert done[0] > 50
+    assert done[0] > 50 and len(misread) < 10, (done, misread)
     until(lambda: len(sluice.workers()) == 1, 15, "the end of old workers")

@@ -63,6 +63,7 @@ def test_each_event_at_once(llm, inside):
     assert gaps[len(gaps) // 2] < 0.15 * 2 * SLOW and gaps[-1] < 0.15 * 4 * SLOW + 0.2
 
 
+@pytest.mark.alone
 def test_lateness_of_events(llm):
     s = llm()
     late = []
