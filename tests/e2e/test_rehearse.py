@@ -15,7 +15,7 @@ from guard_net import Ctl, Pins, xdp_on
 from harness import bpftool, run_sluice
 from test_guard import ADMIN, LIMITED, XDP, guarded, net, pins  # noqa: F401 - fixtures
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.kernel]
 
 SYN, ACK, T0 = 0x02, 0x10, 1_700_000_000
 HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(194)
