@@ -13,7 +13,7 @@ import pytest
 from guard_net import GuardNet
 from harness import Conn, free_port, in_netns, until
 
-pytestmark = [pytest.mark.privileged, pytest.mark.kernel]
+pytestmark = pytest.mark.privileged
 CONF = "server { @listen@ return 200 hello; }\n"
 
 
