@@ -7,6 +7,7 @@
 #include "kernel/xdp_conf.h"
 #include "master/core_conf.h"
 #include "policy/ban_conf.h"
+#include "policy/lists.h"
 #include "policy/limit_conf.h"
 #include "policy/limit_conn_conf.h"
 #include "policy/upstream_conf.h"
@@ -66,6 +67,7 @@ const struct conf_module *const modules_all[CONF_N_MODULES] = {
 	[MOD_COMPAT] = &compat_module,
 	[MOD_FILTERS] = &filters_module,
 	[MOD_XDP] = &xdp_module,
+	[MOD_LISTS] = &lists_module,
 	[MOD_ADMIN] = &admin_module,
 	[MOD_IO] = &io_module,
 };

@@ -415,3 +415,141 @@ def test_behind_proxy_protocol(local):
     time.sleep(0.3)
     assert set(s.ctl.bans()) == {"192.0.2.7", "192.0.2.9"}
 
+
+
+# --- lists ---
+
+def lists_conf(s, xdp):
+    s.values["xdp"] = xdp
+    s.rewrite(s.text, XDP + ADMIN)
+
+
+@pytest.fixture
+def listed(guarded):
+    def make(xdp, **kw):
+        text = "server { @listen@ " + UP + " }"
+        s = guarded(text, xdp, **kw)
+        s.text = text
+        return s
+    return make
+
+
+@pytest.mark.privileged
+def test_deny_file(listed, net, pins, users):
+    path = users.parent / "deny.txt"
+    path.write_text("# a feed\n10.77.1.2 # why\nfd77:1::/64 until=2097-01-01\n192.0.2.0/24\n")
+    s = listed(f'deny_file {path} "reason=a feed"; deny 198.51.100.0/24;')
+    bad, good = net.clients
+    for host in ("10.77.1.1", "fd77:1::1"):
+        assert reach(PORT, host, bad, timeout=0.3) == "dropped"
+    assert reach(PORT, "10.77.2.1", good) == 200
+    s.wait_log("the guard's deny list: 4 networks, 4 added, 0 changed, 0 taken out")
+    found = {e["address"]: e for e in s.ctl.json("denied")["denied"]}
+    assert found["10.77.1.2"]["dropped"]["packets"] > 0 and found["10.77.1.2"]["reason"] == "a feed"
+    assert found["fd77:1::/64"]["until"].startswith("2097-01-01") and found["192.0.2.0/24"]["until"] is None
+    rid = found["10.77.1.2"]["rule_id"]
+    assert found["198.51.100.0/24"]["rule_id"] != rid and rules(s)[rid]["text"] == f"deny_file {path}"
+    assert {int(rid, 16)} == {v["rule_id"] for k, v in pins.dump("deny_net_v6")}
+    # nothing changed: nothing is written, and the counters stay
+    before = pins.dump("deny_net_v4")
+    s.reload()
+    assert pins.dump("deny_net_v4") == before and len(re.findall("the guard's deny list", s.log())) == 1
+    # a broken file: all stays as it was, and it is said where it is broken
+    s.expected += ["nonsense", "is not taken, the old one goes on"]
+    path.write_text("10.77.2.2\nnonsense\n")
+    s.send_signal(1)
+    s.wait_log(rf'invalid address or network "nonsense" in {path}:2')
+    assert reach(PORT, "10.77.1.1", bad, timeout=0.3) == "dropped" and reach(PORT, "10.77.2.1", good) == 200
+    path.write_text("192.0.2.0/24\n10.77.2.2\n")
+    s.reload()
+    until(lambda: reach(PORT, "10.77.1.1", bad, timeout=0.3) == 200, 5, "the way back")
+    assert reach(PORT, "10.77.2.1", good, timeout=0.3) == "dropped"
+    s.wait_log("the guard's deny list: 3 networks, 1 added, 0 changed, 2 taken out")
+
+
+@pytest.mark.privileged
+def test_large_deny_file(listed, net, pins, users):
+    path = users.parent / "deny.txt"
+    path.write_text("".join(f"{1 + i // 65536}.{i // 256 % 256}.{i % 256}.0/24\n" for i in range(100000)))
+    s = listed(f"deny_file {path};")
+    assert reach(PORT, "10.77.1.1", net.clients[0]) == 200
+    with path.open("a") as f:
+        f.write("10.77.1.0/24\n")
+    begun = time.monotonic()
+    s.reload(30)
+    until(lambda: reach(PORT, "10.77.1.1", net.clients[0], timeout=0.3) == "dropped", 10, "the end")
+    assert time.monotonic() - begun < 20 * SLOW
+    s.wait_log("100001 networks, 1 added, 0 changed, 0 taken out")
+
+
+@pytest.mark.privileged
+def test_deny_until(listed, net, pins):
+    ends = time.gmtime(time.time() + 4 * SLOW)
+    s = listed("deny 10.77.1.2 until=%s; deny 10.77.2.0/24;" % time.strftime("%Y-%m-%dT%H:%M:%SZ", ends))
+    assert reach(PORT, "10.77.1.1", net.clients[0], timeout=0.3) == "dropped"
+    until(lambda: reach(PORT, "10.77.1.1", net.clients[0], timeout=0.3) == 200, 8 * SLOW, "its end")
+    until(lambda: len(pins.dump("deny_net_v4")) == 1, 5, "the sweep")
+
+
+def test_deny_file_in_userspace(local, users):
+    path = users.parent / "deny.txt"
+    path.write_text("127.0.0.66\n127.0.1.0/24\n")
+    s = local("server { @listen@ " + PROXIED + UP + " }",
+              main=f"xdp {{ interface sl-none; pin_dir /sys/fs/bpf/sl-none; deny_file {path}; allow 127.0.1.9; }}\n" + ADMIN)
+    for source, what in (("127.0.0.66", "closed"), ("127.0.1.1", "closed"), ("127.0.1.9", 200), ("127.0.0.67", 200)):
+        assert reach(s.port, "127.0.0.1", source=source) == what
+    # and of who is behind a proxy
+    assert fetch(s.port, "/echo", source="127.0.0.2", headers={"X-Forwarded-For": "127.0.1.1"}).status == 403
+    assert fetch(s.port, "/echo", source="127.0.0.2", headers={"X-Forwarded-For": "127.0.1.9"}).status == 200
+
+
+@pytest.mark.privileged
+def test_allow_auto(guarded, net, pins, mocks):
+    """This host, its upstreams and who uses the admin API are never banned, nor dropped with a network."""
+    up = mocks(netns=net.clients[1], host="10.77.2.2")
+    text = ("server { @listen@ location / { return 200 ok; } location /up { proxy_pass http://10.77.2.2:%d/echo; } "
+            "ban on=status:404 after=1 within=60s for=1h; }" % up.port)
+    s = guarded(text)
+    for addr, why in (("10.77.1.1", "own"), ("::1", "own"), ("10.77.2.2", "upstream")):
+        code, _, err = s.ctl.run("ban", addr, "--for", "1h")
+        assert code == 1 and "allow list" in err and why in err, err
+    s.ctl.ok("ban", "10.77.2.0/24", "--for", "1h")        # around it: it is let through all the same
+    assert fetch_of(s, "/up", net.clients[0]) == 200
+    assert reach(PORT, "10.77.2.1", net.clients[1]) == 200
+    allowed = {a["address"]: a["why"] for a in s.ctl.json("denied")["allowed"]}
+    assert allowed["10.77.2.2"] == "upstream" and allowed["127.0.0.1"] == "own"
+    # told not to
+    s.values["xdp"] = "allow_auto off;"
+    s.rewrite(text, XDP + ADMIN)
+    s.reload()
+    until(lambda: reach(PORT, "10.77.2.1", net.clients[1], timeout=0.3) == "dropped", 5, "the ban")
+    # who is an upstream by a later configuration is banned no more
+    s.ctl = Ctl(s)
+    s.ctl.ok("unban", "10.77.2.0/24")
+    s.ctl.ok("ban", "10.77.2.2", "--for", "1h")
+    s.values["xdp"] = ""
+    s.rewrite(text, XDP + ADMIN)
+    s.reload()
+    s.ctl = Ctl(s)
+    until(lambda: s.ctl.bans() == {}, 5, "the end of the ban")
+    assert reach(PORT, "10.77.2.1", net.clients[1]) == 200
+
+
+def fetch_of(s, path, netns):
+    with Conn(PORT, "10.77.1.1", netns=netns) as c:
+        return c.request("GET", path).status
+
+
+@pytest.mark.privileged
+def test_who_uses_the_admin_api_is_allowed(guarded, net, users):
+    token = users.parent / "token"
+    token.write_text("secret-token\n")
+    s = guarded("server { @listen@ " + UP + " }", main=XDP + f"admin {{ listen unix:@dir@/admin.sock; listen 10.77.1.1:9901; token_file {token}; }}\n")
+    with Conn(9901, "10.77.1.1", netns=net.clients[0]) as c:
+        assert c.request("GET", "/api/v1/status", {"Authorization": "Bearer wrong"}, host="10.77.1.1").status == 401
+    time.sleep(2.5)
+    s.ctl.ok("ban", "10.77.1.2", "--for", "1h")
+    s.ctl.ok("unban", "10.77.1.2")
+    with Conn(9901, "10.77.1.1", netns=net.clients[0]) as c:
+        assert c.request("GET", "/api/v1/status", {"Authorization": "Bearer secret-token"}, host="10.77.1.1").status == 200
+    until(lambda: s.ctl.run("ban", "10.77.1.2", "--for", "1s")[0] == 1, 5, "its exemption")

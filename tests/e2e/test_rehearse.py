@@ -100,7 +100,7 @@ def test_lists(rehearse):
     p = [(i * 0.1, frame(tcp(a, ACK))) for i in range(5) for a in ("192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8:9::1")]
     j = rehearse("deny 192.0.2.0/24 2001:db8:9::/48; allow 192.0.2.2;", p)
     r = rule(j, "drop_net")
-    assert r["text"] == "deny" and r["packets"] == 10 and not r["dry_run"]
+    assert r["text"] == "deny 192.0.2.0/24 2001:db8:9::/48" and r["packets"] == 10 and not r["dry_run"]
     assert sources(r) == {"192.0.2.1": 5, "2001:db8:9::1": 5}
     assert r["bytes"] == 5 * 54 + 5 * 74 == sum(s["bytes"] for s in r["sources"])
     v = {k: x["packets"] for k, x in j["verdicts"].items() if x["packets"]}

@@ -74,6 +74,11 @@ static int run_bans(const struct options *o, const char *arg)
 	return perform(o, "GET", "/api/v1/bans?limit=10000", NULL, show_bans);
 }
 
+static int run_denied(const struct options *o, const char *arg)
+{
+	return perform(o, "GET", "/api/v1/denied", NULL, show_denied);
+}
+
 static int run_rules(const struct options *o, const char *arg)
 {
 	return perform(o, "GET", "/api/v1/rules", NULL, show_rules);
@@ -149,6 +154,8 @@ static const struct command commands[] = {
 	{"upstreams", "", "the groups, their servers and who failed", .run = run_upstreams},
 	{"bans", "", "who is banned, newest first", .run = run_bans},
 	{"rules", "", "what each rule has done", .run = run_rules},
+	{"denied", "", "whom the configuration keeps out, and whom it always lets in",
+	 .run = run_denied},
 	{"sources", "[--top N]", "who sends the most packets, as the guard counts (20)",
 	 .has_top = true, .run = run_sources},
 	{"watch", "[--last N]", "what happens, as it happens; the last N first", .has_last = true,

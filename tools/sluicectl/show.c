@@ -335,12 +335,52 @@ void show_rules(const json_t *j)
 		table_clean(row[0], CELL_MAX, show_text(rule, "rule_id"));
 		if (json_is_true(json_object_get(rule, "dry_run")))
 			table_clean(row[1], CELL_MAX, "dry run");
-		put_num(row[2], num(rule, "evidence"));
-		put_num(row[3], num(rule, "bans"));
-		put_num(row[4], num(rule, "would_bans"));
-		put_num(row[5], num(rule, "active"));
+		if (json_object_get(rule, "networks")) {
+			put_num(row[5], num(rule, "networks"));
+		} else {
+			put_num(row[2], num(rule, "evidence"));
+			put_num(row[3], num(rule, "bans"));
+			put_num(row[4], num(rule, "would_bans"));
+			put_num(row[5], num(rule, "active"));
+		}
 		table_clean(row[6], CELL_MAX, show_text(rule, "text"));
 		table_clean(row[7], CELL_MAX, show_text(rule, "scope"));
+	}
+	table_print(&t);
+}
+
+void show_denied(const json_t *j)
+{
+	const json_t *list = json_object_get(j, "denied"), *allowed = json_object_get(j, "allowed");
+	static const char *const heads[] = {"DENIED", ">DROPPED", "UNTIL (UTC)",
+					    "RULE",   "REASON",	  NULL};
+	static const char *const allow_heads[] = {"ALLOWED", "WHY", NULL};
+	struct table t;
+	size_t i;
+
+	table_init(&t, heads);
+	for (i = 0; i < json_array_size(list); i++) {
+		const json_t *net = json_array_get(list, i);
+		char(*row)[CELL_MAX] = table_row(&t);
+
+		table_clean(row[0], CELL_MAX, show_text(net, "address"));
+		put_num(row[1], num(json_object_get(net, "dropped"), "packets"));
+		put_time(row[2], net, "until");
+		table_clean(row[3], CELL_MAX, show_text(net, "rule_id"));
+		table_clean(row[4], CELL_MAX, show_text(net, "reason"));
+	}
+	table_print(&t);
+	if (num(j, "total") > (json_int_t)i)
+		printf("the %zu of %" JSON_INTEGER_FORMAT " that were dropped most\n", i,
+		       num(j, "total"));
+	putchar('\n');
+	table_init(&t, allow_heads);
+	for (i = 0; i < json_array_size(allowed); i++) {
+		const json_t *net = json_array_get(allowed, i);
+		char(*row)[CELL_MAX] = table_row(&t);
+
+		table_clean(row[0], CELL_MAX, show_text(net, "address"));
+		table_clean(row[1], CELL_MAX, show_text(net, "why"));
 	}
 	table_print(&t);
 }

@@ -9,6 +9,7 @@ void show_status(const json_t *j);
 void show_upstreams(const json_t *j);
 void show_bans(const json_t *j);
 void show_rules(const json_t *j);
+void show_denied(const json_t *j);
 void show_sources(const json_t *j);
 void show_ban(const json_t *ban);
 void show_reload(const json_t *j);

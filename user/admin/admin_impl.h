@@ -28,6 +28,7 @@ struct admin_client {
 	int fd;
 	uint64_t since_ms; /* connected, or its last answer ended */
 	bool is_waiting;   /* for the master */
+	uint64_t told_ms;  /* when the master was told who it is */
 	bool is_watching;  /* its answer goes on for as long as it reads */
 	char who[ADDR_TEXT_MAX];
 };
@@ -176,6 +177,7 @@ enum MHD_Result api_status(struct request *rq);
 enum MHD_Result api_upstreams(struct request *rq);
 enum MHD_Result api_sources(struct request *rq);
 enum MHD_Result api_rules(struct request *rq);
+enum MHD_Result api_denied(struct request *rq);
 enum MHD_Result api_bans_list(struct request *rq);
 enum MHD_Result api_bans_get(struct request *rq);
 enum MHD_Result api_bans_add(struct request *rq);

@@ -4,6 +4,7 @@
 
 #include "admin/admin_impl.h"
 #include "admin/api_json.h"
+#include "admin/api_lists.h"
 #include "policy/ban_conf.h"
 
 static json_int_t count_of(const struct ban_entry *bans, size_t n, uint32_t rule_id)
@@ -43,5 +44,6 @@ enum MHD_Result api_rules(struct request *rq)
 	for (const struct ban_rule *r = ban_conf_rules(a->env->config); r; r = r->next_all)
 		json_array_append_new(list, ban_rule_json(a, r, bans, n));
 	free(bans);
+	api_lists_rules(a, list);
 	return serve_json(rq, 200, json_pack("{s:o}", "rules", list));
 }

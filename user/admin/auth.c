@@ -6,7 +6,7 @@
 #include "core/clock.h"
 #include "http/host.h"
 
-enum { LOG_EVERY_MS = 1000 };
+enum { LOG_EVERY_MS = 1000, TELL_EVERY_MS = 60000 };
 
 static enum MHD_Result count_host(void *cls, enum MHD_ValueKind kind, const char *key,
 				  const char *value)
@@ -66,6 +66,26 @@ static void complain(struct request *rq, const char *what)
 		  rq->client->who, rq->method, rq->path);
 }
 
+/* Who may administrate is not to be banned by a rule: the guard would drop all that it sends. */
+static void tell_master(struct request *rq)
+{
+	struct msg m = {.type = MSG_ADMIN_PEER};
+	uint64_t now_ms = clock_mono_ms();
+	const uint8_t *bytes;
+	struct addr a;
+	size_t n;
+
+	if (rq->client->told_ms && now_ms - rq->client->told_ms < TELL_EVERY_MS)
+		return;
+	if (addr_from_ip(slice_cstr(rq->client->who), 0, &a))
+		return;
+	rq->client->told_ms = now_ms;
+	n = addr_bytes(&a, &bytes);
+	m.ban.family = n == 4 ? 4 : 6;
+	memcpy(m.ban.bytes, bytes, n);
+	msg_send(rq->admin->env->channel_fd, &m);
+}
+
 unsigned auth_check(struct request *rq, bool is_open, const char **code, const char **text)
 {
 	const char *header;
@@ -80,8 +100,12 @@ unsigned auth_check(struct request *rq, bool is_open, const char **code, const c
 		return 403;
 	}
 	header = MHD_lookup_connection_value(rq->conn, MHD_HEADER_KIND, "Authorization");
-	if (is_open || token_ok(rq->admin->env->conf, header))
+	if (is_open)
 		return 0;
+	if (token_ok(rq->admin->env->conf, header)) {
+		tell_master(rq);
+		return 0;
+	}
 	rq->admin->n_auth_failures++;
 	complain(rq, header ? "a wrong token" : "a request without a token");
 	*code = "unauthorized";

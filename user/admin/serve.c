@@ -36,6 +36,7 @@ static const struct route routes[] = {
 	{"GET", "/api/v1/bans/", true, false, api_bans_get},
 	{"DELETE", "/api/v1/bans/", true, false, api_bans_remove},
 	{"GET", "/api/v1/rules", false, false, api_rules},
+	{"GET", "/api/v1/denied", false, false, api_denied},
 	{"POST", "/api/v1/reload", false, false, api_reload},
 	{"GET", "/api/v1/events", false, false, api_events},
 };

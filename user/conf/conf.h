@@ -67,6 +67,7 @@ enum conf_module_id {
 	MOD_STUB_STATUS, /* stub_status, server_tokens */
 	MOD_ACCESS_LOG, /* log_format, access_log */
 	MOD_XDP, /* xdp { } */
+	MOD_LISTS, /* in it: allow, deny, deny_file */
 	MOD_ADMIN, /* admin { } */
 	MOD_IO, /* bodies: client_body_in_*, proxy_buffering ... */
 	CONF_N_MODULES,

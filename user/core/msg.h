@@ -13,7 +13,8 @@ enum msg_type {
 	MSG_REPLY,   /* from the master: the answer to the request with the same id */
 	MSG_DRAIN,   /* to a worker: accept no more, keep connections until they end (reload) */
 	MSG_QUIT,    /* to a worker: the same, and close the idle ones now (quit) */
-	MSG_REOPEN,  /* to a worker: open the logs again */
+	MSG_ADMIN_PEER, /* to the master: who used the admin API over TCP; ban.address */
+	MSG_REOPEN,	/* to a worker: open the logs again */
 };
 
 struct msg_ban {

@@ -212,7 +212,28 @@ int guard_rates_set(const struct guard_maps *m, const struct guard_rates *r);
  * length. -SL_ELIMIT: more than fit. On failure what was added stays. */
 int guard_nets_set_allow(const struct guard_maps *m, const struct guard_cidr *nets, size_t n_nets,
 			 char *err, size_t err_size);
-/* RULE_ID is written to every network. */
+/* A network of the deny list. */
+struct guard_net_want {
+	struct guard_cidr net;
+	uint64_t expires_ns; /* 0: never */
+	uint32_t rule_id;
+};
+
+/* What a call changed in the kernel. */
+struct guard_nets_change {
+	uint32_t n_added, n_changed, n_deleted;
+};
+
+/* What is there with the same rule and (within a second) the same end is not written; what is there keeps
+ * its counters. */
+int guard_nets_set_denied(const struct guard_maps *m, const struct guard_net_want *want,
+			  size_t n_want, struct guard_nets_change *change, char *err,
+			  size_t err_size);
+int guard_nets_each_denied(const struct guard_maps *m,
+			   int (*fn)(void *arg, const struct guard_cidr *net,
+				     const struct guard_net *value),
+			   void *arg);
+/* The same with one RULE_ID for all, which never end. */
 int guard_nets_set_deny(const struct guard_maps *m, const struct guard_cidr *nets, size_t n_nets,
 			uint32_t rule_id, char *err, size_t err_size);
 

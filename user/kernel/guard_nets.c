@@ -12,12 +12,13 @@
 #include "kernel/guard_impl.h"
 
 /* A key as the kernel has it; the IPv4 key is its first 8 bytes. */
-struct net_key {
-	struct guard_cidr_v6 cidr;
+struct net_item {
+	struct guard_cidr_v6 key;
+	struct guard_net value;
 };
 
 struct net_list {
-	struct net_key *keys;
+	struct net_item *v;
 	size_t n;
 	size_t n_room;
 	size_t key_size;
@@ -29,39 +30,39 @@ struct target {
 	enum guard_map map;
 	size_t count_offset;
 	uint8_t family;
-	struct guard_net value;
+	struct guard_nets_change *change;
 };
 
-static int net_list_push(struct net_list *l, const void *key)
+static int net_list_push(struct net_list *l, const void *key, const struct guard_net *value)
 {
 	if (l->n == l->n_room) {
 		size_t n_room = l->n_room ? l->n_room * 2 : 64;
-		struct net_key *keys = realloc(l->keys, n_room * sizeof *keys);
+		struct net_item *v = realloc(l->v, n_room * sizeof *v);
 
-		if (!keys)
+		if (!v)
 			return -SL_ENOMEM;
-		l->keys = keys;
+		l->v = v;
 		l->n_room = n_room;
 	}
-	memset(&l->keys[l->n], 0, sizeof l->keys[l->n]);
-	memcpy(&l->keys[l->n++], key, l->key_size);
+	memset(&l->v[l->n], 0, sizeof l->v[l->n]);
+	memcpy(&l->v[l->n].key, key, l->key_size);
+	l->v[l->n++].value = *value;
 	return 0;
 }
 
 static int push_entry(void *arg, const void *key, const void *value)
 {
-	(void)value;
-	return net_list_push(arg, key);
+	struct guard_net net;
+
+	memcpy(&net, value, sizeof net);
+	return net_list_push(arg, key, &net);
 }
 
-static int compare_keys(const void *a, const void *b)
+static int compare_items(const void *x, const void *y)
 {
-	return memcmp(a, b, sizeof(struct net_key));
-}
+	const struct net_item *a = x, *b = y;
 
-static bool net_list_has(const struct net_list *l, const struct net_key *key)
-{
-	return l->n && bsearch(key, l->keys, l->n, sizeof *key, compare_keys);
+	return memcmp(&a->key, &b->key, sizeof a->key);
 }
 
 static void net_list_sort_unique(struct net_list *l)
@@ -69,24 +70,26 @@ static void net_list_sort_unique(struct net_list *l)
 	size_t n = 0;
 
 	if (l->n)
-		qsort(l->keys, l->n, sizeof *l->keys, compare_keys);
+		qsort(l->v, l->n, sizeof *l->v, compare_items);
 	for (size_t i = 0; i < l->n; i++)
-		if (i == 0 || compare_keys(&l->keys[i], &l->keys[n - 1]) != 0)
-			l->keys[n++] = l->keys[i];
+		if (i == 0 || compare_items(&l->v[i], &l->v[n - 1]) != 0)
+			l->v[n++] = l->v[i];
 	l->n = n;
 }
 
-static int wanted_list(struct net_list *l, const struct guard_cidr *nets, size_t n_nets,
+static int wanted_list(struct net_list *l, const struct guard_net_want *want, size_t n_want,
 		       uint8_t family)
 {
-	for (size_t i = 0; i < n_nets; i++) {
-		struct guard_cidr_v6 cidr = {.prefix_len = nets[i].prefix_len};
+	for (size_t i = 0; i < n_want; i++) {
+		struct guard_cidr_v6 cidr = {.prefix_len = want[i].net.prefix_len};
+		struct guard_net value = {.expires_ns = want[i].expires_ns,
+					  .rule_id = want[i].rule_id};
 		int rc;
 
-		if (nets[i].addr.family != family)
+		if (want[i].net.addr.family != family)
 			continue;
-		memcpy(cidr.addr, nets[i].addr.bytes, l->key_size - sizeof cidr.prefix_len);
-		rc = net_list_push(l, &cidr);
+		memcpy(cidr.addr, want[i].net.addr.bytes, l->key_size - sizeof cidr.prefix_len);
+		rc = net_list_push(l, &cidr, &value);
 		if (rc)
 			return rc;
 	}
@@ -97,37 +100,72 @@ static int wanted_list(struct net_list *l, const struct guard_cidr *nets, size_t
 static int set_count(const struct target *t, uint32_t count)
 {
 	struct guard_settings set;
+	uint32_t *at = (uint32_t *)((char *)&set + t->count_offset);
 	int rc = guard_maps_get_settings(t->maps, &set);
 
-	if (rc)
+	if (rc || *at == count)
 		return rc;
-	memcpy((char *)&set + t->count_offset, &count, sizeof count);
+	*at = count;
 	return guard_maps_set_settings(t->maps, &set);
 }
 
+/* An end comes from the wall clock, so that it differs a little each time. */
+static bool is_same(const struct guard_net *have, const struct guard_net *want)
+{
+	uint64_t a = have->expires_ns, b = want->expires_ns;
+
+	return have->rule_id == want->rule_id && (a == 0) == (b == 0) &&
+	       (a > b ? a - b : b - a) < 1000000000u;
+}
+
+static int put_item(const struct target *t, const struct net_item *have,
+		    const struct net_item *want)
+{
+	struct guard_net value = want->value;
+
+	if (have && is_same(&have->value, &want->value))
+		return 0;
+	if (have) {
+		value = have->value;
+		value.expires_ns = want->value.expires_ns;
+		value.rule_id = want->value.rule_id;
+	}
+	if (bpf_map_update_elem(t->maps->fd[t->map], &want->key, &value, BPF_ANY))
+		return errno == ENOSPC ? -SL_ELIMIT : -SL_ESYS;
+	t->change->n_added += !have;
+	t->change->n_changed += have != NULL;
+	return 0;
+}
+
+/* Both are sorted. What is new comes before what goes. */
 static int add_and_delete(const struct target *t, const struct net_list *have,
 			  const struct net_list *want)
 {
-	int fd = t->maps->fd[t->map];
+	int fd = t->maps->fd[t->map], rc;
 
-	/* Those that stay are written too: their value may have changed. */
-	for (size_t i = 0; i < want->n; i++) {
-		struct guard_net value = t->value;
-
-		value.prefix_len = (uint16_t)want->keys[i].cidr.prefix_len;
-		if (bpf_map_update_elem(fd, &want->keys[i], &value, BPF_ANY))
-			return errno == ENOSPC ? -SL_ELIMIT : -SL_ESYS;
+	for (size_t h = 0, w = 0; w < want->n; w++) {
+		while (h < have->n && compare_items(&have->v[h], &want->v[w]) < 0)
+			h++;
+		rc = put_item(t,
+			      h < have->n && !compare_items(&have->v[h], &want->v[w]) ? &have->v[h]
+										      : NULL,
+			      &want->v[w]);
+		if (rc)
+			return rc;
 	}
-	for (size_t i = 0; i < have->n; i++) {
-		if (net_list_has(want, &have->keys[i]))
+	for (size_t h = 0, w = 0; h < have->n; h++) {
+		while (w < want->n && compare_items(&want->v[w], &have->v[h]) < 0)
+			w++;
+		if (w < want->n && !compare_items(&want->v[w], &have->v[h]))
 			continue;
-		if (bpf_map_delete_elem(fd, &have->keys[i]) && errno != ENOENT)
+		if (bpf_map_delete_elem(fd, &have->v[h].key) && errno != ENOENT)
 			return -SL_ESYS;
+		t->change->n_deleted++;
 	}
 	return 0;
 }
 
-static int set_one(const struct target *t, const struct guard_cidr *nets, size_t n_nets)
+static int set_one(const struct target *t, const struct guard_net_want *nets, size_t n_nets)
 {
 	size_t key_size =
 		t->family == 4 ? sizeof(struct guard_cidr_v4) : sizeof(struct guard_cidr_v6);
@@ -138,21 +176,23 @@ static int set_one(const struct target *t, const struct guard_cidr *nets, size_t
 	if (!rc)
 		rc = guard_maps_each(t->maps->fd[t->map], key_size, sizeof(struct guard_net),
 				     GUARD_BATCH, push_entry, &have);
-	if (!rc && have.n + want.n)
-		rc = set_count(t, (uint32_t)(have.n + want.n));
+	if (!rc)
+		net_list_sort_unique(&have);
+	if (!rc && want.n && !have.n)
+		rc = set_count(t, (uint32_t)want.n);
 	if (!rc)
 		rc = add_and_delete(t, &have, &want);
 	if (!rc)
 		rc = set_count(t, (uint32_t)want.n);
 	saved = errno;
-	free(have.keys);
-	free(want.keys);
+	free(have.v);
+	free(want.v);
 	errno = saved;
 	return rc;
 }
 
-static int set_both(const struct target targets[2], const struct guard_cidr *nets, size_t n_nets,
-		    char *err, size_t err_size)
+static int set_both(const struct target targets[2], const struct guard_net_want *nets,
+		    size_t n_nets, char *err, size_t err_size)
 {
 	for (int i = 0; i < 2; i++) {
 		const char *name = guard_maps_name(targets[i].map);
@@ -172,40 +212,111 @@ static int set_both(const struct target targets[2], const struct guard_cidr *net
 	return 0;
 }
 
+static struct guard_net_want *wants_new(const struct guard_cidr *nets, size_t n, uint32_t rule_id)
+{
+	struct guard_net_want *v = calloc(n + 1, sizeof *v);
+
+	for (size_t i = 0; v && i < n; i++)
+		v[i] = (struct guard_net_want){.net = nets[i], .rule_id = rule_id};
+	return v;
+}
+
 int guard_nets_set_allow(const struct guard_maps *m, const struct guard_cidr *nets, size_t n_nets,
 			 char *err, size_t err_size)
 {
+	struct guard_nets_change change = {0};
 	const struct target targets[2] = {
 		{.maps = m,
 		 .map = GUARD_MAP_ALLOW_V4,
 		 .count_offset = offsetof(struct guard_settings, n_allow_v4),
-		 .family = 4},
+		 .family = 4,
+		 .change = &change},
 		{.maps = m,
 		 .map = GUARD_MAP_ALLOW_V6,
 		 .count_offset = offsetof(struct guard_settings, n_allow_v6),
-		 .family = 6},
+		 .family = 6,
+		 .change = &change},
 	};
+	struct guard_net_want *want = wants_new(nets, n_nets, 0);
+	int rc;
 
-	return set_both(targets, nets, n_nets, err, err_size);
+	if (!want)
+		return guard_fail(-SL_ENOMEM, err, err_size, "no memory for the allow list");
+	rc = set_both(targets, want, n_nets, err, err_size);
+	free(want);
+	return rc;
 }
 
-int guard_nets_set_deny(const struct guard_maps *m, const struct guard_cidr *nets, size_t n_nets,
-			uint32_t rule_id, char *err, size_t err_size)
+int guard_nets_set_denied(const struct guard_maps *m, const struct guard_net_want *want,
+			  size_t n_want, struct guard_nets_change *change, char *err,
+			  size_t err_size)
 {
 	const struct target targets[2] = {
 		{.maps = m,
 		 .map = GUARD_MAP_DENY_NET_V4,
 		 .count_offset = offsetof(struct guard_settings, n_deny_net_v4),
 		 .family = 4,
-		 .value = {.rule_id = rule_id}},
+		 .change = change},
 		{.maps = m,
 		 .map = GUARD_MAP_DENY_NET_V6,
 		 .count_offset = offsetof(struct guard_settings, n_deny_net_v6),
 		 .family = 6,
-		 .value = {.rule_id = rule_id}},
+		 .change = change},
 	};
 
-	return set_both(targets, nets, n_nets, err, err_size);
+	*change = (struct guard_nets_change){0};
+	return set_both(targets, want, n_want, err, err_size);
+}
+
+int guard_nets_set_deny(const struct guard_maps *m, const struct guard_cidr *nets, size_t n_nets,
+			uint32_t rule_id, char *err, size_t err_size)
+{
+	struct guard_nets_change change;
+	struct guard_net_want *want = wants_new(nets, n_nets, rule_id);
+	int rc;
+
+	if (!want)
+		return guard_fail(-SL_ENOMEM, err, err_size, "no memory for the deny list");
+	rc = guard_nets_set_denied(m, want, n_nets, &change, err, err_size);
+	free(want);
+	return rc;
+}
+
+struct each_denied {
+	int (*fn)(void *arg, const struct guard_cidr *net, const struct guard_net *value);
+	void *arg;
+	uint8_t family;
+};
+
+static int each_denied(void *arg, const void *key, const void *value)
+{
+	const struct each_denied *e = arg;
+	struct guard_cidr net = {.addr.family = e->family};
+	struct guard_cidr_v6 cidr = {0};
+	struct guard_net copy;
+
+	memcpy(&cidr, key,
+	       e->family == 4 ? sizeof(struct guard_cidr_v4) : sizeof(struct guard_cidr_v6));
+	net.prefix_len = (uint8_t)cidr.prefix_len;
+	memcpy(net.addr.bytes, cidr.addr, sizeof cidr.addr);
+	memcpy(&copy, value, sizeof copy);
+	return e->fn(e->arg, &net, &copy);
+}
+
+int guard_nets_each_denied(const struct guard_maps *m,
+			   int (*fn)(void *arg, const struct guard_cidr *net,
+				     const struct guard_net *value),
+			   void *arg)
+{
+	struct each_denied e = {.fn = fn, .arg = arg, .family = 4};
+	int rc = guard_maps_each(m->fd[GUARD_MAP_DENY_NET_V4], sizeof(struct guard_cidr_v4),
+				 sizeof(struct guard_net), GUARD_BATCH, each_denied, &e);
+
+	if (rc)
+		return rc;
+	e.family = 6;
+	return guard_maps_each(m->fd[GUARD_MAP_DENY_NET_V6], sizeof(struct guard_cidr_v6),
+			       sizeof(struct guard_net), GUARD_BATCH, each_denied, &e);
 }
 
 static int count_entry(void *arg, const void *key, const void *value)

@@ -21,43 +21,6 @@ const struct xdp_conf *xdp_conf_get(const struct conf *c)
 	return NULL;
 }
 
-static bool cidr_has(const struct guard_cidr *c, const struct guard_addr *a)
-{
-	size_t whole = c->prefix_len / 8;
-	unsigned rest = c->prefix_len % 8;
-
-	if (c->addr.family != a->family || memcmp(c->addr.bytes, a->bytes, whole) != 0)
-		return false;
-	return rest == 0 ||
-	       ((c->addr.bytes[whole] ^ a->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0;
-}
-
-static bool list_has(const struct guard_cidr *list, uint32_t n, const struct guard_addr *a)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (cidr_has(&list[i], a))
-			return true;
-	return false;
-}
-
-bool xdp_conf_allows(const struct xdp_conf *x, const struct guard_addr *addr)
-{
-	return x && list_has(x->allow, x->n_allow, addr);
-}
-
-bool xdp_conf_allows_net(const struct xdp_conf *x, const struct guard_cidr *net)
-{
-	for (uint32_t i = 0; x && i < x->n_allow; i++)
-		if (x->allow[i].prefix_len <= net->prefix_len && cidr_has(&x->allow[i], &net->addr))
-			return true;
-	return false;
-}
-
-bool xdp_conf_denies(const struct xdp_conf *x, const struct guard_addr *addr)
-{
-	return x && list_has(x->deny, x->n_deny, addr) && !xdp_conf_allows(x, addr);
-}
-
 /* Room for one more of BYTES each behind the N that AT points to. */
 static void *grow(struct conf *c, void *at, uint32_t n, uint32_t *room, size_t bytes)
 {
@@ -113,41 +76,6 @@ static int set_interface(struct conf *c, struct conf_block *b, void *mod, const 
 	for (int i = 0; r == 0 && i < n->n_args; i++)
 		r = add_interface(c, mod, n, n->args[i]);
 	return r;
-}
-
-/* A list, its length, its room and how much the kernel's map takes. */
-static int add_nets(struct conf *c, const struct conf_node *n, struct guard_cidr **list,
-		    uint32_t *len, uint32_t *room, uint32_t max)
-{
-	for (int i = 0; i < n->n_args; i++) {
-		const char *text = arena_cstr(&c->arena, n->args[i]);
-		struct guard_cidr net;
-
-		if (strlen(text) != n->args[i].n || guard_addr_cidr_from_text(&net, text) < 0)
-			return conf_error(c, n, "invalid address or network \"%.*s\"",
-					  SLICE_FMT(n->args[i]));
-		if (*len == max)
-			return conf_error(c, n, "more than %u networks", max);
-		*list = grow(c, *list, *len, room, sizeof **list);
-		(*list)[(*len)++] = net;
-	}
-	return 0;
-}
-
-static int set_allow(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-		     const struct conf_row *row)
-{
-	struct xdp_conf *x = mod;
-
-	return add_nets(c, n, &x->allow, &x->n_allow, &x->allow_room, GUARD_ALLOW_MAX);
-}
-
-static int set_deny(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
-		    const struct conf_row *row)
-{
-	struct xdp_conf *x = mod;
-
-	return add_nets(c, n, &x->deny, &x->n_deny, &x->deny_room, GUARD_DENY_NET_MAX);
 }
 
 static int check_pin_dir(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
@@ -265,26 +193,6 @@ static const struct conf_row rows[] = {
 		.help = "link | libxdp [priority=N] -- alone on its interfaces, by a pinned link (the "
 			"default), or behind libxdp's dispatcher with other programs, the lowest "
 			"priority (10) first",
-	},
-	{
-		.name = "allow",
-		.contexts = CTX_XDP,
-		.args_min = 1,
-		.args_max = -1,
-		.type = CONF_CUSTOM,
-		.flags = CONF_MULTI,
-		.set = set_allow,
-		.help = "ADDRESS[/LENGTH]... -- never banned, never dropped",
-	},
-	{
-		.name = "deny",
-		.contexts = CTX_XDP,
-		.args_min = 1,
-		.args_max = -1,
-		.type = CONF_CUSTOM,
-		.flags = CONF_MULTI,
-		.set = set_deny,
-		.help = "ADDRESS[/LENGTH]... -- dropped for as long as the configuration says so",
 	},
 	{
 		.name = "dry_run",

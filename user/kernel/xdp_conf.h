@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The main-level block `xdp { }` (module MOD_XDP): which interfaces the guard is to be on, and
- * who is always let through or always dropped. */
+ * how. Whom it always lets through or drops is policy/lists.h's. */
 #ifndef SL_KERNEL_XDP_CONF_H
 #define SL_KERNEL_XDP_CONF_H
 
@@ -18,13 +18,10 @@ struct xdp_interface {
 struct xdp_conf {
 	struct xdp_interface *interfaces; /* at least one, no name twice */
 	uint32_t n_interfaces;
-	int64_t mode;		  /* enum guard_mode */
-	bool is_libxdp;		  /* attach through libxdp ... */
-	uint32_t priority;	  /* ... with this run priority */
-	struct guard_cidr *allow; /* never banned, never dropped */
-	struct guard_cidr *deny;
-	uint32_t n_allow, n_deny;
-	uint32_t interfaces_room, allow_room, deny_room;
+	int64_t mode;	   /* enum guard_mode */
+	bool is_libxdp;	   /* attach through libxdp ... */
+	uint32_t priority; /* ... with this run priority */
+	uint32_t interfaces_room;
 	int64_t dry_run;       /* count what would drop, drop nothing */
 	int64_t fail_after_ms; /* without a heartbeat of the master for so long ... */
 	int64_t fail_open;     /* ... the guard passes all (else: goes on with what it has) */
@@ -38,12 +35,5 @@ struct xdp_conf {
 const struct xdp_conf *xdp_conf_get(const struct conf *c);
 /* The rates as the kernel has them. */
 void xdp_conf_rates(const struct xdp_conf *x, struct guard_rates *out);
-/* Is ADDR in the allow list (X may be NULL: no)? Such an address must not be banned either. */
-bool xdp_conf_allows(const struct xdp_conf *x, const struct guard_addr *addr);
-/* The same of all of NET. */
-bool xdp_conf_allows_net(const struct xdp_conf *x, const struct guard_cidr *net);
-/* Is ADDR in the deny list and not in the allow list: dropped, or where there is no guard closed at
- * accept. X may be NULL: no. */
-bool xdp_conf_denies(const struct xdp_conf *x, const struct guard_addr *addr);
 
 #endif

@@ -215,19 +215,13 @@ static void set_times(struct ban_entry *e, const struct clock *now, uint64_t for
 	e->until_mono_ms = for_ms ? now->mono_ms + for_ms : 0;
 }
 
-static bool is_allowed(const struct master *m, const struct ban_net *n)
-{
-	struct guard_cidr c = cidr_of(n);
-
-	return xdp_conf_allows_net(xdp_conf_get(&m->cycle->conf), &c);
-}
-
 int banning_ban(struct master *m, const struct msg_ban *b, char *text, size_t room)
 {
 	const struct clock *now = &m->loop.clock;
 	struct ban_entry e = {.manual = b->manual, .indirect = b->indirect, .rule_id = b->rule_id};
 	struct ban_entry known;
 	char name[NAME_MAX_BYTES];
+	const char *why;
 	bool is_known;
 	int r;
 
@@ -237,8 +231,9 @@ int banning_ban(struct master *m, const struct msg_ban *b, char *text, size_t ro
 		return -SL_EINVAL;
 	}
 	name_of(&e.net, name);
-	if (is_allowed(m, &e.net)) {
-		snprintf(text, room, "%s is in the allow list and is never banned", name);
+	why = listing_why_allowed(m, &e.net);
+	if (why) {
+		snprintf(text, room, "%s is in %s and is never banned", name, why);
 		log_write(log_of(m), LOG_LVL_WARN, 0, "%s", text);
 		return -SL_EPERM;
 	}
@@ -332,7 +327,7 @@ void banning_lift_allowed(struct master *m)
 	uint32_t at = 0;
 
 	while (ban_next(m->bans, &at, &e))
-		if (is_allowed(m, &e.net))
+		if (listing_why_allowed(m, &e.net))
 			lift(m, &e.net);
 }
 

@@ -17,6 +17,7 @@ void guarding_sweep(struct master *m)
 {
 	if (m->guard)
 		guard_maps_beat(guard_maps(m->guard), clock_mono_ns());
+	listing_sweep(m);
 	banning_sweep(m);
 }
 
@@ -149,7 +150,6 @@ static void say_userspace(struct master *m)
 void guarding_apply(struct master *m)
 {
 	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
-	char err[GUARD_ERR_MAX];
 
 	if (!x) {
 		turn_off(m, "off: the configuration has no xdp block", GUARD_CLOSE_REMOVE);
@@ -158,11 +158,12 @@ void guarding_apply(struct master *m)
 		turn_on(m, x);
 	}
 	ban_counts_keep(m->evidence, ban_conf_rules(&m->cycle->conf));
+	listing_find(m);
 	banning_lift_allowed(m);
 	if (x && m->guard) {
-		if (filling_put(guard_maps(m->guard), x, err, sizeof err))
-			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's lists: %s", err);
-		if (guard_maps_beat(guard_maps(m->guard), clock_mono_ns()))
+		listing_apply(m);
+		if (filling_settings(guard_maps(m->guard), x) ||
+		    guard_maps_beat(guard_maps(m->guard), clock_mono_ns()))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's settings: %s",
 				  strerror(errno));
 		attach_all(m, x);

@@ -15,8 +15,9 @@
 #include "net/listen.h"
 #include "net/loop.h"
 #include "policy/ban.h"
+#include "policy/lists.h"
 
-enum { INHERITED_MAX = 256 };
+enum { INHERITED_MAX = 256, ADMIN_PEERS_MAX = 16 };
 
 /* What whoever started this master left open for it. */
 struct inherited {
@@ -93,6 +94,13 @@ struct master {
 	struct io signal_io;
 	struct timer sweep_timer, respawn_timer;
 	bool bans_dirty;
+	uint64_t deny_ends_wall_ms; /* the next end of an entry of the deny list; 0: none */
+	uint64_t listed_ms;	    /* when exempt addresses were last looked for */
+	bool said_exempt_full;
+	struct admin_peer {
+		struct ban_net net;
+		uint64_t until_ms;
+	} admin_peers[ADMIN_PEERS_MAX];
 	uint32_t n_waiting;  /* bans that found no room in the kernel */
 	bool said_userspace; /* that there is no guard for the bans */
 	bool ending, quitting, failed;
@@ -197,6 +205,17 @@ void guarding_stop(struct master *m, bool keep);
 void guarding_take_back(struct master *m);
 void guarding_sweep(struct master *m);
 
+/* listing.c: the allow and deny lists. */
+/* Who is exempt from bans now; then all into the guard's maps, by difference. */
+void listing_find(struct master *m);
+void listing_apply(struct master *m);
+/* What changes by itself: addresses, names, ends. */
+void listing_sweep(struct master *m);
+/* Somebody with the token used the admin API from there. */
+void listing_admin(struct master *m, const struct msg_ban *who);
+/* "the allow list", and why it is in there; NULL: it is not. */
+const char *listing_why_allowed(const struct master *m, const struct ban_net *n);
+
 /* banning.c: the bans. */
 /* Carries a ban out everywhere; 0, or -SL_EPERM, -SL_EINVAL, -SL_ELIMIT with TEXT. */
 int banning_ban(struct master *m, const struct msg_ban *ban, char *text, size_t room);
@@ -221,10 +240,20 @@ void sysctls_check(const struct cycle *c);
 /* PATH below /proc/sys/net, of the network namespace that this process is in; -1: this kernel has no such setting. */
 int64_t sysctls_read(const char *path);
 
-/* filling.c: what the xdp block says, into the maps of a guard. */
-int filling_put(const struct guard_maps *m, const struct xdp_conf *x, char *err, size_t room);
+/* filling.c: what the xdp block says, into the maps of a guard; it must be there. Lists by difference. */
+int filling_put(const struct guard_maps *m, const struct conf *c, char *err, size_t room);
+int filling_settings(const struct guard_maps *m, const struct xdp_conf *x);
+int filling_allow(const struct guard_maps *m, const struct lists *l,
+		  const struct ban_exempt *exempt, uint32_t n_exempt, char *err, size_t room);
+struct filling_denied {
+	size_t n;
+	uint64_t ends_wall_ms; /* the next end of one; 0: none ends */
+	struct guard_nets_change change;
+};
+int filling_deny(const struct guard_maps *m, const struct lists *l, struct filling_denied *out,
+		 char *err, size_t room);
 /* What the block calls a rule; NULL: it has none of this id. */
-const char *filling_rule_text(const struct xdp_conf *x, uint32_t rule_id);
+const char *filling_rule_text(const struct conf *c, uint32_t rule_id);
 
 /* eventing.c: what happened, for the log and for who watches. */
 void eventing_init(struct master *m, struct event_ring *ring);

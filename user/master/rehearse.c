@@ -52,14 +52,13 @@ static void on_event(void *arg, const struct guard_event *e)
 static int open_guard(struct rehearsal *r)
 {
 	const struct guard_options o = {.is_rehearsal = true};
-	const struct xdp_conf *x = xdp_conf_get(r->conf);
 	char err[GUARD_ERR_MAX] = "";
 
-	if (!x)
+	if (!xdp_conf_get(r->conf))
 		return fail("rehearsal", "the configuration has no xdp block");
 	if (guard_open(&r->guard, &o, err, sizeof err) ||
 	    guard_events_open(&r->events, guard_maps(r->guard), on_event, r, err, sizeof err) ||
-	    filling_put(guard_maps(r->guard), x, err, sizeof err))
+	    filling_put(guard_maps(r->guard), r->conf, err, sizeof err))
 		return fail("rehearsal", err);
 	/* What the file has on trial is marked as such; the whole of it is not. */
 	if (guard_maps_set_flags(guard_maps(r->guard), false, true) ||

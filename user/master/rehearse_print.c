@@ -16,7 +16,7 @@
 /* What the configuration calls a rule. */
 static const char *rule_text(const struct rehearsal *r, const struct tally_rule *rule)
 {
-	const char *text = filling_rule_text(xdp_conf_get(r->conf), rule->id);
+	const char *text = filling_rule_text(r->conf, rule->id);
 	const struct ban_rule *ban;
 
 	if (text)

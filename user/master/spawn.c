@@ -55,6 +55,8 @@ static void answer(struct child *c, const struct msg *m)
 		reply.result = banning_ban(master, &m->ban, reply.text, sizeof reply.text);
 	else if (m->type == MSG_UNBAN && c->kind == CHILD_ADMIN)
 		reply.result = banning_unban(master, &m->ban);
+	else if (m->type == MSG_ADMIN_PEER && c->kind == CHILD_ADMIN)
+		listing_admin(master, &m->ban);
 	else if (m->type == MSG_RELOAD && c->kind == CHILD_ADMIN)
 		reply.result = reload_for(master, &reply);
 	else

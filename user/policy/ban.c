@@ -22,6 +22,8 @@ struct ban_table {
 	uint32_t n_past, hand; /* where the next past one to go is looked for */
 	uint32_t free;	       /* list through next[] */
 	uint64_t seed;
+	uint32_t exempt_seq, n_exempt;
+	struct ban_exempt exempt[BAN_EXEMPT_MAX];
 	/* Networks of each length, not those on trial: bits of the lengths that there are. */
 	uint64_t lens[2][3];
 	uint32_t n_of_len[2][129];
@@ -391,4 +393,68 @@ bool ban_next(const struct ban_table *t, uint32_t *at, struct ban_entry *out)
 		if (copy_entry(&t->entry[(*at)++], out))
 			return true;
 	return false;
+}
+
+/* ---- exempt ---- */
+
+bool ban_exempt_set(struct ban_table *t, const struct ban_exempt *list, uint32_t n)
+{
+	if (n > BAN_EXEMPT_MAX)
+		n = BAN_EXEMPT_MAX;
+	if (n == t->n_exempt && (!n || memcmp(t->exempt, list, n * sizeof *list) == 0))
+		return false;
+	seq_open(&t->exempt_seq);
+	if (n)
+		memcpy(t->exempt, list, n * sizeof *list);
+	__atomic_store_n(&t->n_exempt, n, __ATOMIC_RELAXED);
+	seq_close(&t->exempt_seq);
+	return true;
+}
+
+uint32_t ban_exempt_list(const struct ban_table *t, struct ban_exempt out[static BAN_EXEMPT_MAX])
+{
+	uint32_t begun, n;
+	int tries = 0;
+
+	do {
+		begun = seq_begin(&t->exempt_seq);
+		n = load(&t->n_exempt);
+		if (n > BAN_EXEMPT_MAX)
+			n = BAN_EXEMPT_MAX;
+		memcpy(out, t->exempt, n * sizeof *out);
+	} while (!seq_ok(&t->exempt_seq, begun) && ++tries < RETRIES_MAX);
+	return n;
+}
+
+uint8_t ban_exempt_why(const struct ban_table *t, const struct ban_net *net)
+{
+	uint32_t begun, low, high;
+	uint8_t why;
+	int tries = 0;
+
+	do {
+		begun = seq_begin(&t->exempt_seq);
+		high = load(&t->n_exempt);
+		if (high > BAN_EXEMPT_MAX)
+			high = BAN_EXEMPT_MAX;
+		for (low = 0, why = 0; low < high && !why;) {
+			uint32_t middle = low + (high - low) / 2;
+			int r = memcmp(&t->exempt[middle].net, net, sizeof *net);
+
+			if (r == 0)
+				why = t->exempt[middle].why;
+			else if (r < 0)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+	} while (!seq_ok(&t->exempt_seq, begun) && ++tries < RETRIES_MAX);
+	return why;
+}
+
+bool ban_is_exempt(const struct ban_table *t, const struct addr *a)
+{
+	struct ban_net net;
+
+	return ban_net_of(&net, a, 0) && ban_exempt_why(t, &net);
 }

@@ -81,6 +81,29 @@ void ban_sweep(struct ban_table *t, uint64_t now_mono_ms,
 bool ban_next(const struct ban_table *t, uint32_t *at, struct ban_entry *out);
 bool ban_find(const struct ban_table *t, const struct ban_net *net, struct ban_entry *out);
 
+/* ---- who is never banned, beside the allow list of the configuration ---- */
+
+enum ban_exempt_why {
+	BAN_EXEMPT_OWN = 1,  /* an address of this host */
+	BAN_EXEMPT_UPSTREAM, /* of an upstream server */
+	BAN_EXEMPT_ADMIN,    /* used the admin API over TCP */
+};
+
+enum { BAN_EXEMPT_MAX = 1024 };
+
+struct ban_exempt {
+	struct ban_net net; /* one address */
+	uint8_t why;	    /* enum ban_exempt_why; the first that fits */
+};
+
+/* Master only: in place of those before; sorted, each once. False: they are the same. */
+bool ban_exempt_set(struct ban_table *t, const struct ban_exempt *list, uint32_t n);
+/* A consistent copy; returns how many. */
+uint32_t ban_exempt_list(const struct ban_table *t, struct ban_exempt out[static BAN_EXEMPT_MAX]);
+bool ban_is_exempt(const struct ban_table *t, const struct addr *a);
+/* enum ban_exempt_why of a network (an address, that is); 0: it is not exempt. */
+uint8_t ban_exempt_why(const struct ban_table *t, const struct ban_net *net);
+
 /* ---- life (ban_life.c) ---- */
 
 /* Gives E, for which a rule asked, its times: FOR_MS, doubled for each ban before it by the same rule up to

@@ -5,10 +5,11 @@
 #define SL_POLICY_GATE_H
 
 #include "conf/conf.h"
+#include "core/clock.h"
 #include "policy/ban.h"
 
 /* The allow list, then bans, then the deny list; nobody with `dry_run on` in the xdp block. */
 bool gate_refuses(const struct conf *c, const struct ban_table *t, const struct addr *a,
-		  uint64_t now_mono_ms);
+		  const struct clock *now);
 
 #endif

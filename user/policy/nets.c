@@ -117,6 +117,8 @@ static void sweep(struct nets *t, int family)
 			continue;
 		close_until(t, family, &open, &item->net);
 		edge(t, family, item->net.bytes, item->value);
+		if (t->on_nest && open.n)
+			t->on_nest((void *)item->value, open.v[open.n - 1]->value);
 		open.v[open.n++] = item;
 	}
 	close_until(t, family, &open, NULL);

@@ -13,6 +13,9 @@ struct nets {
 	struct arena *arena;
 	struct nets_item *items; /* as put in, until nets_build() */
 	uint32_t n_items, room;
+	/* Told, by nets_build(), of each value that is inside of another, and of the nearest around it. May
+	 * be NULL. */
+	void (*on_nest)(void *value, const void *outer);
 	struct {
 		struct nets_edge *v;
 		uint32_t n;

@@ -341,7 +341,7 @@ unsigned client_reset_banned(struct env *env, const struct ban_net *net)
 		if (c->dead || !realip_of_connection(&c->client, b, &a, &is_indirect))
 			continue;
 		if ((net && !ban_net_has(net, &a)) ||
-		    !gate_refuses(env->conf, env->bans, &a, env->loop.clock.mono_ms))
+		    !gate_refuses(env->conf, env->bans, &a, &env->loop.clock))
 			continue;
 		client_kill(c, true);
 		n++;

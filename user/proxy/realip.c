@@ -192,7 +192,7 @@ static enum step_result run(struct request *r)
 	memcpy(remote->ip, text, remote->ip_len);
 	r->remote = remote;
 	/* The guard sees only the proxy, so that this is the place for bans of who is behind it. */
-	if (!gate_refuses(r->env->conf, r->env->bans, &at, r->env->loop.clock.mono_ms))
+	if (!gate_refuses(r->env->conf, r->env->bans, &at, &r->env->loop.clock))
 		return STEP_NEXT;
 	r->env->stats->conns_refused_banned++;
 	request_log(r, LOG_LVL_INFO, "client is banned");

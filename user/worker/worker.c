@@ -112,7 +112,7 @@ static void reset_fd(int fd)
 static void take(struct worker *w, const struct listener *l, int fd, const struct addr *peer)
 {
 	/* The kernel drops these where the guard is on; where it is not they end here. */
-	if (gate_refuses(w->env.conf, w->env.bans, peer, w->env.loop.clock.mono_ms)) {
+	if (gate_refuses(w->env.conf, w->env.bans, peer, &w->env.loop.clock)) {
 		w->env.stats->conns_refused_banned++;
 		reset_fd(fd);
 		return;

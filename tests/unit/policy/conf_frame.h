@@ -19,6 +19,7 @@
 #include "kernel/xdp_conf.h"
 #include "policy/ban_conf.h"
 #include "policy/limit_conf.h"
+#include "policy/lists.h"
 #include "policy/upstream_conf.h"
 
 struct http_stub {
@@ -56,7 +57,7 @@ static const struct conf_module http_stub = {.name = "http",
 
 static const struct conf_module *const modules[CONF_N_MODULES] = {
 	[MOD_HTTP] = &http_stub, [MOD_UPSTREAM] = &upstream_module, [MOD_LIMIT] = &limit_module,
-	[MOD_BAN] = &ban_module, [MOD_XDP] = &xdp_module,
+	[MOD_BAN] = &ban_module, [MOD_XDP] = &xdp_module,	    [MOD_LISTS] = &lists_module,
 };
 
 static inline bool get_request(void *request, struct slice arg, void *data, struct arena *a,

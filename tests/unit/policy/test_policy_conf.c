@@ -250,18 +250,18 @@ static struct guard_addr guard_ip(const char *text)
 	return a;
 }
 
-static bool allows(const struct xdp_conf *x, const char *text)
+static bool allows(const struct lists *l, const char *text)
 {
 	struct guard_addr a = guard_ip(text);
 
-	return xdp_conf_allows(x, &a);
+	return lists_allow(l, &a);
 }
 
-static bool denies(const struct xdp_conf *x, const char *text)
+static bool denies(const struct lists *l, const char *text)
 {
 	struct guard_addr a = guard_ip(text);
 
-	return xdp_conf_denies(x, &a);
+	return lists_deny(l, &a, 1000) != NULL;
 }
 
 static void test_xdp(void **state)
@@ -272,28 +272,30 @@ static void test_xdp(void **state)
 			    "deny 198.51.100.7 10.1.0.0/16 ::/0;\n"
 			    "dry_run on; pin_dir /sys/fs/bpf/other; }");
 	const struct xdp_conf *x = xdp_conf_get(c);
+	const struct lists *l = lists_get(c);
 
 	assert_int_equal(x->n_interfaces, 3);
 	assert_string_equal(x->interfaces[0].name, "sl-none0");
 	assert_string_equal(x->interfaces[2].name, "eth2.100");
 	assert_int_equal(x->interfaces[2].node->line, 1);
 	assert_int_equal(x->mode, GUARD_MODE_GENERIC);
-	assert_int_equal(x->n_allow, 3);
-	assert_int_equal(x->allow[0].prefix_len, 8);
-	assert_int_equal(x->n_deny, 3);
+	assert_int_equal(l->n_allow, 3);
+	assert_int_equal(l->allow[0].prefix_len, 8);
+	assert_int_equal(l->allow_auto, 1);
+	assert_int_equal(l->n_deny, 3);
 	assert_int_equal(x->dry_run, 1);
 	assert_string_equal(x->pin_dir.p, "/sys/fs/bpf/other");
-	assert_true(allows(x, "10.255.0.1"));
-	assert_true(allows(x, "::ffff:10.255.0.1"));
-	assert_false(allows(x, "11.0.0.1"));
-	assert_true(allows(x, "192.0.2.1"));
-	assert_false(allows(x, "192.0.2.2"));
-	assert_true(allows(x, "2001:db8:7fff::1"));
-	assert_false(allows(x, "2001:db8:8000::1"));
-	assert_true(denies(x, "198.51.100.7"));
-	assert_false(denies(x, "198.51.100.8"));
-	assert_false(denies(x, "10.1.2.3")); /* allow wins */
-	assert_true(denies(x, "2001:db8:8000::1"));
+	assert_true(allows(l, "10.255.0.1"));
+	assert_true(allows(l, "::ffff:10.255.0.1"));
+	assert_false(allows(l, "11.0.0.1"));
+	assert_true(allows(l, "192.0.2.1"));
+	assert_false(allows(l, "192.0.2.2"));
+	assert_true(allows(l, "2001:db8:7fff::1"));
+	assert_false(allows(l, "2001:db8:8000::1"));
+	assert_true(denies(l, "198.51.100.7"));
+	assert_false(denies(l, "198.51.100.8"));
+	assert_true(denies(l, "10.1.2.3") && allows(l, "10.1.2.3")); /* allow wins: the gate's */
+	assert_true(denies(l, "2001:db8:8000::1"));
 	assert_false(denies(NULL, "198.51.100.7"));
 	assert_false(allows(NULL, "198.51.100.7"));
 
