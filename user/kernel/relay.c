@@ -202,7 +202,7 @@ int relay_group(struct relay *r, const char *name, size_t n)
 		i++;
 	if (i < r->n_groups)
 		return (int)i;
-	if (i == RELAY_GROUPS_MAX)
+	if (i == RELAY_TRIAL_GROUP)
 		return -SL_ELIMIT;
 	memcpy(r->group[i], name, n);
 	r->group[i][n] = '\0';

@@ -9,6 +9,7 @@
 enum {
 	RELAY_CHUNK_SLOTS = 256, /* a worker takes so many at once */
 	RELAY_N_CHUNKS = RELAY_SLOTS_MAX / RELAY_CHUNK_SLOTS,
+	RELAY_TRIAL_GROUP = RELAY_GROUPS_MAX - 1, /* of relay_trial.c */
 };
 
 struct relay_bpf;

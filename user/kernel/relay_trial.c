@@ -66,7 +66,7 @@ int relay_trial_run(struct relay *r, char *err, size_t err_size)
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), server = -1;
-	int group = RELAY_GROUPS_MAX - 1, rc = -SL_ESYS;
+	int group = RELAY_TRIAL_GROUP, rc = -SL_ESYS;
 	struct detour *d = NULL;
 	socklen_t n = sizeof to;
 
