@@ -13,7 +13,7 @@
 
 static bool is_prog_gone(uint32_t id)
 {
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 300 * rig_slow(); i++) {
 		int fd = bpf_prog_get_fd_by_id(id);
 
 		if (fd < 0)

@@ -12,6 +12,8 @@ import pytest
 from guard_net import Ctl, GuardNet, Pins, reach
 from harness import SLOW, Conn, fetch, free_port, until
 
+pytestmark = pytest.mark.kernel
+
 PORT = 8080
 ADMIN = "admin { listen unix:@dir@/admin.sock; }\n"
 XDP = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\n"

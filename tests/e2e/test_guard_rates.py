@@ -4,6 +4,8 @@ import pytest
 from guard_net import Ctl, GuardNet, Pins, reach, xdp_on
 from harness import run_sluice, until
 
+pytestmark = pytest.mark.kernel
+
 PORT = 8080
 MAIN = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\nadmin { listen unix:@dir@/admin.sock; }\n"
 HTTP = "server { @listen@ location / { return 200 ok; } }"

@@ -218,7 +218,7 @@ def main():
     tests = ["/usr/bin/python3", "tests/run.py", "--build", build, "--kernel"]
     tests += ["--only", args.only] if args.only else []
     tests += ["-k", args.k] if args.k else []
-    command = args.command or "SLUICE_SLOW=8 exec " + shlex.join(map(str, tests))
+    command = args.command or "export SLUICE_SLOW=8 RELAY_MB=16; exec " + shlex.join(map(str, tests))
     try:
         if not (build / "sluice").is_file():
             raise Trouble(f"{build}/sluice is not there; `make test-vm` builds it")
