@@ -13,7 +13,6 @@ import pytest
 from harness import Conn, bpftool, build, client_tls, fetch, free_port, is_alive, run_sluice, until
 
 pytestmark = pytest.mark.privileged
-KERNEL = pytest.mark.kernel
 CONF = """
 gzip on; gzip_comp_level 9; gzip_types text/plain;
 server {
@@ -141,7 +140,6 @@ def test_a_busy_worker_gets_few(served, stack):
     until(lambda: share(s.port, a, 10) > 0, 5, "a connection for the worker that was busy")
 
 
-@KERNEL
 def test_connections_that_wait_for_a_stopped_worker_count(served, stack):
     """It says nothing of itself; that it was given connections and took none is seen all the same."""
     s = served()
@@ -264,7 +262,6 @@ def test_queues_outlive_a_reload_to_another_number_of_workers(served, stack, how
     all_serve(s)
 
 
-@KERNEL
 @BOTH
 def test_queues_outlive_reuseport_that_goes_and_comes(served, stack, how):
     s = served(how, 3)
@@ -279,7 +276,6 @@ def test_queues_outlive_reuseport_that_goes_and_comes(served, stack, how):
     all_serve(s)
 
 
-@KERNEL
 @BOTH
 def test_handshakes_under_way_move_too(served, stack, how):
     """With `deferred` a client is connected, for the kernel it is not before its first bytes."""
@@ -339,7 +335,6 @@ def kill_one(s):
     return victim
 
 
-@KERNEL
 @BOTH
 def test_a_worker_that_dies_leaves_its_queue_to_the_others(served, stack, how):
     s = served(how, 2)
@@ -410,7 +405,6 @@ def test_a_new_binary_steers_and_the_old_one_if_it_fails(served, stack):
     until(lambda: share(s.port, b, 5) == 1, 5, "steering by the old binary")
 
 
-@KERNEL
 def test_a_new_binary_takes_over(served, stack):
     s = served()
     with Raw(s.port, 3) as raw:
@@ -442,7 +436,6 @@ def test_nothing_is_left_behind(served):
     until(lambda: not mine & {p["id"] for p in bpftool("prog", "show")}, 10, "the end of the programs")
 
 
-@KERNEL
 # --- where it is not possible
 
 @BOTH
