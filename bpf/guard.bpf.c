@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "clock.h"
+#include "filter.h"
 #include "hash.h"
 #include "judging.h"
 #include "maps.h"
@@ -23,7 +24,6 @@ struct tables {
 	void *deny;
 	void *ban_net;
 	void *deny_net;
-	void *sources;
 	const void *addr;
 	const void *cidr;
 	__u32 n_allow;
@@ -33,24 +33,24 @@ struct tables {
 
 /* An entry that is over passes, which hides nothing that is in force: the look-ups go on until one
  * drops. So do they after one on trial (dry run). WHY is what the lists before said. */
-static __always_inline __u32 list_over(__u32 why)
+static __always_inline __u64 list_over(__u64 why)
 {
 	return why == GUARD_PASS ? GUARD_EXPIRED : why;
 }
 
 /* Sends the event, if it is time for one. */
-static __always_inline __u32 list_refuse(const struct guard_settings *set, __u32 drop,
+static __always_inline __u64 list_refuse(const struct guard_settings *set, __u64 drop,
 					 __u64 *last_ns, __u32 rule_id, __u32 flags,
 					 const struct judging *j)
 {
-	bool is_dry = set->dry_run || (flags & GUARD_DENY_DRY_RUN);
+	__u64 is_dry = set->dry_run || (flags & GUARD_DENY_DRY_RUN);
 
 	if (judging_event_due(j, *last_ns))
 		judging_send_event(j, last_ns, rule_id, drop, is_dry);
 	return is_dry ? GUARD_WOULD_DROP : drop;
 }
 
-static __always_inline __u32 judge_net(void *map, const void *cidr, __u32 why,
+static __always_inline __u64 judge_net(void *map, const void *cidr, __u64 why,
 				       const struct guard_settings *set, struct judging *j)
 {
 	struct guard_net *net = bpf_map_lookup_elem(map, cidr);
@@ -65,7 +65,7 @@ static __always_inline __u32 judge_net(void *map, const void *cidr, __u32 why,
 	return list_refuse(set, GUARD_DROP_NET, &net->event_ns, net->rule_id, net->flags, j);
 }
 
-static __always_inline __u32 judge_address(const struct tables *t, __u32 why,
+static __always_inline __u64 judge_address(const struct tables *t, __u64 why,
 					   const struct guard_settings *set, struct judging *j)
 {
 	struct guard_deny *deny = bpf_map_lookup_elem(t->deny, t->addr);
@@ -80,7 +80,7 @@ static __always_inline __u32 judge_address(const struct tables *t, __u32 why,
 }
 
 /* WHY is the verdict on a packet that no list knows. */
-static __always_inline __u32 judge_lists(const struct tables *t, __u32 why,
+static __always_inline __u64 judge_lists(const struct tables *t, __u64 why,
 					 const struct guard_settings *set, struct judging *j)
 {
 	if (t->n_allow && bpf_map_lookup_elem(t->allow, t->cidr))
@@ -93,84 +93,98 @@ static __always_inline __u32 judge_lists(const struct tables *t, __u32 why,
 	return why;
 }
 
-/* The master is gone, and the configuration says that then all pass. */
-static __always_inline bool is_fail_open(const struct guard_settings *set, const struct judging *j)
-{
-	__u32 zero = 0;
-	__u64 *beat_ns;
-
-	if (!set->fail_after_ns || !set->fail_open)
-		return false;
-	beat_ns = bpf_map_lookup_elem(&heartbeat, &zero);
-	return beat_ns && j->now_ns > *beat_ns + set->fail_after_ns;
-}
-
-static __always_inline __u32 judge(const struct tables *t, const struct guard_settings *set,
-				   struct judging *j)
-{
-	const __u16 full_len = j->r.family == PARSE_V4 ? 32 : 128;
-	__u32 why;
-
-	j->prefix_len = full_len;
-	why = judge_lists(t, j->r.why, set, j);
-	j->prefix_len = full_len;
-	if (!judging_is_drop(why) && set->count_sources)
-		why = sources_judge(t->sources, t->addr, why, j);
-	return judging_is_drop(why) && is_fail_open(set, j) ? GUARD_FAIL_OPEN : why;
-}
-
-__noinline int judge_v4(struct judging *j)
+__noinline int judge_lists_v4(struct judging *j)
 {
 	const struct guard_settings *set = judging_settings();
 	struct guard_cidr_v4 cidr = {.prefix_len = 32};
 	struct tables t;
-	__u32 number;
 
 	if (!j || !set)
 		return GUARD_PASS;
 	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
-	__builtin_memcpy(&number, j->r.addr, sizeof number);
-	j->hash = guard_hash(0, number, set->seed);
 	t = (struct tables){
 		.allow = &allow_v4,
 		.deny = &deny_v4,
 		.ban_net = &ban_net_v4,
 		.deny_net = &deny_net_v4,
-		.sources = &sources_v4,
-		.addr = &number,
+		.addr = cidr.addr,
 		.cidr = &cidr,
 		.n_allow = set->n_allow_v4,
 		.n_ban_net = set->n_ban_net_v4,
 		.n_deny_net = set->n_deny_net_v4,
 	};
-	return judge(&t, set, j);
+	return judge_lists(&t, j->r.why, set, j);
 }
 
-__noinline int judge_v6(struct judging *j)
+__noinline int judge_lists_v6(struct judging *j)
 {
 	const struct guard_settings *set = judging_settings();
 	struct guard_cidr_v6 cidr = {.prefix_len = 128};
 	struct tables t;
-	__u64 half[2];
 
 	if (!j || !set)
 		return GUARD_PASS;
 	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
-	__builtin_memcpy(half, j->r.addr, sizeof half);
-	j->hash = guard_hash(half[0], half[1], set->seed);
 	t = (struct tables){
 		.allow = &allow_v6,
 		.deny = &deny_v6,
 		.ban_net = &ban_net_v6,
 		.deny_net = &deny_net_v6,
-		.sources = &sources_v6,
-		.addr = half,
+		.addr = cidr.addr,
 		.cidr = &cidr,
 		.n_allow = set->n_allow_v6,
 		.n_ban_net = set->n_ban_net_v6,
 		.n_deny_net = set->n_deny_net_v6,
 	};
-	return judge(&t, set, j);
+	return judge_lists(&t, j->r.why, set, j);
+}
+
+__noinline int judge_v4(struct judging *j)
+{
+	const struct guard_settings *set = judging_settings();
+	__u64 why = GUARD_PASS;
+	__u32 number;
+
+	if (!j || !set)
+		return why;
+	__builtin_memcpy(&number, j->r.addr, sizeof number);
+	j->hash = guard_hash(0, number, set->seed);
+	j->prefix_len = 32;
+	why = filter_may_list_v4(number) ? judge_lists_v4(j) : j->r.why;
+	j->prefix_len = 32;
+	if (judging_is_drop(why) || !set->count_sources)
+		return why;
+	return sources_judge(&sources_v4, &number, why, set, j);
+}
+
+__noinline int judge_v6(struct judging *j)
+{
+	const struct guard_settings *set = judging_settings();
+	__u64 why = GUARD_PASS, half[2];
+
+	if (!j || !set)
+		return why;
+	__builtin_memcpy(half, j->r.addr, sizeof half);
+	j->hash = guard_hash(half[0], half[1], set->seed);
+	j->prefix_len = 128;
+	why = filter_may_list_v6(half[0], set->seed) ? judge_lists_v6(j) : j->r.why;
+	j->prefix_len = 128;
+	if (judging_is_drop(why) || !set->count_sources)
+		return why;
+	return sources_judge(&sources_v6, half, why, set, j);
+}
+
+/* The master is gone, and the configuration says that then all pass. */
+static __always_inline bool is_fail_open(const struct judging *j)
+{
+	const struct guard_settings *set = judging_settings();
+	__u32 zero = 0;
+	__u64 *beat_ns;
+
+	if (!set || !set->fail_after_ns || !set->fail_open)
+		return false;
+	beat_ns = bpf_map_lookup_elem(&heartbeat, &zero);
+	return beat_ns && j->now_ns > *beat_ns + set->fail_after_ns;
 }
 
 SEC("xdp.frags")
@@ -178,7 +192,7 @@ int sluice_guard(struct xdp_md *ctx)
 {
 	struct judging j = {.bytes = bpf_xdp_get_buff_len(ctx), .ifindex = ctx->ingress_ifindex};
 	struct guard_cpu *own = judging_cpu();
-	__u32 verdict;
+	__u64 verdict;
 
 	if (!own)
 		return XDP_PASS;
@@ -188,6 +202,8 @@ int sluice_guard(struct xdp_md *ctx)
 	if (j.r.family) {
 		j.now_ns = clock_tick_ns(own);
 		verdict = j.r.family == PARSE_V4 ? judge_v4(&j) : judge_v6(&j);
+		if (judging_is_drop(verdict) && is_fail_open(&j))
+			verdict = GUARD_FAIL_OPEN;
 	}
 	judging_count(verdict, j.bytes);
 	return judging_is_drop(verdict) ? XDP_DROP : XDP_PASS;

@@ -42,7 +42,7 @@ static __always_inline void judging_count(__u32 index, __u64 bytes)
 	t->bytes += bytes;
 }
 
-static __always_inline bool judging_is_drop(__u32 verdict)
+static __always_inline bool judging_is_drop(__u64 verdict)
 {
 	return verdict == GUARD_DROP_DENY || verdict == GUARD_DROP_NET ||
 	       (verdict >= GUARD_DROP_SYN_RATE && verdict <= GUARD_DROP_UNKNOWN_SYN);

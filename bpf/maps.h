@@ -109,10 +109,26 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, GUARD_SKETCH_ROWS *GUARD_SKETCH_COLUMNS);
+	__uint(max_entries, GUARD_SKETCH_ROWS * GUARD_SKETCH_COLUMNS);
 	__type(key, __u32);
 	__type(value, struct guard_cell);
 } sketch SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, GUARD_FILTER_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} filter SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, GUARD_KNOWN_WORDS);
+	__type(key, __u32);
+	__type(value, struct guard_known);
+} known SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -60,11 +60,11 @@ static __always_inline bool rates_pass(const struct guard_rate_limit *l, __u64 *
 }
 
 /* What it means that L refused. */
-static __always_inline __u32 rates_refuse(const struct guard_settings *set,
-					  const struct guard_rate_limit *l, __u32 drop,
+static __always_inline __u64 rates_refuse(const struct guard_settings *set,
+					  const struct guard_rate_limit *l, __u64 drop,
 					  struct judging *j, __u64 *last_ns)
 {
-	bool is_dry = set->dry_run || (l->flags & GUARD_DENY_DRY_RUN);
+	__u64 is_dry = set->dry_run || (l->flags & GUARD_DENY_DRY_RUN);
 
 	j->is_refused = 1;
 	judging_send_event(j, last_ns, l->rule_id, drop, is_dry);
@@ -81,7 +81,7 @@ static __always_inline bool rates_concerns(const struct judging *j, __u32 rate)
 }
 
 /* One rate, unless one before drops already. */
-static __always_inline __u32 rates_one(__u32 verdict, const struct guard_settings *set, __u32 rate,
+static __always_inline __u64 rates_one(__u64 verdict, const struct guard_settings *set, __u32 rate,
 				       struct judging *j, struct guard_meter *m)
 {
 	const struct guard_rate_limit *l = &set->rates[rate];
@@ -96,7 +96,7 @@ static __always_inline __u32 rates_one(__u32 verdict, const struct guard_setting
 __noinline int rates_hold(struct judging *j, struct guard_meter *m)
 {
 	const struct guard_settings *set = judging_settings();
-	__u32 verdict = GUARD_PASS;
+	__u64 verdict = GUARD_PASS;
 
 	if (!set || !j || !m)
 		return GUARD_PASS;
@@ -109,7 +109,7 @@ __noinline int rates_hold(struct judging *j, struct guard_meter *m)
 
 /* Only those cells move on that would otherwise say less than the least (conservative update). Two
  * CPUs at once in one cell may lose an item. */
-static __always_inline __u32 rates_one_sketched(__u32 verdict, const struct guard_settings *set,
+static __always_inline __u64 rates_one_sketched(__u64 verdict, const struct guard_settings *set,
 						__u32 rate, struct judging *j,
 						struct guard_cell *first, struct guard_cell *second,
 						struct guard_state *st)
@@ -140,7 +140,7 @@ __noinline int rates_hold_sketched(struct judging *j, __u64 hash)
 	struct guard_cell *first = bpf_map_lookup_elem(&sketch, &at[0]);
 	struct guard_cell *second = bpf_map_lookup_elem(&sketch, &at[1]);
 	struct guard_state *st = judging_state();
-	__u32 verdict = GUARD_PASS;
+	__u64 verdict = GUARD_PASS;
 
 	if (!set || !j || !first || !second || !st)
 		return GUARD_PASS;
@@ -151,20 +151,17 @@ __noinline int rates_hold_sketched(struct judging *j, __u64 hash)
 
 /* ---- all unknown sources ---- */
 
-static __always_inline bool rates_good_bit(__u32 at, __u32 bit)
-{
-	const __u64 *word = bpf_map_lookup_elem(&good, &at);
-
-	return word && (*word >> bit & 1);
-}
-
-/* Has the source completed a request in the last minutes? */
+/* Has the source completed a request in the last minutes? Both generations of a bit are in one
+ * cache line. */
 static __always_inline bool rates_is_good(__u64 hash)
 {
 	__u32 bit = hash & (GUARD_GOOD_BITS - 1);
-	__u32 at = offsetof(struct guard_good, bits) / sizeof(__u64) + bit / 64;
+	__u32 at = offsetof(struct guard_good, bits) / sizeof(__u64) + bit / 64 * 2;
+	__u32 beside = at + 1;
+	const __u64 *first = bpf_map_lookup_elem(&good, &at);
+	const __u64 *second = bpf_map_lookup_elem(&good, &beside);
 
-	return rates_good_bit(at, bit & 63) || rates_good_bit(at + GUARD_GOOD_WORDS, bit & 63);
+	return first && second && ((*first | *second) >> (bit & 63) & 1);
 }
 
 /* A SYN of a source that is not known as good. */
@@ -172,7 +169,7 @@ __noinline int rates_hold_unknown(struct judging *j)
 {
 	const struct guard_settings *set = judging_settings();
 	struct guard_state *st = judging_state();
-	__u32 verdict;
+	__u64 verdict;
 
 	if (!set || !j || !st || rates_pass(&set->unknown_syn, &st->unknown_syn_tat_ns, &j->now_ns))
 		return GUARD_PASS;
@@ -186,7 +183,16 @@ __noinline int rates_hold_unknown(struct judging *j)
 
 /* ---- the gate ---- */
 
-/* May this CPU make one more entry? Its time is this CPU's own, so nothing is exchanged. */
+/* May this CPU make no more entries now? Its time is this CPU's own, so nothing is exchanged. */
+static __always_inline bool rates_gate_shut(const struct guard_settings *set,
+					    const struct guard_cpu *own, __u64 now_ns)
+{
+	const struct guard_rate_limit *l = &set->new_sources;
+
+	return l->interval_ns && own->gate_tat_ns > now_ns + l->burst_ns;
+}
+
+/* The same, and takes it. */
 static __always_inline bool rates_gate_open(const struct guard_settings *set, struct guard_cpu *own,
 					    __u64 now_ns)
 {
@@ -194,7 +200,7 @@ static __always_inline bool rates_gate_open(const struct guard_settings *set, st
 
 	if (!l->interval_ns)
 		return true;
-	if (own->gate_tat_ns > now_ns + l->burst_ns)
+	if (rates_gate_shut(set, own, now_ns))
 		return false;
 	own->gate_tat_ns = rates_next(l, own->gate_tat_ns, now_ns);
 	return true;

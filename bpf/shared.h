@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define GUARD_SCHEMA 3
+#define GUARD_SCHEMA 4
 
 #define GUARD_ALLOW_MAX 65536	  /* networks in each allow_* */
 #define GUARD_DENY_MAX 131072	  /* addresses in each deny_*, unless userspace says otherwise */
@@ -19,7 +19,7 @@
 #define GUARD_SOURCES_MAX 65536	  /* addresses in each sources_*, networks in prefixes_v6 */
 #define GUARD_EVENTS_BYTES 262144 /* of the ring buffer */
 #define GUARD_SKETCH_ROWS 2
-#define GUARD_SKETCH_COLUMNS 32768 /* a power of 2 */
+#define GUARD_SKETCH_COLUMNS 4096 /* a power of 2; all of it stays in a core's cache */
 
 /* Keys. Addresses are in network order. */
 struct guard_v4 {
@@ -53,7 +53,8 @@ struct guard_deny {
 	__u64 bytes;
 	__u64 event_ns; /* when the last event was sent about it */
 	__u32 rule_id;
-	__u32 flags; /* enum guard_deny_flag */
+	__u16 flags;	  /* enum guard_deny_flag */
+	__u16 prefix_len; /* unused; as in struct guard_net */
 };
 
 /* allow_v4, allow_v6, deny_net_v4, deny_net_v6: one network of the configuration;
@@ -107,8 +108,8 @@ struct guard_source {
 	__u64 first_seen_ns;
 	__u64 last_seen_ns;
 	struct guard_meter meter;
-	__u32 flags; /* enum guard_source_flag */
-	__u32 pad;
+	__u32 flags;	 /* enum guard_source_flag */
+	__u32 known_gen; /* settings.known_gen when its bit in known was set */
 };
 
 /* prefixes_v6: an IPv6 network of settings.v6_prefix bits. The same rates hold for all of it. */
@@ -195,6 +196,8 @@ struct guard_settings {
 	__u32 n_ban_net_v4;
 	__u32 n_ban_net_v6;
 	__u32 fail_open; /* what is done when the heartbeat is too old: 1 all pass, 0 as before */
+	__u32 known_gen; /* raised by one each minute: whose turn it is in known */
+	__u32 has_rates; /* one of rates is not 0 */
 	__u32 pad;
 	__u64 fail_after_ns; /* 0: the heartbeat is not looked at */
 	__u64 v6_mask[2];    /* of v6_prefix, in network order */
@@ -222,16 +225,35 @@ struct guard_event {
 };
 
 /* good: who completed a request in the last minutes, as a filter of two generations of bits that
- * workers set in mapped memory (an array of 64-bit words, in this order). The seed keeps it from
- * being aimed at. */
+ * workers set in mapped memory (an array of 64-bit words, in this order). Bits are found by the hash
+ * of hash.h with the seed, which keeps it from being aimed at. */
 #define GUARD_GOOD_BITS (1u << 20)
 #define GUARD_GOOD_WORDS (GUARD_GOOD_BITS / 64)
 
 struct guard_good {
-	__u64 seed;
+	__u64 seed;    /* settings.seed */
 	__u64 current; /* 0 or 1: where new ones go; both are asked */
 	__u64 reserved[6];
-	__u64 bits[2][GUARD_GOOD_WORDS];
+	__u64 bits[GUARD_GOOD_WORDS][2]; /* of both generations, side by side */
+};
+
+/* filter: an array of 64-bit words, mapped by the master. A source whose bits are not set is in no
+ * list, and none is looked up. Bits are set before an entry is made, and stay when it goes. */
+#define GUARD_FILTER_V4_WIDE_WORDS (1u << 10) /* a bit for each /16: small enough for any cache */
+#define GUARD_FILTER_V4_WORDS (1u << 18)      /* a bit for each /24 */
+#define GUARD_FILTER_V6_WORDS (1u << 14)      /* bits by the hash of the first 64 and 32 bits */
+#define GUARD_FILTER_V4_AT GUARD_FILTER_V4_WIDE_WORDS
+#define GUARD_FILTER_V6_AT (GUARD_FILTER_V4_AT + GUARD_FILTER_V4_WORDS)
+#define GUARD_FILTER_WORDS (GUARD_FILTER_V6_AT + GUARD_FILTER_V6_WORDS)
+
+/* known: who has an entry in sources_* and sent within the last minutes; asked while the gate is
+ * shut, so that forged sources are not looked up. The program sets bits, the master clears the older
+ * generation. */
+#define GUARD_KNOWN_BITS (1u << 20)
+#define GUARD_KNOWN_WORDS (GUARD_KNOWN_BITS / 64)
+
+struct guard_known {
+	__u64 bits[2];
 };
 
 _Static_assert(sizeof(struct guard_v4) == 4, "ABI");
@@ -247,7 +269,8 @@ _Static_assert(sizeof(struct guard_cell) == 32, "ABI");
 _Static_assert(sizeof(struct guard_state) == 64, "ABI");
 _Static_assert(sizeof(struct guard_cpu) == 32, "ABI");
 _Static_assert(sizeof(struct guard_total) == 16, "ABI");
-_Static_assert(sizeof(struct guard_settings) == 200, "ABI");
+_Static_assert(sizeof(struct guard_settings) == 208, "ABI");
 _Static_assert(sizeof(struct guard_event) == 48, "ABI");
+_Static_assert(sizeof(struct guard_known) == 16, "ABI");
 
 #endif

@@ -25,6 +25,29 @@ static __always_inline __u64 sources_first_tat(const struct guard_settings *set,
 	return l->interval_ns && rates_concerns(j, rate) ? j->now_ns + l->interval_ns : 0;
 }
 
+static __always_inline struct guard_known *sources_known_word(__u64 hash)
+{
+	__u32 at = (hash >> 20) % GUARD_KNOWN_WORDS;
+
+	return bpf_map_lookup_elem(&known, &at);
+}
+
+/* Might it have an entry? One that was silent for minutes is taken for a stranger. */
+static __always_inline bool sources_may_know(__u64 hash)
+{
+	const struct guard_known *k = sources_known_word(hash);
+
+	return k && ((k->bits[0] | k->bits[1]) >> (hash & 63) & 1);
+}
+
+static __always_inline void sources_mark_known(__u64 hash, __u32 gen)
+{
+	struct guard_known *k = sources_known_word(hash);
+
+	if (k)
+		__sync_fetch_and_or(gen & 1 ? &k->bits[1] : &k->bits[0], 1ull << (hash & 63));
+}
+
 __noinline int sources_insert(const struct judging *j)
 {
 	const struct guard_settings *set = judging_settings();
@@ -45,6 +68,8 @@ __noinline int sources_insert(const struct judging *j)
 	fresh.meter.tat_ns[GUARD_RATE_NEW_TLS] = sources_first_tat(set, GUARD_RATE_NEW_TLS, j);
 	if (st->shut_ns && j->now_ns < st->shut_ns + SOURCES_ESTIMATE_NS)
 		fresh.flags = GUARD_SOURCE_ESTIMATE;
+	fresh.known_gen = set->known_gen;
+	sources_mark_known(j->hash, set->known_gen);
 	if (j->r.family == PARSE_V4) {
 		__builtin_memcpy(&number, j->r.addr, sizeof number);
 		bpf_map_update_elem(&sources_v4, &number, &fresh, BPF_NOEXIST);
@@ -61,22 +86,21 @@ static __always_inline void sources_shut(struct guard_state *st, const struct ju
 		st->shut_ns = j->now_ns;
 }
 
-static __always_inline void sources_count(struct guard_source *s, const struct judging *j)
+/* Two CPUs at once may lose a count: these are for people, the rates do not rest on them. */
+static __always_inline void sources_count(struct guard_source *s, const struct guard_settings *set,
+					  const struct judging *j)
 {
-	__sync_fetch_and_add(&s->packets, 1);
-	__sync_fetch_and_add(&s->bytes, j->bytes);
+	s->packets++;
+	s->bytes += j->bytes;
 	if (j->r.is_syn)
-		__sync_fetch_and_add(&s->syns, 1);
+		s->syns++;
 	if (j->r.is_hello)
-		__sync_fetch_and_add(&s->new_tls, 1);
+		s->new_tls++;
 	s->last_seen_ns = j->now_ns;
-}
-
-static __always_inline bool sources_has_rates(const struct guard_settings *set)
-{
-	return set->rates[GUARD_RATE_SYN].interval_ns ||
-	       set->rates[GUARD_RATE_PACKETS].interval_ns ||
-	       set->rates[GUARD_RATE_NEW_TLS].interval_ns;
+	if (s->known_gen != set->known_gen) {
+		sources_mark_known(j->hash, set->known_gen);
+		s->known_gen = set->known_gen;
+	}
 }
 
 __noinline int sources_insert_prefix(const struct judging *j, __u64 first, __u64 second)
@@ -103,8 +127,8 @@ __noinline int sources_hold_prefix(struct judging *j)
 	struct guard_state *st = judging_state();
 	struct guard_prefix *p;
 	__u64 half[2];
-	__u32 verdict;
-	__u16 was_refused;
+	__u64 verdict;
+	__u64 was_refused;
 
 	if (!set || !own || !st || !j)
 		return GUARD_PASS;
@@ -116,11 +140,11 @@ __noinline int sources_hold_prefix(struct judging *j)
 	j->prefix_len = set->v6_prefix;
 	p = bpf_map_lookup_elem(&prefixes_v6, half);
 	if (p) {
-		j->packets = __sync_fetch_and_add(&p->packets, 1) + 1;
+		j->packets = ++p->packets;
 		p->last_seen_ns = j->now_ns;
 		verdict = rates_hold(j, &p->meter);
 		if (j->is_refused)
-			__sync_fetch_and_add(&p->drops, 1);
+			p->drops++;
 	} else if (rates_gate_open(set, own, j->now_ns)) {
 		sources_insert_prefix(j, half[0], half[1]);
 		verdict = GUARD_PASS;
@@ -135,60 +159,81 @@ __noinline int sources_hold_prefix(struct judging *j)
 }
 
 /* The graver of two verdicts. */
-static __always_inline __u32 sources_graver(__u32 before, __u32 now)
+static __always_inline __u64 sources_graver(__u64 before, __u64 now)
 {
 	return now == GUARD_PASS ? before : now;
 }
 
-/* A source without an entry is given one where the gate is open, or it is known as good. */
-static __always_inline __u32 sources_new(const struct guard_settings *set, struct guard_cpu *own,
-					 struct guard_state *st, __u32 verdict, bool has_rates,
-					 struct judging *j)
+/* What holds for more than the source: its network, and all strangers together. */
+__noinline int sources_hold_around(struct judging *j)
 {
-	if (rates_gate_open(set, own, j->now_ns) || rates_is_good(j->hash)) {
-		sources_insert(j);
-		return verdict;
-	}
-	sources_shut(st, j);
-	judging_count(GUARD_NOT_COUNTED, j->bytes);
-	j->packets = 0;
-	return has_rates ? sources_graver(verdict, rates_hold_sketched(j, j->hash)) : verdict;
+	const struct guard_settings *set = judging_settings();
+	__u64 verdict = GUARD_PASS;
+
+	if (!set || !j)
+		return GUARD_PASS;
+	if (j->r.family == PARSE_V6 && set->has_rates && set->v6_prefix && set->v6_prefix < 128)
+		verdict = sources_hold_prefix(j);
+	if (j->r.is_syn && set->unknown_syn.interval_ns && !judging_is_drop(verdict) &&
+	    !rates_is_good(j->hash))
+		verdict = sources_graver(verdict, rates_hold_unknown(j));
+	return verdict;
 }
 
-/* WHY is what the lists said; what they allow is counted alone. */
-static __always_inline __u32 sources_judge(void *map, const void *addr, __u32 why,
-					   struct judging *j)
+/* A source without an entry is given one where the gate is open, or it is known as good. */
+__noinline int sources_new(struct judging *j, __u64 is_allowed)
 {
 	const struct guard_settings *set = judging_settings();
 	struct guard_state *st = judging_state();
 	struct guard_cpu *own = judging_cpu();
-	bool has_rates, is_allowed = why == GUARD_PASS_ALLOW;
-	struct guard_source *s;
 
-	if (!set || !st || !own)
-		return why;
-	has_rates = !is_allowed && sources_has_rates(set);
-	s = bpf_map_lookup_elem(map, addr);
+	if (!j || !set || !st || !own)
+		return GUARD_PASS;
+	if (rates_gate_open(set, own, j->now_ns) || rates_is_good(j->hash)) {
+		sources_insert(j);
+		return GUARD_PASS;
+	}
+	sources_shut(st, j);
+	judging_count(GUARD_NOT_COUNTED, j->bytes);
+	j->packets = 0;
+	return set->has_rates && !is_allowed ? rates_hold_sketched(j, j->hash) : GUARD_PASS;
+}
+
+/* The entry of a source, if it may have one. */
+static __always_inline struct guard_source *sources_find(void *map, const void *addr,
+							 const struct guard_settings *set,
+							 const struct judging *j)
+{
+	const struct guard_cpu *own = judging_cpu();
+
+	if (!own || (rates_gate_shut(set, own, j->now_ns) && !sources_may_know(j->hash)))
+		return NULL;
+	return bpf_map_lookup_elem(map, addr);
+}
+
+/* WHY is what the lists said; what they allow is counted alone. */
+static __always_inline __u64 sources_judge(void *map, const void *addr, __u64 why,
+					   const struct guard_settings *set, struct judging *j)
+{
+	struct guard_source *s = sources_find(map, addr, set, j);
+
 	if (s) {
-		sources_count(s, j);
+		sources_count(s, set, j);
 		j->packets = s->packets;
-		if (has_rates)
+	}
+	if (why != GUARD_PASS_ALLOW) {
+		if (s && set->has_rates)
 			why = sources_graver(why, rates_hold(j, &s->meter));
+		if ((j->r.is_syn || j->r.family == PARSE_V6) && !judging_is_drop(why))
+			why = sources_graver(why, sources_hold_around(j));
 	}
-	if (has_rates && j->r.family == PARSE_V6 && set->v6_prefix && set->v6_prefix < 128 &&
-	    !judging_is_drop(why))
-		why = sources_graver(why, sources_hold_prefix(j));
-	if (j->r.is_syn && !is_allowed && set->unknown_syn.interval_ns && !judging_is_drop(why) &&
-	    !rates_is_good(j->hash))
-		why = sources_graver(why, rates_hold_unknown(j));
-	if (s) {
-		if (j->is_refused)
-			__sync_fetch_and_add(&s->drops, 1);
-		return why;
-	}
-	if (judging_is_drop(why))
-		return why;
-	return sources_new(set, own, st, why, has_rates, j);
+	if (!s)
+		return judging_is_drop(why)
+			       ? why
+			       : sources_graver(why, sources_new(j, why == GUARD_PASS_ALLOW));
+	if (j->is_refused)
+		s->drops++;
+	return why;
 }
 
 #endif

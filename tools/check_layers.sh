@@ -53,7 +53,7 @@ FNR == 1 {
 	else if (name == "bpf/relay_shared.h") {
 		if (folder != "kernel")
 			wrong("the ABI of the relay is for user/kernel alone")
-	} else if (name == "bpf/shared.h" || name == "bpf/steer_shared.h") {
+	} else if (name == "bpf/shared.h" || name == "bpf/hash.h" || name == "bpf/steer_shared.h") {
 		if (rank[folder] < rank["kernel"] || (rank[folder] == rank["kernel"] && folder != "kernel"))
 			wrong("below kernel nobody knows the maps")
 	} else if (part[1] in rank) {

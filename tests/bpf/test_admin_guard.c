@@ -33,6 +33,8 @@ static const struct {
 	[GUARD_MAP_GOOD] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t), 1},
 	[GUARD_MAP_EVENTS] = {BPF_MAP_TYPE_RINGBUF, 0, 0, 4096},
 	[GUARD_MAP_SKETCH] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct guard_cell), 1},
+	[GUARD_MAP_FILTER] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t), 1},
+	[GUARD_MAP_KNOWN] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct guard_known), 1},
 	[GUARD_MAP_STATE] = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct guard_state), 1},
 	[GUARD_MAP_CPU] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct guard_cpu), 1},
 	[GUARD_MAP_TOTALS] = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct guard_total),

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Rates in the kernel, from the line in the file to the SYN that is dropped."""
+import os
+import time
+
 import pytest
 from guard_net import Ctl, GuardNet, Pins, reach, xdp_on
-from harness import run_sluice, until
+from harness import Conn, run_sluice, until
 
 pytestmark = pytest.mark.kernel
 
 PORT = 8080
 MAIN = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\nadmin { listen unix:@dir@/admin.sock; }\n"
-HTTP = "server { @listen@ location / { return 200 ok; } }"
+HTTP = "server { @listen@ location / { return 200 ok; } location /no { return 404; } }"
 IN_NET = "".join(f"listen 10.77.{i}.1:{PORT}; listen [fd77:{i}::1]:{PORT};" for i in (1, 2))
 
 
@@ -35,6 +38,11 @@ def change(s, xdp):
     s.values["xdp"] = xdp
     s.rewrite(HTTP, MAIN)
     s.reload()
+
+
+def ask(host, netns, path):
+    with Conn(PORT, host, netns=netns, timeout=2) as c:
+        return c.request("GET", path, {"Connection": "close"}).status
 
 
 def rates(s):
@@ -67,6 +75,23 @@ def test_syn_rate_and_reload(guarded, net, pins, host):
 
 
 @pytest.mark.privileged
+@pytest.mark.parametrize("host", ["10.77.1.1", "fd77:1::1"])
+def test_good_sources_pass_while_strangers_wait(guarded, net, pins, host):
+    s = guarded("rate unknown_syn=1/m burst=4; good_for 2s;")
+    good, stranger = net.clients
+    other = host.replace("77:1", "77:2").replace("77.1", "77.2")
+    assert reach(PORT, host, good) == 200
+    assert [ask(other, stranger, "/no") for _ in range(3)] == [404] * 3, "an error makes nobody good"
+    assert ask(other, stranger, "/no") == 404
+    assert reach(PORT, other, stranger, timeout=0.4) == "dropped"
+    assert [reach(PORT, host, good) for _ in range(5)] == [200] * 5
+    assert pins.totals()["drop_unknown_syn"] >= 1
+    time.sleep(5)
+    assert reach(PORT, host, good, timeout=0.4) == "dropped", "good for two generations, not longer"
+    assert rates(s)["unknown_syn"]["dropped"] >= 2
+
+
+@pytest.mark.privileged
 def test_settings_of_the_configuration(guarded, pins):
     s = guarded("rate new_tls=90/m; rate packets=5000r/s burst=0; rate unknown_syn=off; v6_prefix 56; new_sources off;")
     kernel = pins.dump("settings")[0][1]
@@ -78,7 +103,7 @@ def test_settings_of_the_configuration(guarded, pins):
     assert len(ids) == 2
     change(s, "")
     kernel = pins.dump("settings")[0][1]
-    assert kernel["unknown_syn"]["interval_ns"] == 50000 and kernel["new_sources"]["interval_ns"] == 1000000
+    assert kernel["unknown_syn"]["interval_ns"] == 50000 and kernel["new_sources"]["interval_ns"] == 1000000 * os.cpu_count()
 
 
 @pytest.mark.parametrize("line, error", [

@@ -148,12 +148,17 @@ static int open_and_load(struct guard *g, const struct guard_options *options, c
 	if (init_settings(g))
 		return guard_fail(-SL_ESYS, err, err_size, "cannot write the settings: %s",
 				  strerror(errno));
+	if (guard_filter_open(&g->maps) || guard_good_open(g))
+		return guard_fail(-SL_ESYS, err, err_size, "cannot map the filters: %s",
+				  strerror(errno));
 	return g->is_rehearsal ? 0 : guard_pins_put(g, err, err_size);
 }
 
 static void release(struct guard *g)
 {
 	guard_attach_close_all(g);
+	guard_filter_close(&g->maps);
+	guard_good_close(g);
 	guard_bpf__destroy(g->skel);
 	if (g->dir_fd >= 0)
 		close(g->dir_fd);

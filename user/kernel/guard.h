@@ -159,6 +159,8 @@ enum guard_map {
 	GUARD_MAP_GOOD,
 	GUARD_MAP_EVENTS,
 	GUARD_MAP_SKETCH,
+	GUARD_MAP_FILTER,
+	GUARD_MAP_KNOWN,
 	GUARD_MAP_STATE,
 	GUARD_MAP_CPU,
 	GUARD_MAP_SETTINGS,
@@ -169,7 +171,9 @@ enum guard_map {
  * EPERM on a reader's. */
 struct guard_maps {
 	int fd[GUARD_N_MAPS];
-	int n_cpus; /* possible ones, as per-CPU values are laid out */
+	int n_cpus;	  /* possible ones, as per-CPU values are laid out */
+	uint64_t *filter; /* mapped; NULL in a reader's */
+	uint64_t seed;	  /* settings.seed */
 };
 
 /* The guard's own, writable; borrowed. */
@@ -188,6 +192,27 @@ int guard_maps_set_fail(const struct guard_maps *m, uint64_t after_ns, bool is_o
 /* The heartbeat. */
 int guard_maps_beat(const struct guard_maps *m, uint64_t now_ns);
 
+/* ---- the filter in front of the lists (guard_filter.c) ---- */
+
+/* To be called before an entry is written into allow_*, deny_*, deny_net_* or ban_net_*: without it the program
+ * does not look there. The accessors below do. */
+void guard_filter_add(const struct guard_maps *m, const struct guard_cidr *net);
+/* Clears what is left of entries that went. */
+int guard_filter_rebuild(const struct guard_maps *m);
+
+/* ---- who is good (guard_good.c) ---- */
+
+/* For a worker, after the fork and before guard_close_in_child(): the mapping becomes the caller's, to the end
+ * of the process. NULL without a guard. */
+struct guard_good *guard_good_take(struct guard *g);
+/* The address completed a request. GOOD may be NULL. No system call. */
+void guard_good_mark(struct guard_good *good, const struct guard_addr *a);
+/* Was it marked in this generation or the one before? */
+bool guard_good_has(const struct guard_good *good, const struct guard_addr *a);
+/* New generations: what was marked before the one that ends is forgotten. The master's alone. */
+void guard_good_turn(struct guard *g);
+int guard_good_turn_known(struct guard *g);
+
 /* ---- rates (guard_rates.c) ---- */
 
 #define GUARD_RATE_MAX 10000000ull  /* a second */
@@ -196,8 +221,8 @@ int guard_maps_beat(const struct guard_maps *m, uint64_t now_ns);
 struct guard_rates {
 	struct guard_rate_limit rates[GUARD_N_RATES];
 	struct guard_rate_limit unknown_syn;
-	struct guard_rate_limit new_sources;
-	uint32_t v6_prefix; /* 1 to 128; 128: no networks */
+	struct guard_rate_limit new_sources; /* of all CPUs together */
+	uint32_t v6_prefix;		     /* 1 to 128; 128: no networks */
 };
 
 /* A rate of so many in 1000 s, after BURST + 1 at once; 0: none. */

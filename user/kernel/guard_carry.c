@@ -42,7 +42,18 @@ static const struct btf_type *struct_of(const struct btf *btf, uint32_t id)
 	return t && btf_is_struct(t) ? t : NULL;
 }
 
-/* Fields of the same name and size. */
+/* Of the same size, or numbers of two sizes, of which the lesser is carried (little endian). */
+static bool fits(int64_t *bytes, int64_t was)
+{
+	if (*bytes == was)
+		return was > 0;
+	if (*bytes < 1 || was < 1 || *bytes > 8 || was > 8)
+		return false;
+	*bytes = was < *bytes ? was : *bytes;
+	return true;
+}
+
+/* Fields of the same name. */
 static int match_fields(struct carry *c, const struct btf *from, uint32_t from_id,
 			const struct btf *to, uint32_t to_id)
 {
@@ -57,9 +68,10 @@ static int match_fields(struct carry *c, const struct btf *from, uint32_t from_i
 		for (uint32_t k = 0; k < btf_vlen(old) && c->n_fields < FIELDS_MAX; k++) {
 			const struct btf_member *o = &btf_members(old)[k];
 			int64_t bytes = btf__resolve_size(to, m->type);
+			int64_t was = btf__resolve_size(from, o->type);
 
 			if (strcmp(btf__name_by_offset(from, o->name_off), name) != 0 ||
-			    bytes < 0 || btf__resolve_size(from, o->type) != bytes)
+			    !fits(&bytes, was))
 				continue;
 			c->fields[c->n_fields++] =
 				(struct field){o->offset / 8, m->offset / 8, (uint32_t)bytes};

@@ -99,7 +99,7 @@ static int put(const struct place *p, struct guard_deny *deny, const struct guar
 {
 	deny->expires_ns = ban->expires_ns;
 	deny->rule_id = ban->rule_id;
-	deny->flags = ban->flags;
+	deny->flags = (uint16_t)ban->flags;
 	if (bpf_map_update_elem(p->fd, &p->key, deny, BPF_ANY) == 0)
 		return 0;
 	return errno == E2BIG || errno == ENOSPC ? -SL_ELIMIT : -SL_ESYS;
@@ -119,6 +119,8 @@ int guard_deny_add_net(const struct guard_maps *m, const struct guard_cidr *net,
 		return rc;
 	if (rc || has_ended(&deny, now_ns))
 		deny = (struct guard_deny){.banned_at_ns = now_ns};
+	deny.prefix_len = p.is_net ? net->prefix_len : 0;
+	guard_filter_add(m, net);
 	if (!p.is_net)
 		return put(&p, &deny, ban);
 	rc = is_there ? 0 : raise_count(m, &p);

@@ -23,7 +23,9 @@ struct guard {
 	struct guard_bpf *skel;
 	int prog_fd; /* the skeleton's */
 	uint32_t prog_id;
-	struct guard_maps maps; /* the skeleton's descriptors */
+	struct guard_maps maps;	 /* the skeleton's descriptors */
+	struct guard_good *good; /* mapped */
+	struct guard_known *known;
 	struct guard_status status;
 	struct guard_attachment links[GUARD_INTERFACES_MAX];
 	/* Of the link at the same place in links; with libxdp, of the program. */
@@ -80,6 +82,12 @@ int guard_libxdp_attach(struct guard *g, unsigned ifindex, enum guard_mode mode,
 			int old_fd, int *fd, bool *is_shared);
 int guard_libxdp_detach(unsigned ifindex, int prog_fd);
 bool guard_libxdp_has(unsigned ifindex, uint32_t prog_id, enum guard_mode *mode);
+
+/* guard_filter.c, guard_good.c: map at guard_open(), once the lists have what is carried over. */
+int guard_filter_open(struct guard_maps *m);
+void guard_filter_close(struct guard_maps *m);
+int guard_good_open(struct guard *g);
+void guard_good_close(struct guard *g);
 
 /* guard_attach.c: 0 for what is no program. */
 uint32_t guard_prog_id(int fd);

@@ -32,6 +32,8 @@ const char *guard_maps_name(enum guard_map map)
 		[GUARD_MAP_GOOD] = "good",
 		[GUARD_MAP_EVENTS] = "events",
 		[GUARD_MAP_SKETCH] = "sketch",
+		[GUARD_MAP_FILTER] = "filter",
+		[GUARD_MAP_KNOWN] = "known",
 		[GUARD_MAP_STATE] = "state",
 		[GUARD_MAP_CPU] = "cpu",
 		[GUARD_MAP_TOTALS] = "totals",
@@ -50,6 +52,8 @@ int guard_maps_open_reader(const struct guard *g, struct guard_maps *out, char *
 	for (int i = 0; i < GUARD_N_MAPS; i++)
 		out->fd[i] = -1;
 	out->n_cpus = g->maps.n_cpus;
+	out->filter = NULL;
+	out->seed = g->maps.seed;
 	for (int i = 0; i < GUARD_N_MAPS; i++) {
 		guard_pins_path(g->map_dir, i, path);
 		out->fd[i] = bpf_obj_get_opts(path, &opts);

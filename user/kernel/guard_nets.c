@@ -109,6 +109,14 @@ static int set_count(const struct target *t, uint32_t count)
 	return guard_maps_set_settings(t->maps, &set);
 }
 
+static void add_to_filter(const struct target *t, const struct guard_cidr_v6 *key)
+{
+	struct guard_cidr net = {.addr.family = t->family, .prefix_len = (uint8_t)key->prefix_len};
+
+	memcpy(net.addr.bytes, key->addr, sizeof net.addr.bytes);
+	guard_filter_add(t->maps, &net);
+}
+
 /* An end comes from the wall clock, so that it differs a little each time. */
 static bool is_same(const struct guard_net *have, const struct guard_net *want)
 {
@@ -123,6 +131,7 @@ static int put_item(const struct target *t, const struct net_item *have,
 {
 	struct guard_net value = want->value;
 
+	add_to_filter(t, &want->key);
 	if (have && is_same(&have->value, &want->value))
 		return 0;
 	if (have) {
@@ -130,6 +139,7 @@ static int put_item(const struct target *t, const struct net_item *have,
 		value.expires_ns = want->value.expires_ns;
 		value.rule_id = want->value.rule_id;
 	}
+	value.prefix_len = (uint16_t)want->key.prefix_len;
 	if (bpf_map_update_elem(t->maps->fd[t->map], &want->key, &value, BPF_ANY))
 		return errno == ENOSPC ? -SL_ELIMIT : -SL_ESYS;
 	t->change->n_added += !have;

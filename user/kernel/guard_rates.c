@@ -2,6 +2,7 @@
 /* Owns what the settings say of rates, the gate and IPv6 networks, and how a rate becomes times. In force
  * with the next packet; the program stays loaded. */
 #include <string.h>
+#include <unistd.h>
 
 #include "core/err.h"
 #include "kernel/guard.h"
@@ -39,6 +40,21 @@ static void prefix_mask(__u64 out[2], uint32_t bits)
 	memcpy(out, mask, sizeof mask);
 }
 
+/* Each CPU has a gate of its own. */
+static struct guard_rate_limit shared_out(const struct guard_rate_limit *all)
+{
+	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct guard_rate_limit l = *all;
+
+	if (l.interval_ns && n_cpus > 1) {
+		uint64_t burst = l.burst_ns / l.interval_ns / (uint64_t)n_cpus;
+
+		l.interval_ns *= (uint64_t)n_cpus;
+		l.burst_ns = burst * l.interval_ns;
+	}
+	return l;
+}
+
 int guard_rates_set(const struct guard_maps *m, const struct guard_rates *r)
 {
 	struct guard_settings set;
@@ -50,8 +66,11 @@ int guard_rates_set(const struct guard_maps *m, const struct guard_rates *r)
 	if (rc)
 		return rc;
 	memcpy(set.rates, r->rates, sizeof set.rates);
+	set.has_rates = 0;
+	for (int i = 0; i < GUARD_N_RATES; i++)
+		set.has_rates |= set.rates[i].interval_ns != 0;
 	set.unknown_syn = r->unknown_syn;
-	set.new_sources = r->new_sources;
+	set.new_sources = shared_out(&r->new_sources);
 	set.v6_prefix = r->v6_prefix;
 	prefix_mask(set.v6_mask, r->v6_prefix);
 	return guard_maps_set_settings(m, &set);

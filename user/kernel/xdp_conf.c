@@ -230,6 +230,19 @@ static const struct conf_row rows[] = {
 			"addresses alone",
 	},
 	{
+		.name = "good_for",
+		.contexts = CTX_XDP,
+		.args_min = 1,
+		.args_max = 1,
+		.type = CONF_MSEC,
+		.offset = AT(good_for_ms),
+		.min = 1000,
+		.max = 86400000,
+		.deflt = "5m",
+		.help = "how long, at least, a source that completed a request is known as good; "
+			"at most twice that",
+	},
+	{
 		.name = "new_sources",
 		.contexts = CTX_XDP,
 		.args_min = 1,

@@ -28,6 +28,7 @@ struct xdp_conf {
 	struct xdp_rate rates[XDP_N_RATES];
 	struct xdp_rate new_sources; /* how fast new ones are given an entry, for each CPU */
 	int64_t v6_prefix;
+	int64_t good_for_ms; /* how long a completed request makes a source known as good, at least */
 	struct slice pin_dir; /* NUL-terminated, absolute */
 };
 

@@ -3,20 +3,43 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/err.h"
 #include "master/master.h"
 #include "policy/ban_conf.h"
+
+enum { KNOWN_TURN_MS = 60000 };
 
 static const struct log *log_of(const struct master *m)
 {
 	return &m->cycle->log;
 }
 
+/* Filters forget by generations: who has an entry each minute, who is good as configured. */
+static void turn_filters(struct master *m)
+{
+	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
+	uint64_t now_ms = m->loop.clock.mono_ms;
+
+	if (now_ms - m->known_turned_ms >= KNOWN_TURN_MS) {
+		m->known_turned_ms = now_ms;
+		if (guard_good_turn_known(m->guard))
+			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's settings: %s",
+				  strerror(errno));
+	}
+	if (x && now_ms - m->good_turned_ms >= (uint64_t)x->good_for_ms) {
+		m->good_turned_ms = now_ms;
+		guard_good_turn(m->guard);
+	}
+}
+
 void guarding_sweep(struct master *m)
 {
-	if (m->guard)
+	if (m->guard) {
 		guard_maps_beat(guard_maps(m->guard), clock_mono_ns());
+		turn_filters(m);
+	}
 	listing_sweep(m);
 	banning_sweep(m);
 }
@@ -163,7 +186,8 @@ void guarding_apply(struct master *m)
 	if (x && m->guard) {
 		listing_apply(m);
 		if (filling_settings(guard_maps(m->guard), x) ||
-		    guard_maps_beat(guard_maps(m->guard), clock_mono_ns()))
+		    guard_maps_beat(guard_maps(m->guard), clock_mono_ns()) ||
+		    guard_filter_rebuild(guard_maps(m->guard)))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's settings: %s",
 				  strerror(errno));
 		attach_all(m, x);

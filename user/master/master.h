@@ -90,6 +90,7 @@ struct master {
 	struct guard_maps reader; /* for the admin process; valid when guard */
 	struct relay *relay;	  /* NULL: no group wants it, or it cannot be */
 	char relay_off_why[RELAY_ERR_MAX];
+	uint64_t known_turned_ms, good_turned_ms; /* when the guard's filters were last turned */
 	struct child *children;
 	struct io signal_io;
 	struct timer sweep_timer, respawn_timer;

@@ -173,6 +173,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 	p.load = steering_close_in_worker(m, c->slot);
 	if (m->guard)
 		guard_maps_close(&m->reader);
+	p.good = guard_good_take(m->guard);
 	guard_close_in_child(m->guard);
 	relay_close_in_child(m->relay, true);
 	sockets_choose(m->cycle, c->index);

@@ -10,6 +10,7 @@
 #include "policy/ban.h"
 
 struct client_conn;
+struct guard_good;
 struct http_conf;
 struct upstream_pools;
 struct names;
@@ -27,6 +28,8 @@ struct env {
 	const struct stats *all_stats; /* of all workers */
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
+	struct guard_good
+		*good; /* the guard's filter of who completed a request; NULL without one */
 	/* Tells the master of a ban that a rule asks for (without a master: carries it out). */
 	void (*ask_ban)(struct env *env, const struct msg *m);
 	unsigned slot;		     /* of this worker in struct stats */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "core/hash.h"
+#include "kernel/guard.h"
 #include "policy/ban_conf.h"
 #include "proxy/access_conf.h"
 #include "proxy/access_log.h"
@@ -183,6 +184,17 @@ static struct arena end(struct request *r)
 	return r->arena;
 }
 
+/* Who got an answer has finished a handshake: his address is not forged, and the guard lets his SYNs
+ * through when strangers' are too many. The peer itself is meant, not whom it speaks for. */
+static void mark_good(const struct request *r, unsigned class)
+{
+	struct guard_addr a;
+
+	if (r->env->good && r->head_sent && r->finished && (class == 2 || class == 3) &&
+	    guard_addr_from_sockaddr(&a, &r->client->remote.addr.sa))
+		guard_good_mark(r->env->good, &a);
+}
+
 static void release(struct request *r)
 {
 	struct env *env = r->env;
@@ -191,6 +203,7 @@ static void release(struct request *r)
 
 	env->stats->requests_active--;
 	env->stats->responses[r->head_sent && class < 6 ? class : 0]++;
+	mark_good(r, class);
 	subrequest_fini(r);
 	a = end(r);
 	arena_fini(&a);

@@ -409,6 +409,7 @@ int worker_run(const struct worker_params *p)
 		.bans = p->bans,
 		.evidence = p->evidence,
 		.relay = p->relay,
+		.good = p->good,
 		.ask_ban = ask_ban,
 		.on_no_clients = check_ended,
 		.slot = p->slot,

@@ -20,8 +20,9 @@ struct worker_params {
 	bool resolves; /* this worker asks DNS for the upstream groups */
 	struct ban_table *bans;
 	struct ban_evidence *evidence;
-	struct relay *relay; /* NULL: off */
-	int channel_fd;	     /* -1: there is no master */
+	struct relay *relay;	 /* NULL: off */
+	int channel_fd;		 /* -1: there is no master */
+	struct guard_good *good; /* mapped; NULL without a guard */
 	uint32_t conns_max;
 	bool multi_accept;
 	uint64_t shutdown_timeout_ms; /* 0: none */
