@@ -16,7 +16,7 @@ import harness
 import pytest
 from harness import Closed, Conn, Peer, children, fetch, mock_bytes, run_sluice, until
 
-pytestmark = [pytest.mark.privileged, pytest.mark.kernel]
+pytestmark = pytest.mark.privileged
 
 ADMIN = "admin { listen unix:@dir@/admin.sock; }\nworker_processes 2;\n"
 CONF = """
@@ -104,6 +104,7 @@ def test_without_permission(start, mock):
 
 # --- what goes around -----------------------------------------------------------------------------------
 
+@pytest.mark.kernel
 def test_counts(start, mock):
     s = put(start, mock)
     with Conn(s.port) as c:
@@ -203,6 +204,7 @@ class Odd:
         return True
 
 
+@pytest.mark.kernel
 def test_odd_peers(start, stack):
     up = stack.enter_context(Peer(Odd()))
     s = put(start, up)
