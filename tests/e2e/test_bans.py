@@ -555,3 +555,32 @@ def test_who_uses_the_admin_api_is_allowed(guarded, net, users):
     with Conn(9901, "10.77.1.1", netns=net.clients[0]) as c:
         assert c.request("GET", "/api/v1/status", {"Authorization": "Bearer secret-token"}, host="10.77.1.1").status == 200
     until(lambda: s.ctl.run("ban", "10.77.1.2", "--for", "1s")[0] == 1, 5, "its exemption")
+
+
+# --- out and in ---
+
+def test_export_and_import(local, users):
+    s = local("ban on=status:401 after=1 within=60s for=1h;\nserver { @listen@ " + UP + " }")
+    ask_401(s, "127.0.0.7")
+    wait_ban(s, "127.0.0.7")
+    s.ctl.ok("ban", "198.51.100.0/24", "--for", "forever", "--reason", "a feed")
+    path = users.parent / "bans.jsonl"
+    before = s.ctl.bans()
+    s.ctl.ok("bans", "--export", path)
+    assert len(path.read_text().splitlines()) == 2
+    assert len(s.ctl.ok("bans", "--export", "-").splitlines()) == 2
+    assert s.ctl.ok("bans", "--import", path) == "0 added, 2 known already, 0 over, 0 refused\n"
+    for addr in before:
+        s.ctl.ok("unban", addr)
+    good = path.read_text()
+    path.write_text(good + '{"address": "192.0.2.0/40", "until": null}\n')
+    code, _, err = s.ctl.run("bans", "--import", path)
+    assert code == 1 and "ban 3" in err and s.ctl.bans() == {}, "nothing of a file that is not right"
+    path.write_text(good + '{"address": "192.0.2.1", "until": "2001-01-01"}\n')
+    assert s.ctl.ok("bans", "--import", path) == "2 added, 0 known already, 1 over, 0 refused\n"
+    after = s.ctl.bans()
+    assert set(after) == set(before)
+    for addr, ban in after.items():
+        assert all(ban[k] == before[addr][k] for k in ("reason", "manual", "rule_id", "dry_run")), ban
+        assert abs((ban["left_s"] or 0) - (before[addr]["left_s"] or 0)) < 10 * SLOW
+    assert reach(s.port, "127.0.0.1", source="127.0.0.7") == "closed"

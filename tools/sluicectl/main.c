@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "carry.h"
 #include "client.h"
 #include "show.h"
 #include "watch.h"
@@ -15,7 +16,7 @@
 #define SOCKET_DEFAULT "/run/sluice/admin.sock"
 
 struct options {
-	const char *socket, *top, *for_time, *reason, *last;
+	const char *socket, *top, *for_time, *reason, *export_to, *import_from, *last;
 	bool json;
 };
 
@@ -23,7 +24,7 @@ struct command {
 	const char *name, *args, *help;
 	int n_args;
 	bool has_top, has_for; /* has_for: --for and --reason */
-	bool has_last;
+	bool has_last, has_file;
 	int (*run)(const struct options *o, const char *arg);
 };
 
@@ -71,6 +72,10 @@ static int run_upstreams(const struct options *o, const char *arg)
 
 static int run_bans(const struct options *o, const char *arg)
 {
+	if (o->export_to)
+		return carry_export(o->socket, o->export_to);
+	if (o->import_from)
+		return carry_import(o->socket, o->import_from);
 	return perform(o, "GET", "/api/v1/bans?limit=10000", NULL, show_bans);
 }
 
@@ -152,7 +157,8 @@ static int run_watch(const struct options *o, const char *arg)
 static const struct command commands[] = {
 	{"status", "", "how sluice is doing: workers, traffic, guard", .run = run_status},
 	{"upstreams", "", "the groups, their servers and who failed", .run = run_upstreams},
-	{"bans", "", "who is banned, newest first", .run = run_bans},
+	{"bans", "[--export FILE | --import FILE]",
+	 "who is banned, newest first; - is stdin, stdout", .has_file = true, .run = run_bans},
 	{"rules", "", "what each rule has done", .run = run_rules},
 	{"denied", "", "whom the configuration keeps out, and whom it always lets in",
 	 .run = run_denied},
@@ -203,6 +209,10 @@ static int run_command(const struct options *o, int argc, char **argv)
 		return usage("too many arguments for ", c->name);
 	if (o->top && !c->has_top)
 		return usage("--top does not belong to ", c->name);
+	if ((o->export_to || o->import_from) && !c->has_file)
+		return usage("--export and --import do not belong to ", c->name);
+	if (o->export_to && o->import_from)
+		return usage("only one of --export and --import goes with ", c->name);
 	if (o->last && !c->has_last)
 		return usage("--last does not belong to ", c->name);
 	if ((o->for_time || o->reason) && !c->has_for)
@@ -218,6 +228,7 @@ int main(int argc, char **argv)
 		{"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},	  {"top", required_argument, NULL, 't'},
 		{"for", required_argument, NULL, 'f'},	  {"reason", required_argument, NULL, 'r'},
+		{"export", required_argument, NULL, 'e'}, {"import", required_argument, NULL, 'i'},
 		{"last", required_argument, NULL, 'l'},	  {0},
 	};
 	struct options o = {.socket = SOCKET_DEFAULT};
@@ -239,6 +250,12 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			o.reason = optarg;
+			break;
+		case 'e':
+			o.export_to = optarg;
+			break;
+		case 'i':
+			o.import_from = optarg;
 			break;
 		case 'l':
 			o.last = optarg;

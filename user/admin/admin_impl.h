@@ -71,6 +71,12 @@ struct admin {
 /* Answers a request once the master did; REPLY is NULL when it did not. */
 typedef enum MHD_Result (*admin_answer_fn)(struct request *rq, const struct msg *reply);
 
+/* Bans that come in, while they are asked for. */
+struct admin_import {
+	json_t *list; /* NULL: none */
+	size_t at, n_added, n_kept, n_over, n_refused;
+};
+
 struct request {
 	struct admin *admin;
 	struct admin_client *client;
@@ -83,6 +89,7 @@ struct request {
 	struct watcher *watcher;	      /* NULL: it watches no events */
 	bool is_waiting, is_replied, is_gone; /* is_gone: the master closed the channel */
 	struct msg asked, reply;
+	struct admin_import import;
 };
 
 /* ---- admin.c ---- */
@@ -177,6 +184,9 @@ enum MHD_Result api_status(struct request *rq);
 enum MHD_Result api_upstreams(struct request *rq);
 enum MHD_Result api_sources(struct request *rq);
 enum MHD_Result api_rules(struct request *rq);
+enum MHD_Result api_bans_export(struct request *rq);
+enum MHD_Result api_bans_import(struct request *rq);
+enum MHD_Result api_bans_check(struct request *rq);
 enum MHD_Result api_denied(struct request *rq);
 enum MHD_Result api_bans_list(struct request *rq);
 enum MHD_Result api_bans_get(struct request *rq);

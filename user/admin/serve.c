@@ -33,6 +33,9 @@ static const struct route routes[] = {
 	{"GET", "/api/v1/sources", false, false, api_sources},
 	{"GET", "/api/v1/bans", false, false, api_bans_list},
 	{"POST", "/api/v1/bans", false, false, api_bans_add},
+	{"GET", "/api/v1/bans/export", false, false, api_bans_export},
+	{"POST", "/api/v1/bans/import", false, false, api_bans_import},
+	{"POST", "/api/v1/bans/check", false, false, api_bans_check},
 	{"GET", "/api/v1/bans/", true, false, api_bans_get},
 	{"DELETE", "/api/v1/bans/", true, false, api_bans_remove},
 	{"GET", "/api/v1/rules", false, false, api_rules},
@@ -279,6 +282,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
 	api_events_ended(rq);
 	rq->client->since_ms = clock_mono_ms();
 	rq->admin->n_requests--;
+	json_decref(rq->import.list);
 	free(rq->body);
 	free(rq);
 }

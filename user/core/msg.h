@@ -24,6 +24,7 @@ struct msg_ban {
 	uint8_t manual;	    /* by an operator, not by a rule */
 	uint8_t indirect;   /* it comes through a trusted proxy: nothing for the kernel */
 	uint8_t dry_run;    /* the rule is on trial: nothing is enforced */
+	uint8_t is_import;  /* as it was elsewhere: one in force that holds as long stays */
 	uint32_t rule_id;   /* 0: manual */
 	uint64_t for_ms;    /* 0: until it is lifted */
 	uint64_t max_ms;    /* of the rule: how long a repeater's ban may get; 0: no longer */

@@ -11,7 +11,10 @@
 #include "master/master.h"
 #include "policy/ban_conf.h"
 
-enum { NAME_MAX_BYTES = GUARD_ADDR_TEXT_MAX + 4 };
+enum {
+	NAME_MAX_BYTES = GUARD_ADDR_TEXT_MAX + 4,
+	IMPORT_SLACK_MS = 2000, /* times in files are of whole seconds */
+};
 
 static const struct log *log_of(const struct master *m)
 {
@@ -239,7 +242,11 @@ int banning_ban(struct master *m, const struct msg_ban *b, char *text, size_t ro
 	}
 	snprintf(e.reason, sizeof e.reason, "%s", b->reason);
 	is_known = ban_find(m->bans, &e.net, &known);
-	if (b->manual)
+	if (b->is_import && is_known && !ban_is_over(&known, now->mono_ms) &&
+	    (!known.until_mono_ms ||
+	     (b->for_ms && known.until_mono_ms + IMPORT_SLACK_MS >= now->mono_ms + b->for_ms)))
+		return -SL_EEXIST;
+	if (b->manual || b->is_import)
 		set_times(&e, now, b->for_ms);
 	else if (!ban_renew(&e, is_known ? &known : NULL, b->for_ms, b->max_ms, now->mono_ms,
 			    now->wall_ms))

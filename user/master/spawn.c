@@ -49,7 +49,8 @@ static void answer(struct child *c, const struct msg *m)
 	struct msg reply = {.type = MSG_REPLY, .id = m->id};
 
 	/* A worker bans by rules only: what "an operator said" is the admin process's to say. */
-	if (m->type == MSG_BAN && c->kind == CHILD_WORKER && (m->ban.manual || !m->ban.for_ms))
+	if (m->type == MSG_BAN && c->kind == CHILD_WORKER &&
+	    (m->ban.manual || m->ban.is_import || !m->ban.for_ms))
 		reply.result = -SL_EPERM;
 	else if (m->type == MSG_BAN)
 		reply.result = banning_ban(master, &m->ban, reply.text, sizeof reply.text);
