@@ -180,6 +180,10 @@ bench-h2-abuse: ## what one abusive HTTP/2 peer costs: the worker's memory, anot
 	$(MAKE) -j$(JOBS) all
 	$(PYTHON) tools/bench/h2_abuse.py --build $(BUILD)
 
+.PHONY: fuzz-guard
+fuzz-guard: $(BUILD)/tests/bpf/test_guard_model ## the XDP program against its model in C, over three million mutated packets
+	$< 3000000 $$(date +%s)
+
 .PHONY: bench-xdp
 bench-xdp: $(BUILD)/tests/bpf/bench_xdp ## what a packet costs in the guard, in ns above an empty program
 	$<
