@@ -11,7 +11,7 @@
 #include "client.h"
 #include "show.h"
 
-enum { PIECE = 100, LINE_MAX_BYTES = 4096 };
+enum { PIECE = 100, BAN_LINE_BYTES = 4096 };
 
 static FILE *open_at(const char *path, const char *mode, FILE *standard)
 {
@@ -71,7 +71,7 @@ int carry_export(const char *socket_path, const char *path)
 static json_t *read_lines(FILE *f, const char *path)
 {
 	json_t *list = json_array(), *j;
-	char line[LINE_MAX_BYTES];
+	char line[BAN_LINE_BYTES];
 	json_error_t error;
 	unsigned n = 0;
 
@@ -92,7 +92,7 @@ static json_t *read_lines(FILE *f, const char *path)
 }
 
 /* All of LIST in pieces to PATH; adds up what was answered. */
-static int send_all(const char *socket_path, const char *path, json_t *list, json_int_t sums[4])
+static int send_pieces(const char *socket_path, const char *path, json_t *list, json_int_t sums[4])
 {
 	static const char *const keys[] = {"added", "kept", "over", "refused"};
 	int r = 0;
@@ -128,9 +128,9 @@ int carry_import(const char *socket_path, const char *path)
 		fclose(f);
 	if (!list)
 		return r;
-	r = send_all(socket_path, "/api/v1/bans/check", list, none);
+	r = send_pieces(socket_path, "/api/v1/bans/check", list, none);
 	if (r == 0)
-		r = send_all(socket_path, "/api/v1/bans/import", list, sums);
+		r = send_pieces(socket_path, "/api/v1/bans/import", list, sums);
 	if (r == 0)
 		printf("%lld added, %lld known already, %lld over, %lld refused\n",
 		       (long long)sums[0], (long long)sums[1], (long long)sums[2],

@@ -5,6 +5,7 @@
 
 #define main sluicectl_main
 int sluicectl_main(int argc, char **argv);
+#include "tools/sluicectl/carry.c"
 #include "tools/sluicectl/client.c"
 #include "tools/sluicectl/main.c"
 #include "tools/sluicectl/show.c"
