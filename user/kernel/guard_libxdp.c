@@ -5,8 +5,10 @@
  * unguarded. libxdp needs CAP_SYS_ADMIN to find programs by their ids. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <linux/if_link.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
@@ -17,6 +19,65 @@
 #include "kernel/guard_impl.h"
 
 #define SECTION "xdp.frags"
+
+/* libxdp 1.3.1 leaves descriptors of programs and dispatchers open. They would keep what was exchanged in
+ * the kernel, and children would inherit them. What is open before libxdp is asked is noted, and what
+ * it adds is closed behind it; the master has one thread, so nobody else's are among them. */
+#define FDS_MAX 65536
+
+struct open_fds {
+	uint8_t *is_open; /* FDS_MAX of them; NULL: nothing is known, nothing will be closed */
+};
+
+static void each_fd(void (*fn)(void *arg, int fd), void *arg)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		int fd = e->d_name[0] == '.' ? -1 : atoi(e->d_name);
+
+		if (fd >= 0 && fd < FDS_MAX && fd != dirfd(d))
+			fn(arg, fd);
+	}
+	if (d)
+		closedir(d);
+}
+
+static void mark_open(void *arg, int fd)
+{
+	struct open_fds *f = arg;
+
+	f->is_open[fd] = 1;
+}
+
+static void close_if_new(void *arg, int fd)
+{
+	struct open_fds *f = arg;
+
+	if (!f->is_open[fd])
+		close(fd);
+}
+
+static void note_open(struct open_fds *f)
+{
+	f->is_open = calloc(FDS_MAX, 1);
+	if (f->is_open)
+		each_fd(mark_open, f);
+}
+
+/* KEPT (or -1) stays. */
+static void close_new(struct open_fds *f, int kept)
+{
+	int saved = errno;
+
+	if (f->is_open && kept >= 0 && kept < FDS_MAX)
+		f->is_open[kept] = 1;
+	if (f->is_open)
+		each_fd(close_if_new, f);
+	free(f->is_open);
+	errno = saved;
+}
 
 static int quiet(enum libxdp_print_level level, const char *fmt, va_list ap)
 {
@@ -67,27 +128,35 @@ bool guard_libxdp_has(unsigned ifindex, uint32_t prog_id, enum guard_mode *mode)
 {
 	uint32_t attached_id = guard_attached_id(ifindex, mode);
 	struct xdp_multiprog *mp;
+	struct open_fds before;
 	bool has;
 
 	if (!has_dispatcher(ifindex, attached_id))
 		return prog_id && attached_id == prog_id;
+	note_open(&before);
 	mp = programs_of(ifindex);
 	has = mp && find(mp, prog_id);
 	if (mp)
 		xdp_multiprog__close(mp);
+	close_new(&before, -1);
 	return has;
 }
 
 static int detach_of_dispatcher(unsigned ifindex, uint32_t prog_id)
 {
-	struct xdp_multiprog *mp = programs_of(ifindex);
-	struct xdp_program *p = mp ? find(mp, prog_id) : NULL;
+	struct xdp_multiprog *mp;
+	struct xdp_program *p;
+	struct open_fds before;
 	int rc = -ENOENT;
 
+	note_open(&before);
+	mp = programs_of(ifindex);
+	p = mp ? find(mp, prog_id) : NULL;
 	if (p)
 		rc = xdp_program__detach(p, (int)ifindex, xdp_multiprog__attach_mode(mp), 0);
 	if (mp)
 		xdp_multiprog__close(mp);
+	close_new(&before, -1);
 	return rc;
 }
 
@@ -138,12 +207,17 @@ static int attach_as(struct xdp_program *p, unsigned ifindex, enum guard_mode mo
 static int load_and_attach(struct guard *g, unsigned ifindex, enum guard_mode mode,
 			   unsigned priority, int *fd)
 {
-	struct guard_bpf *skel = open_on_maps_of(g);
+	struct guard_bpf *skel;
+	struct open_fds before;
 	struct xdp_program *p;
 	int rc;
 
-	if (!skel)
+	note_open(&before);
+	skel = open_on_maps_of(g);
+	if (!skel) {
+		close_new(&before, -1);
 		return -ENOMEM;
+	}
 	libxdp_set_print(quiet);
 	p = xdp_program__from_bpf_obj(skel->obj, SECTION);
 	rc = (int)libxdp_get_error(p);
@@ -156,6 +230,7 @@ static int load_and_attach(struct guard *g, unsigned ifindex, enum guard_mode mo
 		xdp_program__close(p);
 	}
 	guard_bpf__destroy(skel);
+	close_new(&before, *fd);
 	return rc;
 }
 
