@@ -74,7 +74,7 @@ xdp {{
 }}
 admin {{ listen unix:{dir}/admin.sock; }}"""
 BANS = """ban on=limit_req after=20 within=1s for=5m;
-        """
+        ban on=tls_handshake after=5 within=10s for=5m;"""
 
 
 def run(*argv):
