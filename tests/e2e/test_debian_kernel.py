@@ -96,6 +96,25 @@ def test_dispatcher_in_the_way_is_named(guarded, net, pins):  # noqa: F811
     assert set(xdp_on(net.server).values()) == kernel.progs and len(kernel.links) == 2
 
 
+def test_beside_xdp_filter(guarded, net, pins):  # noqa: F811
+    """attach libxdp: the guard and xdp-filter in one dispatcher, each drops its own; what is left is the other's."""
+    with xdp_filter(net.server, "sl-s1"):
+        s = guarded("attach libxdp;")
+        status = run(net.server, "xdp-loader", "status", "sl-s1")
+        assert "sluice_guard" in status and "xdpfilt" in status, status
+        assert reach(PORT, "10.77.1.1", net.clients[0]) == 200
+        s.ctl.ok("ban", "10.77.1.2", "--for", "1h")
+        assert reach(PORT, "10.77.1.1", net.clients[0], timeout=0.1) == "dropped"
+        assert pins.totals()["drop_deny"] > 0
+        s.ctl.ok("unban", "10.77.1.2")
+        assert reach(PORT, "10.77.1.1", net.clients[0]) == 200
+        run(net.server, "xdp-filter", "ip", "--mode", "src", "10.77.1.2")
+        assert reach(PORT, "10.77.1.1", net.clients[0], timeout=0.1) == "dropped"
+        s.stop()
+        status = run(net.server, "xdp-loader", "status", "sl-s1")
+        assert "sluice_guard" not in status and "xdpfilt" in status, status
+
+
 # --- VLAN interfaces, whose tags a NIC may strip before XDP ---
 
 @pytest.mark.parametrize("host,addr", [("10.78.1.1", "10.78.1.2"), ("fd78:1::1", "fd78:1::2")])
