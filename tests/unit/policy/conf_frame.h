@@ -79,7 +79,7 @@ static char said[4096];
 
 struct fx {
 	struct shm_registry shm;
-	struct conf conf[3];
+	struct conf conf[12];
 	int n;
 };
 
@@ -135,7 +135,7 @@ static inline struct conf *start(struct fx *fx, const char *text, int *r)
 {
 	struct conf *c = &fx->conf[fx->n++];
 
-	assert_in_range(fx->n, 1, 3);
+	assert_in_range(fx->n, 1, 12);
 	*c = (struct conf){.modules = modules,
 			   .var_tables = var_tables,
 			   .prefix = (char *)"/p/",

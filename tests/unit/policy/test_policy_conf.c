@@ -240,6 +240,63 @@ static void test_ban_errors(void **state)
 	bad(state, many, "more than 256 \"ban\" directives");
 }
 
+/* What a rule may say beyond the count: kinds, max=, prefix=, dry_run. */
+static void test_ban_more(void **state)
+{
+	static const struct {
+		const char *name;
+		enum ban_on on;
+	} kinds[] = {
+		{"limit_req", BAN_ON_LIMIT_REQ},
+		{"limit_conn", BAN_ON_LIMIT_CONN},
+		{"bad_request", BAN_ON_BAD_REQUEST},
+		{"h2_abuse", BAN_ON_H2_ABUSE},
+		{"tls_handshake", BAN_ON_TLS_HANDSHAKE},
+		{"slow_client", BAN_ON_SLOW_CLIENT},
+		{"auth", BAN_ON_AUTH},
+	};
+	static const char *const refused[] = {
+		"max=0",	"max=x",	   "max=2m max=3m",	  "prefix=",
+		"prefix=7",	"prefix=129",	   "prefix=24,",	  "prefix=24,32",
+		"prefix=33,64", "prefix=24,64,32", "prefix=24 prefix=16", "dry_run dry_run",
+		"dry_run=on",
+	};
+	char text[512];
+	const struct ban_rule *r, *dry;
+
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		snprintf(text, sizeof text, "http { ban on=%s after=1 within=1s for=1s; }",
+			 kinds[i].name);
+		r = ban_conf_rules(good(state, text));
+		assert_int_equal(r->on, kinds[i].on);
+		assert_string_equal(ban_conf_on_name(r->on), kinds[i].name);
+		assert_false(r->dry_run || r->max_ms || r->prefix_v4 || r->prefix_v6);
+	}
+	r = ban_conf_rules(good(state, "http { ban max=1h prefix=64,24 on=auth after=2 for=1m "
+				       "within=5s; }"));
+	assert_int_equal(r->max_ms, 3600000);
+	assert_int_equal(r->prefix_v4, 24);
+	assert_int_equal(r->prefix_v6, 64);
+	assert_string_equal(r->text, "on=auth after=2 within=5s for=1m max=1h prefix=64,24");
+	dry = ban_conf_rules(good(state, "http { ban dry_run max=1h prefix=64,24 on=auth after=2 "
+					 "for=1m within=5s; }"));
+	/* who goes from trial to earnest keeps the rule's id, and with it what was counted */
+	assert_true(dry->dry_run);
+	assert_int_equal(dry->id, r->id);
+	r = ban_conf_rules(good(state, "http { ban on=auth after=1 within=1s for=1m prefix=48; }"));
+	assert_int_equal(r->prefix_v4, 0);
+	assert_int_equal(r->prefix_v6, 48);
+
+	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+		snprintf(text, sizeof text, "http { ban on=auth after=1 within=1s for=1m %s; }",
+			 refused[i]);
+		bad(state, text, "invalid parameter \"");
+	}
+	bad(state, "http { ban on=auth after=1 within=1s for=1m max=59s; }",
+	    "\"max\" of \"ban\" is less than its \"for\" in F:1");
+	good(state, "http { ban on=auth after=1 within=1s for=1m max=60s; }");
+}
+
 /* ---- xdp ---- */
 
 static struct guard_addr guard_ip(const char *text)
@@ -347,7 +404,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_limit_lines), TEST(test_limit_errors), TEST(test_limit_reload),
 		TEST(test_ban_rules),	TEST(test_ban_ids),	 TEST(test_ban_errors),
-		TEST(test_xdp),		TEST(test_xdp_errors),
+		TEST(test_ban_more),	TEST(test_xdp),		 TEST(test_xdp_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
