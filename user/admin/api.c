@@ -10,6 +10,7 @@
 #include "admin/api_json.h"
 #include "core/clock.h"
 #include "kernel/xdp_rate_conf.h"
+#include "net/addr.h"
 
 /* ---- status ---- */
 
@@ -369,18 +370,20 @@ static json_t *source_json(const struct admin *a, const struct guard_source_entr
 {
 	const struct guard_source *c = &e->counts;
 	char text[GUARD_ADDR_TEXT_MAX];
-	struct ban_net net = {.family = e->addr.family};
-	struct ban_entry ban;
+	struct addr addr;
+	bool is_banned;
 
-	memcpy(net.bytes, e->addr.bytes, sizeof net.bytes);
 	guard_addr_to_text(&e->addr, text);
+	/* With a network, too. */
+	is_banned = addr_from_ip(slice_cstr(text), 0, &addr) == 0 &&
+		    ban_check(a->env->bans, &addr, clock_mono_ms());
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:b}", "address", text,
 			 "packets", (json_int_t)c->packets, "bytes", (json_int_t)c->bytes, "syns",
 			 (json_int_t)c->syns, "new_tls", (json_int_t)c->new_tls, "drops",
 			 (json_int_t)c->drops, "estimated",
 			 (int)((c->flags & GUARD_SOURCE_ESTIMATE) != 0), "first_seen",
 			 seen_json(c->first_seen_ns), "last_seen", seen_json(c->last_seen_ns),
-			 "banned", (int)api_json_ban_find(a, &net, &ban));
+			 "banned", (int)is_banned);
 }
 
 enum MHD_Result api_sources(struct request *rq)
