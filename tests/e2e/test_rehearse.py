@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.privileged, pytest.mark.kernel]
 SYN, ACK, T0 = 0x02, 0x10, 1_700_000_000
 HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(194)
 ETHERNET, RAW, SLL, SLL2 = 1, 101, 113, 276
-CONF = "events {}\nhttp { server { listen 127.0.0.1:1; } }\n"
+CONF = "events {}\n"
+HTTP = "http { server { listen 127.0.0.1:1; } }\n"
 
 
 def ip_of(src, payload, proto=6):
@@ -73,7 +74,7 @@ def rehearse(stack):
 
     def run(xdp, packets, *options, code=0, main=None, **kw):
         conf, path = folder / "sluice.conf", folder / "a.pcap"
-        conf.write_text(CONF + (main if main is not None else "xdp { interface lo; rate unknown_syn=off; %s }\n" % xdp))
+        conf.write_text(CONF + (main if main is not None else HTTP + "xdp { interface lo; allow_auto off; rate unknown_syn=off; %s }\n" % xdp))
         if packets is not None:
             Pcap(path, packets, **kw)
         p = subprocess.run([str(harness.SLUICE), "-t", "-q", "-c", str(conf), "--pcap", str(path), "--json", *map(str, options)],
@@ -107,6 +108,17 @@ def test_lists(rehearse):
     assert v == {"pass": 5, "pass_allow": 5, "drop_net": 10} and j["dropped"]["packets"] == 10
     assert j["capture"]["packets"] == 20 and j["capture"]["link"].startswith("EN10MB")
     assert j["capture"]["begin"] == "2023-11-14T22:13:20.000Z" and j["capture"]["end"] == "2023-11-14T22:13:20.400Z"
+
+
+def test_allow_auto(rehearse):
+    """This machine's own addresses, and upstream servers that are given by address."""
+    p = [(i * 0.1, frame(tcp(a, ACK))) for i in range(4) for a in ("127.0.0.1", "198.51.100.7", "198.51.100.8")]
+    up = "http { upstream u { server 198.51.100.7; server model.invalid; } server { listen 127.0.0.1:1; location / { proxy_pass http://u; } } }\n"
+    for how, passed in (("", 8), ("allow_auto off;", 0), ("allow 198.51.100.8;", 12)):
+        block = "xdp { interface lo; rate unknown_syn=off; deny 127.0.0.0/8 198.51.100.0/24; %s }\n" % how
+        j = rehearse(None, p, main=up + block)
+        assert j["verdicts"]["pass_allow"]["packets"] == passed and j["dropped"]["packets"] == 12 - passed, how
+        assert (j["capture"]["allow_auto"] >= 2) == (passed > 0)
 
 
 @pytest.mark.parametrize("stretch,refused", [(1, 850), (20, 0), (0, 949)])

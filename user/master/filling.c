@@ -75,12 +75,21 @@ int filling_deny(const struct guard_maps *m, const struct lists *l, struct filli
 	return r;
 }
 
-int filling_put(const struct guard_maps *m, const struct conf *c, char *err, size_t room)
+int filling_put(const struct guard_maps *m, const struct conf *c, uint32_t *n_auto, char *err,
+		size_t room)
 {
+	struct ban_exempt *exempt = calloc(BAN_EXEMPT_MAX, sizeof *exempt);
 	const struct lists *l = lists_get(c);
 	struct filling_denied denied;
-	int r = filling_allow(m, l, NULL, 0, err, room);
+	int r;
 
+	if (!exempt) {
+		snprintf(err, room, "no memory");
+		return -SL_ENOMEM;
+	}
+	*n_auto = listing_of_conf(c, exempt);
+	r = filling_allow(m, l, exempt, *n_auto, err, room);
+	free(exempt);
 	if (!r)
 		r = filling_deny(m, l, &denied, err, room);
 	if (!r && filling_settings(m, xdp_conf_get(c))) {

@@ -82,9 +82,9 @@ static void gather_own(struct gathered *g)
 	freeifaddrs(all);
 }
 
-static void gather_upstreams(struct gathered *g, const struct master *m)
+static void gather_upstreams(struct gathered *g, const struct conf *c)
 {
-	const struct upstream_main *up = upstream_conf_main(&m->cycle->conf);
+	const struct upstream_main *up = upstream_conf_main(c);
 	struct balance_peer p;
 
 	for (struct upstream_conf *u = up ? up->groups : NULL; u; u = u->next)
@@ -108,12 +108,40 @@ static int by_net(const void *x, const void *y)
 	return r ? r : a->why - b->why;
 }
 
+/* Each network once, for the least of its reasons. */
+static void sort_out(struct gathered *g)
+{
+	uint32_t n = 0;
+
+	qsort(g->v, g->n, sizeof g->v[0], by_net);
+	for (uint32_t i = 0; i < g->n; i++)
+		if (!n || memcmp(&g->v[i].net, &g->v[n - 1].net, sizeof g->v[i].net) != 0)
+			g->v[n++] = g->v[i];
+	g->n = n;
+}
+
+uint32_t listing_of_conf(const struct conf *c, struct ban_exempt out[static BAN_EXEMPT_MAX])
+{
+	struct gathered *g = calloc(1, sizeof *g);
+	const struct lists *l = lists_get(c);
+	uint32_t n = 0;
+
+	if (g && l && l->allow_auto) {
+		gather_own(g);
+		gather_upstreams(g, c);
+		sort_out(g);
+		n = g->n;
+		memcpy(out, g->v, n * sizeof *out);
+	}
+	free(g);
+	return n;
+}
+
 /* True: it is another list than before. */
 static bool find_exempt(struct master *m)
 {
 	struct gathered *g = calloc(1, sizeof *g);
 	const struct lists *l = lists_of(m);
-	uint32_t n = 0;
 	bool changed;
 
 	if (!g)
@@ -121,19 +149,16 @@ static bool find_exempt(struct master *m)
 	if (l && l->allow_auto) {
 		gather_own(g);
 		gather_admins(g, m);
-		gather_upstreams(g, m);
+		gather_upstreams(g, &m->cycle->conf);
 	}
-	qsort(g->v, g->n, sizeof g->v[0], by_net);
-	for (uint32_t i = 0; i < g->n; i++)
-		if (!n || memcmp(&g->v[i].net, &g->v[n - 1].net, sizeof g->v[i].net) != 0)
-			g->v[n++] = g->v[i];
+	sort_out(g);
 	if (g->is_full && !m->said_exempt_full)
 		log_write(
 			log_of(m), LOG_LVL_WARN, 0,
 			"allow_auto has room for %d addresses: there are more, which may be banned",
 			BAN_EXEMPT_MAX);
 	m->said_exempt_full = g->is_full;
-	changed = ban_exempt_set(m->bans, g->v, n);
+	changed = ban_exempt_set(m->bans, g->v, g->n);
 	free(g);
 	return changed;
 }

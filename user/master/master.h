@@ -210,6 +210,8 @@ void guarding_sweep(struct master *m);
 /* Who is exempt from bans now; then all into the guard's maps, by difference. */
 void listing_find(struct master *m);
 void listing_apply(struct master *m);
+/* What `allow_auto` of C exempts where no sluice runs: neither names nor admins. How many there are. */
+uint32_t listing_of_conf(const struct conf *c, struct ban_exempt out[static BAN_EXEMPT_MAX]);
 /* What changes by itself: addresses, names, ends. */
 void listing_sweep(struct master *m);
 /* Somebody with the token used the admin API from there. */
@@ -242,7 +244,9 @@ void sysctls_check(const struct cycle *c);
 int64_t sysctls_read(const char *path);
 
 /* filling.c: what the xdp block says, into the maps of a guard; it must be there. Lists by difference. */
-int filling_put(const struct guard_maps *m, const struct conf *c, char *err, size_t room);
+/* N_AUTO: so many addresses are let through because of allow_auto. */
+int filling_put(const struct guard_maps *m, const struct conf *c, uint32_t *n_auto, char *err,
+		size_t room);
 int filling_settings(const struct guard_maps *m, const struct xdp_conf *x);
 int filling_allow(const struct guard_maps *m, const struct lists *l,
 		  const struct ban_exempt *exempt, uint32_t n_exempt, char *err, size_t room);

@@ -58,7 +58,7 @@ static int open_guard(struct rehearsal *r)
 		return fail("rehearsal", "the configuration has no xdp block");
 	if (guard_open(&r->guard, &o, err, sizeof err) ||
 	    guard_events_open(&r->events, guard_maps(r->guard), on_event, r, err, sizeof err) ||
-	    filling_put(guard_maps(r->guard), r->conf, err, sizeof err))
+	    filling_put(guard_maps(r->guard), r->conf, &r->n_auto, err, sizeof err))
 		return fail("rehearsal", err);
 	/* What the file has on trial is marked as such; the whole of it is not. */
 	if (guard_maps_set_flags(guard_maps(r->guard), false, true) ||

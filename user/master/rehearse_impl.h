@@ -18,6 +18,7 @@ struct rehearsal {
 	int failure;
 	bool is_broken; /* the capture ended with an error */
 	uint64_t n_bans;
+	uint32_t n_auto; /* addresses that allow_auto lets through */
 	uint64_t bytes, n_dropped, dropped_bytes;
 	struct guard_total totals[GUARD_N_TOTALS];
 };

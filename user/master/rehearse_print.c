@@ -70,6 +70,10 @@ static void print_capture(const struct rehearsal *r)
 		printf("  %" PRIu64
 		       " were captured out of order, and have the time of the one before\n",
 		       n->n_back);
+	if (r->n_auto)
+		printf("  %" PRIu32 " addresses are let through by allow_auto: this machine's own, "
+		       "and upstream servers given by address\n",
+		       r->n_auto);
 	if (r->options->bans)
 		printf("  %" PRIu64 " bans of %s are in force\n", r->n_bans, r->options->bans);
 }
@@ -158,6 +162,7 @@ static json_t *capture_json(const struct rehearsal *r)
 	json_object_set_new(j, "odd", json_integer((json_int_t)n->n_odd));
 	json_object_set_new(j, "out_of_order", json_integer((json_int_t)n->n_back));
 	json_object_set_new(j, "bans", json_integer((json_int_t)r->n_bans));
+	json_object_set_new(j, "allow_auto", json_integer((json_int_t)r->n_auto));
 	return j;
 }
 
