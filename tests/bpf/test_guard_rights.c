@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <linux/capability.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 
 /* Runs FN in a child, which fails the test by ending with anything but 0. */
@@ -131,18 +130,6 @@ static void test_without_permission(void **state)
 	in_child(be_nobody, NULL, NULL);
 }
 
-/* Before 6.8 the verifier takes a constant on the stack for a spilled pointer, and without
- * CAP_PERFMON lets nobody overwrite half of it. */
-static bool needs_perfmon(void)
-{
-	struct utsname u;
-	int major = 0, minor = 0;
-
-	assert_int_equal(uname(&u), 0);
-	assert_int_equal(sscanf(u.release, "%d.%d", &major, &minor), 2);
-	return major < 6 || (major == 6 && minor < 8);
-}
-
 /* Uid 0 with CAP_BPF and CAP_NET_ADMIN, on older kernels CAP_PERFMON, alone: the whole life. */
 static void be_least_master(struct guard *g, const struct guard_maps *reader)
 {
@@ -158,7 +145,7 @@ static void be_least_master(struct guard *g, const struct guard_maps *reader)
 	CHECK(bpf_xdp_attach((int)if_nametoindex("sl-b"), prog, XDP_FLAGS_DRV_MODE, NULL) == 0);
 	caps[0].effective = caps[0].permitted = net_admin;
 	caps[1].effective = caps[1].permitted =
-		bpf | (needs_perfmon() ? 1u << (CAP_PERFMON - 32) : 0);
+		bpf | (rig_needs_perfmon() ? 1u << (CAP_PERFMON - 32) : 0);
 	CHECK(syscall(SYS_capset, &head, caps) == 0);
 	CHECK(guard_probe(rig_err, sizeof rig_err) == 0);
 	CHECK(guard_open(&g, &opt, rig_err, sizeof rig_err) == 0);

@@ -419,6 +419,8 @@ static bool keep_only(uint32_t bits)
 	struct __user_cap_data_struct d[2] = {{0}};
 
 	d[bits / 32].effective = d[bits / 32].permitted = bits ? 1u << (bits % 32) : 0;
+	if (bits == CAP_BPF && rig_needs_perfmon())
+		d[1].effective = d[1].permitted |= 1u << (CAP_PERFMON - 32);
 	return syscall(SYS_capset, &h, d) == 0;
 }
 

@@ -39,7 +39,8 @@ static int fail(int error, char *err, size_t err_size)
 {
 	if (error == EPERM || error == EACCES) {
 		snprintf(err, err_size,
-			 "no permission to load BPF programs: run as root, or with CAP_BPF");
+			 "no permission to load BPF programs: run as root, or with CAP_BPF and, "
+			 "before Linux 6.8, CAP_PERFMON");
 		return -SL_EPERM;
 	}
 	if (error == EINVAL)
