@@ -377,3 +377,37 @@ def test_env_and_unknown_signals_do_no_harm(start):
         os.kill(worker, sig)
     assert fetch(s.port).status == 200
     assert worker in s.workers()
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_the_configuration_that_is_installed(tmp_path, guarded):
+    """As it stands, and with all that is commented out in its xdp block."""
+    text = (harness.REPO / "conf/sluice.conf").read_text()
+    if guarded:
+        begin = text.index("\n#xdp {")
+        end = text.index("\n#}\n", begin) + 4
+        text = text[:begin] + re.sub(r"\n( *)#(?=[ }\w])", r"\n\1", re.sub(r"\n#", "\n", text[begin:end])) + text[end:]
+        (tmp_path / "denied").write_text("203.0.113.0/24 until=2099-01-01  # so\n")
+    for a, b in (("/etc/sluice/denied", tmp_path / "denied"), ("/var/log/sluice", tmp_path), ("/run/sluice", tmp_path)):
+        text = text.replace(str(a), str(b))
+    assert guarded == ("\n    dry_run on;" in text) == ("\n    deny_file" in text)
+    (tmp_path / "sluice.conf").write_text(text)
+    code, out = run_sluice("-t", "-c", tmp_path / "sluice.conf")
+    assert code == 0 and "is successful" in out and "emerg" not in out, out
+
+
+def test_completion_of_sluicectl():
+    """bash offers each command and option that the usage names."""
+    usage = subprocess.run([harness.CTL, "--help"], capture_output=True, text=True, check=True).stdout
+    lines = re.findall(r"^  ([a-z]+) +(.*)$", usage, re.M)
+    assert len(lines) >= 10
+
+    def offered(*words):
+        script = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sluicectl; printf "%s\\n" "${COMPREPLY[@]}"')
+        return subprocess.run(["bash", "-c", script, "bash", harness.REPO / "conf/sluicectl.bash-completion", "sluicectl", *words],
+                              capture_output=True, text=True, check=True).stdout.split()
+    assert {name for name, _ in lines} <= set(offered(""))
+    for name, rest in lines:
+        options = set(re.findall(r"--\w+", rest))
+        assert options | {"--json"} <= set(offered(name, "--")), name
+    assert offered("bans", "--export", str(harness.REPO / "Make")) == [str(harness.REPO / "Makefile")]
