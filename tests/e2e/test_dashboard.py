@@ -89,6 +89,8 @@ def test_rules_lists_and_estimates(start, mocks, net, pins, stack, tmp_path):
     assert told["deny 192.0.2.0/24"][2:5] == ["spam", "in force", "1"]
     from_file = next(r for t, r in told.items() if t.startswith("deny_file"))
     assert from_file[2] == "&lt;b&gt;abuse&lt;/b&gt;" and from_file[4] == "2", from_file
+    shown = s.ctl.ok("rules")
+    assert re.search(r"dry run +0 +0 +rate syn=1000/s burst=2000", shown) and re.search(r" 2 +0 +deny_file ", shown), shown
     assert told["rate syn=1000/s burst=2000"][3] == "dry run" and told["rate new_tls=30/m burst=9"][3] == "in force"
     assert told["rate unknown_syn=20000/s burst=40000"][9:] == ["0", "0"]
     assert {r[0] for r in rows(page, "denied")} == {"192.0.2.0/24", "198.51.100.0/24", "203.0.113.9"}

@@ -323,8 +323,9 @@ void show_bans(const json_t *j)
 void show_rules(const json_t *j)
 {
 	const json_t *list = json_object_get(j, "rules");
-	static const char *const heads[] = {"RULE", "",	    ">EVIDENCE", ">BANS", ">WOULD BAN",
-					    ">NOW", "TEXT", "WHERE",	 NULL};
+	static const char *const heads[] = {"RULE",	  "",	   ">EVIDENCE", ">BANS",
+					    ">WOULD BAN", ">NOW",  ">DROPPED",	">WOULD DROP",
+					    "TEXT",	  "WHERE", NULL};
 	struct table t;
 
 	table_init(&t, heads);
@@ -337,14 +338,18 @@ void show_rules(const json_t *j)
 			table_clean(row[1], CELL_MAX, "dry run");
 		if (json_object_get(rule, "networks")) {
 			put_num(row[5], num(rule, "networks"));
-		} else {
+		} else if (json_object_get(rule, "evidence")) {
 			put_num(row[2], num(rule, "evidence"));
 			put_num(row[3], num(rule, "bans"));
 			put_num(row[4], num(rule, "would_bans"));
 			put_num(row[5], num(rule, "active"));
 		}
-		table_clean(row[6], CELL_MAX, show_text(rule, "text"));
-		table_clean(row[7], CELL_MAX, show_text(rule, "scope"));
+		if (json_object_get(rule, "dropped"))
+			put_num(row[6], num(json_object_get(rule, "dropped"), "packets"));
+		if (json_object_get(rule, "would_drop"))
+			put_num(row[7], num(rule, "would_drop"));
+		table_clean(row[8], CELL_MAX, show_text(rule, "text"));
+		table_clean(row[9], CELL_MAX, show_text(rule, "scope"));
 	}
 	table_print(&t);
 }

@@ -5,6 +5,7 @@
 #include "admin/admin_impl.h"
 #include "admin/api_json.h"
 #include "admin/api_lists.h"
+#include "kernel/xdp_conf.h"
 #include "policy/ban_conf.h"
 
 static json_int_t count_of(const struct ban_entry *bans, size_t n, uint32_t rule_id)
@@ -32,6 +33,44 @@ static json_t *ban_rule_json(const struct admin *a, const struct ban_rule *r,
 			 count_of(bans, n_bans, r->id));
 }
 
+/* The rates of the configuration; what they did is in the guard's totals. */
+static void put_rates(const struct admin *a, json_t *list)
+{
+	static const struct {
+		enum guard_total_index dropped, would;
+	} at[XDP_N_RATES] = {
+		[XDP_RATE_SYN] = {GUARD_DROP_SYN_RATE, GUARD_WOULD_SYN_RATE},
+		[XDP_RATE_PACKETS] = {GUARD_DROP_PACKET_RATE, GUARD_WOULD_PACKET_RATE},
+		[XDP_RATE_NEW_TLS] = {GUARD_DROP_TLS_RATE, GUARD_WOULD_TLS_RATE},
+		[XDP_RATE_UNKNOWN_SYN] = {GUARD_DROP_UNKNOWN_SYN, GUARD_WOULD_UNKNOWN_SYN},
+	};
+	const struct xdp_conf *x = xdp_conf_get(a->env->config);
+	struct guard_total totals[GUARD_N_TOTALS];
+	bool has_totals = a->env->guard && !guard_stats_totals(a->env->guard, totals);
+
+	for (int i = 0; x && i < XDP_N_RATES; i++) {
+		const struct xdp_rate *r = &x->rates[i];
+		json_t *j;
+
+		if (!r->text)
+			continue;
+		j = json_pack("{s:s, s:o, s:o, s:b}", "kind", "rate", "rule_id",
+			      api_json_rule_id(r->rule_id), "text", api_json_text(r->text),
+			      "dry_run", (int)r->is_dry_run);
+		if (has_totals) {
+			const struct guard_total *d = &totals[at[i].dropped];
+
+			json_object_set_new(j, "dropped",
+					    json_pack("{s:I, s:I}", "packets",
+						      (json_int_t)d->packets, "bytes",
+						      (json_int_t)d->bytes));
+			json_object_set_new(j, "would_drop",
+					    json_integer((json_int_t)totals[at[i].would].packets));
+		}
+		json_array_append_new(list, j);
+	}
+}
+
 enum MHD_Result api_rules(struct request *rq)
 {
 	const struct admin *a = rq->admin;
@@ -45,5 +84,6 @@ enum MHD_Result api_rules(struct request *rq)
 		json_array_append_new(list, ban_rule_json(a, r, bans, n));
 	free(bans);
 	api_lists_rules(a, list);
+	put_rates(a, list);
 	return serve_json(rq, 200, json_pack("{s:o}", "rules", list));
 }
