@@ -29,6 +29,11 @@ static __always_inline bool filter_may_list_v4(__u32 number)
 	return filter_bit(0, number >> 16) && filter_bit(GUARD_FILTER_V4_AT, number >> 8);
 }
 
+static __always_inline bool filter_may_allow_v4(__u32 number)
+{
+	return filter_bit(GUARD_FILTER_ALLOW_V4_AT, bpf_ntohl(number) >> 16);
+}
+
 static __always_inline __u32 filter_v6_bit(__u64 first, __u64 kind, __u64 seed)
 {
 	return guard_hash(kind, first, seed) & (GUARD_FILTER_V6_WORDS * 64 - 1);

@@ -29,6 +29,7 @@ struct judging {
 	__u32 family;  /* of what is looked at; 0: of no single source */
 	__u16 prefix_len;
 	__u16 is_refused; /* by a rate, in a dry run or not */
+	__u64 may_allow;  /* may allow_* hold the source? */
 };
 
 /* XDP runs with preemption off, so the per-CPU slot is ours alone. */

@@ -67,7 +67,8 @@ static __always_inline __u64 rates_refuse(const struct guard_settings *set,
 	__u64 is_dry = set->dry_run || (l->flags & GUARD_DENY_DRY_RUN);
 
 	j->is_refused = 1;
-	judging_send_event(j, last_ns, l->rule_id, drop, is_dry);
+	if (judging_event_due(j, *last_ns))
+		judging_send_event(j, last_ns, l->rule_id, drop, is_dry);
 	if (!is_dry)
 		return drop;
 	judging_count(GUARD_WOULD_SYN_RATE + (drop - GUARD_DROP_SYN_RATE), j->bytes);
@@ -103,6 +104,25 @@ __noinline int rates_hold(struct judging *j, struct guard_meter *m)
 	verdict = rates_one(verdict, set, GUARD_RATE_SYN, j, m);
 	verdict = rates_one(verdict, set, GUARD_RATE_PACKETS, j, m);
 	return rates_one(verdict, set, GUARD_RATE_NEW_TLS, j, m);
+}
+
+/* The packets that most are: those that one rate at most concerns, which lets them through. They cost no
+ * call. */
+static __always_inline __u64 rates_lets_pass(const struct judging *j,
+					     const struct guard_settings *set,
+					     struct guard_meter *m)
+{
+	__u64 old = *(volatile __u64 *)&m->tat_ns[GUARD_RATE_PACKETS];
+	__u64 now_ns = j->now_ns, interval_ns = set->rates[GUARD_RATE_PACKETS].interval_ns;
+
+	if (j->r.is_syn || j->r.is_hello)
+		return 0;
+	if (!interval_ns)
+		return 1;
+	if (old > now_ns + set->rates[GUARD_RATE_PACKETS].burst_ns)
+		return 0;
+	return __sync_val_compare_and_swap(&m->tat_ns[GUARD_RATE_PACKETS], old,
+					   (old > now_ns ? old : now_ns) + interval_ns) == old;
 }
 
 /* ---- who has no entry ---- */
@@ -164,21 +184,43 @@ static __always_inline bool rates_is_good(__u64 hash)
 	return first && second && ((*first | *second) >> (bit & 63) & 1);
 }
 
-/* A SYN of a source that is not known as good. */
-__noinline int rates_hold_unknown(struct judging *j)
+/* What it means that there are more of them than may be. */
+__noinline int rates_refuse_unknown(struct judging *j)
 {
 	const struct guard_settings *set = judging_settings();
 	struct guard_state *st = judging_state();
 	__u64 verdict;
 
-	if (!set || !j || !st || rates_pass(&set->unknown_syn, &st->unknown_syn_tat_ns, &j->now_ns))
+	if (!set || !j || !st)
 		return GUARD_PASS;
-	j->packets = __sync_fetch_and_add(&st->unknown_syn_drops, 1) + 1;
+	j->packets = ++st->unknown_syn_drops;
 	j->family = 0;
 	verdict = rates_refuse(set, &set->unknown_syn, GUARD_DROP_UNKNOWN_SYN, j,
 			       &st->unknown_syn_event_ns);
 	j->family = j->r.family;
 	return verdict;
+}
+
+/* Is it a SYN for which there is no room among those of strangers, whatever its own rates say? Nothing more
+ * is done about such a one: under a flood this is where nearly all end. The time of a tick will do. */
+static __always_inline bool rates_is_crowd(const struct judging *j,
+					   const struct guard_settings *set)
+{
+	const struct guard_state *st = judging_state();
+
+	return j->r.is_syn && set->unknown_syn.interval_ns && st &&
+	       st->unknown_syn_tat_ns > j->now_ns + set->unknown_syn.burst_ns &&
+	       !rates_is_good(j->hash);
+}
+
+/* A SYN of a source that is not known as good, which its own rates let through. */
+static __always_inline __u64 rates_hold_unknown(struct judging *j, const struct guard_settings *set)
+{
+	struct guard_state *st = judging_state();
+
+	if (!st || rates_pass(&set->unknown_syn, &st->unknown_syn_tat_ns, &j->now_ns))
+		return GUARD_PASS;
+	return rates_refuse_unknown(j);
 }
 
 /* ---- the gate ---- */

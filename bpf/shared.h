@@ -244,7 +244,9 @@ struct guard_good {
 #define GUARD_FILTER_V6_WORDS (1u << 14)      /* bits by the hash of the first 64 and 32 bits */
 #define GUARD_FILTER_V4_AT GUARD_FILTER_V4_WIDE_WORDS
 #define GUARD_FILTER_V6_AT (GUARD_FILTER_V4_AT + GUARD_FILTER_V4_WORDS)
-#define GUARD_FILTER_WORDS (GUARD_FILTER_V6_AT + GUARD_FILTER_V6_WORDS)
+/* Of the /16s in which allow_v4 has anything: that list is seldom in the way of who is banned. */
+#define GUARD_FILTER_ALLOW_V4_AT (GUARD_FILTER_V6_AT + GUARD_FILTER_V6_WORDS)
+#define GUARD_FILTER_WORDS (GUARD_FILTER_ALLOW_V4_AT + GUARD_FILTER_V4_WIDE_WORDS)
 
 /* known: who has an entry in sources_* and sent within the last minutes; asked while the gate is
  * shut, so that forged sources are not looked up. The program sets bits, the master clears the older

@@ -176,7 +176,7 @@ __noinline int sources_hold_around(struct judging *j)
 		verdict = sources_hold_prefix(j);
 	if (j->r.is_syn && set->unknown_syn.interval_ns && !judging_is_drop(verdict) &&
 	    !rates_is_good(j->hash))
-		verdict = sources_graver(verdict, rates_hold_unknown(j));
+		verdict = sources_graver(verdict, rates_hold_unknown(j, set));
 	return verdict;
 }
 
@@ -215,14 +215,22 @@ static __always_inline struct guard_source *sources_find(void *map, const void *
 static __always_inline __u64 sources_judge(void *map, const void *addr, __u64 why,
 					   const struct guard_settings *set, struct judging *j)
 {
-	struct guard_source *s = sources_find(map, addr, set, j);
+	struct guard_source *s;
 
+	if (why != GUARD_PASS_ALLOW && rates_is_crowd(j, set)) {
+		__u64 verdict = rates_refuse_unknown(j);
+
+		if (judging_is_drop(verdict))
+			return verdict;
+		why = verdict;
+	}
+	s = sources_find(map, addr, set, j);
 	if (s) {
 		sources_count(s, set, j);
 		j->packets = s->packets;
 	}
 	if (why != GUARD_PASS_ALLOW) {
-		if (s && set->has_rates)
+		if (s && set->has_rates && !rates_lets_pass(j, set, &s->meter))
 			why = sources_graver(why, rates_hold(j, &s->meter));
 		if ((j->r.is_syn || j->r.family == PARSE_V6) && !judging_is_drop(why))
 			why = sources_graver(why, sources_hold_around(j));

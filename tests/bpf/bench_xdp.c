@@ -194,6 +194,17 @@ static void deny_many_nets(void)
 	free(nets);
 }
 
+/* As there always are some: the host's own, its upstreams'. Nobody who is measured is among them. */
+static void allow_some(void)
+{
+	struct guard_cidr nets[8];
+
+	for (uint32_t i = 0; i < 8; i++)
+		nets[i] = (struct guard_cidr){.addr = v4_of(0x0afe0000 + i * 0x1001),
+					      .prefix_len = 32};
+	must(guard_nets_set_allow(maps, nets, 8, rig_err, sizeof rig_err) == 0, "the allow list");
+}
+
 static void bench_paths(const char *title)
 {
 	printf("\n%s\n", title);
@@ -227,6 +238,7 @@ int main(void)
 	jump_fd = bpf_map_create(BPF_MAP_TYPE_PROG_ARRAY, "sl_jump", 4, 4, 1, NULL);
 	must(jump_fd >= 0, "a map");
 	printf("ns a packet above an empty program\n");
+	allow_some();
 	bench_paths("empty lists");
 	for (uint32_t i = 0; i < N_BANS; i++)
 		ban(v4_of(0xc6120000 + i));

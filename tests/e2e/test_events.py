@@ -28,7 +28,9 @@ class Watch:
     def __init__(self, s, *args, text=False):
         self.lines, self.text, self.seen = queue.Queue(), text, []
         self.proc = subprocess.Popen([str(CTL), "-s", str(s.dir / "admin.sock"), *([] if text else ["--json"]), "watch",
-                                      *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                      *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                     # A shell that runs the tests in the background has it ignored.
+                                     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         threading.Thread(target=self.read, daemon=True).start()
         if not args:
             until(lambda: s.ctl.json("status")["events"]["watchers"] > 0, 5, "the watcher")

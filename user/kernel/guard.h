@@ -196,7 +196,7 @@ int guard_maps_beat(const struct guard_maps *m, uint64_t now_ns);
 
 /* To be called before an entry is written into allow_*, deny_*, deny_net_* or ban_net_*: without it the program
  * does not look there. The accessors below do. */
-void guard_filter_add(const struct guard_maps *m, const struct guard_cidr *net);
+void guard_filter_add(const struct guard_maps *m, const struct guard_cidr *net, bool is_allow);
 /* Clears what is left of entries that went. */
 int guard_filter_rebuild(const struct guard_maps *m);
 

@@ -120,7 +120,7 @@ int guard_deny_add_net(const struct guard_maps *m, const struct guard_cidr *net,
 	if (rc || has_ended(&deny, now_ns))
 		deny = (struct guard_deny){.banned_at_ns = now_ns};
 	deny.prefix_len = p.is_net ? net->prefix_len : 0;
-	guard_filter_add(m, net);
+	guard_filter_add(m, net, false);
 	if (!p.is_net)
 		return put(&p, &deny, ban);
 	rc = is_there ? 0 : raise_count(m, &p);

@@ -72,10 +72,18 @@ static void set_v6(uint64_t *words, uint64_t seed, const uint8_t bytes[16], uint
 		 (uint32_t)guard_hash(prefix_len < 64 ? 32 : 64, first, seed) & mask, 1);
 }
 
-void guard_filter_add(const struct guard_maps *m, const struct guard_cidr *net)
+static void set_allow_v4(uint64_t *words, const uint8_t bytes[4], uint32_t prefix_len)
+{
+	set_bits(words, GUARD_FILTER_ALLOW_V4_AT, (uint32_t)bytes[0] << 8 | bytes[1],
+		 prefix_len < 16 ? 1u << (16 - prefix_len) : 1);
+}
+
+void guard_filter_add(const struct guard_maps *m, const struct guard_cidr *net, bool is_allow)
 {
 	if (!m->filter)
 		return; /* a reader cannot write the entry, either */
+	if (is_allow && net->addr.family == 4)
+		set_allow_v4(m->filter, net->addr.bytes, net->prefix_len);
 	if (net->addr.family == 4)
 		set_v4(m->filter, net->addr.bytes, net->prefix_len);
 	else
@@ -88,6 +96,7 @@ struct reading {
 	uint64_t seed;
 	bool is_v4;
 	bool is_lpm; /* the key begins with the prefix length */
+	bool is_allow;
 };
 
 static int read_entry(void *arg, const void *key, const void *value)
@@ -101,6 +110,8 @@ static int read_entry(void *arg, const void *key, const void *value)
 		memcpy(&prefix_len, key, sizeof prefix_len);
 		bytes += sizeof prefix_len;
 	}
+	if (r->is_v4 && r->is_allow)
+		set_allow_v4(r->words, bytes, prefix_len);
 	if (r->is_v4)
 		set_v4(r->words, bytes, prefix_len);
 	else
@@ -121,7 +132,8 @@ static int read_maps(const struct guard_maps *m, uint64_t *words)
 	};
 
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-		struct reading r = {words, m->seed, all[i].is_v4, all[i].is_lpm};
+		struct reading r = {words, m->seed, all[i].is_v4, all[i].is_lpm,
+				    all[i].map == GUARD_MAP_ALLOW_V4};
 		size_t key = (all[i].is_v4 ? 4 : 16) + (all[i].is_lpm ? 4 : 0);
 		size_t value = all[i].is_lpm ? sizeof(struct guard_net) : sizeof(struct guard_deny);
 		int rc =

@@ -114,7 +114,8 @@ static void add_to_filter(const struct target *t, const struct guard_cidr_v6 *ke
 	struct guard_cidr net = {.addr.family = t->family, .prefix_len = (uint8_t)key->prefix_len};
 
 	memcpy(net.addr.bytes, key->addr, sizeof net.addr.bytes);
-	guard_filter_add(t->maps, &net);
+	guard_filter_add(t->maps, &net,
+			 t->map == GUARD_MAP_ALLOW_V4 || t->map == GUARD_MAP_ALLOW_V6);
 }
 
 /* An end comes from the wall clock, so that it differs a little each time. */
