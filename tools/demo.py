@@ -31,7 +31,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NAME = "gateway.demo.test"
 PORT = 8443
 PINS = "/sys/fs/bpf/sluice"
-MAPS = f"{PINS}/v2"
 CLIENTS = {
     # namespace, interface here, our address, the client's (198.18.0.0/15 is for tests: RFC 2544)
     "good": ("sl-demo-good", "sl-demo-good0", "198.18.71.1", "198.18.71.2", "fd73:6c75:71::1", "fd73:6c75:71::2"),
@@ -42,6 +41,11 @@ FLOOD_THREADS = 4
 QUIET_S = 4          # so many seconds without any answer: the flood has stopped
 FLOOD_MAX_S = 40
 CHAT = json.dumps({"model": "gpt-4.1", "messages": [{"role": "user", "content": "What is a sluice?"}]})
+
+
+def maps_dir():
+    """Named after the schema of what lies in it."""
+    return next(entry.path for entry in os.scandir(PINS) if re.fullmatch(r"v\d+", entry.name))
 
 
 class Failed(Exception):
@@ -375,7 +379,7 @@ class Demo:
     @staticmethod
     def dropped():
         """(packets, bytes) of totals[drop_deny], summed over the CPUs, as bpftool reads them."""
-        rows = json.loads(run("bpftool", "-j", "map", "dump", "pinned", f"{MAPS}/totals").stdout)
+        rows = json.loads(run("bpftool", "-j", "map", "dump", "pinned", f"{maps_dir()}/totals").stdout)
         row = next(r["formatted"] for r in rows if r["formatted"]["key"] == 2)
         return tuple(sum(v["value"][what] for v in row["values"]) for what in ("packets", "bytes"))
 
@@ -488,10 +492,10 @@ class Demo:
               "/metrics: one ban, and it is in the kernel")
         check(self.sample(text, 'sluice_guard_packets_total{verdict="drop_deny"}') > 0,
               "/metrics: the guard counts dropped packets")
-        say(f"   bpftool map dump pinned {MAPS}/deny_v4")
-        dump = run("bpftool", "map", "dump", "pinned", f"{MAPS}/deny_v4").stdout
+        say(f"   bpftool map dump pinned {maps_dir()}/deny_v4")
+        dump = run("bpftool", "map", "dump", "pinned", f"{maps_dir()}/deny_v4").stdout
         show(dump, 30)
-        rows = json.loads(run("bpftool", "-j", "map", "dump", "pinned", f"{MAPS}/deny_v4").stdout)
+        rows = json.loads(run("bpftool", "-j", "map", "dump", "pinned", f"{maps_dir()}/deny_v4").stdout)
         check(len(rows) == 1 and bytes(rows[0]["formatted"]["key"]["addr"]) == socket.inet_aton(address)
               and rows[0]["formatted"]["value"]["packets"] > 0,
               f"bpftool: {address} is in the kernel's map, with the packets that it dropped")
