@@ -5,7 +5,7 @@ import time
 
 import pytest
 from guard_net import Ctl, GuardNet, Pins, reach, xdp_on
-from harness import Conn, run_sluice, until
+from harness import SLOW, Conn, run_sluice, until
 
 pytestmark = pytest.mark.kernel
 
@@ -77,7 +77,7 @@ def test_syn_rate_and_reload(guarded, net, pins, host):
 @pytest.mark.privileged
 @pytest.mark.parametrize("host", ["10.77.1.1", "fd77:1::1"])
 def test_good_sources_pass_while_strangers_wait(guarded, net, pins, host):
-    s = guarded("rate unknown_syn=1/m burst=4; good_for 2s;")
+    s = guarded(f"rate unknown_syn=1/m burst=4; good_for {2 * SLOW}s;")
     good, stranger = net.clients
     other = host.replace("77:1", "77:2").replace("77.1", "77.2")
     assert reach(PORT, host, good) == 200
@@ -86,7 +86,7 @@ def test_good_sources_pass_while_strangers_wait(guarded, net, pins, host):
     assert reach(PORT, other, stranger, timeout=0.4) == "dropped"
     assert [reach(PORT, host, good) for _ in range(5)] == [200] * 5
     assert pins.totals()["drop_unknown_syn"] >= 1
-    time.sleep(5)
+    time.sleep(5 * SLOW)
     assert reach(PORT, host, good, timeout=0.4) == "dropped", "good for two generations, not longer"
     assert rates(s)["unknown_syn"]["dropped"] >= 2
 

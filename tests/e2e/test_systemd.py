@@ -96,6 +96,7 @@ def said():
         finally:
             p.kill()
             p.wait()
+            pathlib.Path("/run/sluice.pid.bans").unlink(missing_ok=True)    # a stop keeps it
             print((d / "result.tmp").read_text() if (d / "result.tmp").exists() else "no result",
                   log.read_text() if (log := pathlib.Path("/var/log/sluice/error.log")).exists() else "")
         yield dict(line.split(": ", 1) for line in lines)
