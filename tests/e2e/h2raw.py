@@ -79,6 +79,11 @@ class H2:
     def close(self):
         self.sock.close()
 
+    def abort(self):
+        """Ends it with a TCP reset: what was sent is in the peer's queue, and so is the error."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
     def raw(self, data):
         self.sock.sendall(data)
 

@@ -98,6 +98,19 @@ def temp_dir():
         shutil.rmtree(path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def stopped(pids):
+    """The processes PIDS stand still meanwhile: what comes for them waits in the queues of their sockets."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
 def children(pid):
     try:
         text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()

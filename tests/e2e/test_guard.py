@@ -9,7 +9,7 @@ import time
 import harness
 import pytest
 from guard_net import Ctl, GuardNet, Kernel, Pins, progs_of, reach, xdp_on
-from harness import SLOW, Conn, children, fetch, free_port, is_alive, until
+from harness import SLOW, Conn, children, fetch, free_port, is_alive, stopped, until
 
 pytestmark = pytest.mark.kernel
 PORT = 8080
@@ -606,12 +606,9 @@ def test_without_a_heartbeat(guarded, net, pins, fail):
     bad = net.clients[0]
     s.ctl.ok("ban", "10.77.1.2", "--for", "1h")
     assert reach(PORT, "10.77.1.1", bad, timeout=0.3) == "dropped"
-    os.kill(s.pid, signal.SIGSTOP)
-    try:
+    with stopped([s.pid]):
         time.sleep(2.5)
         answer = reach(PORT, "10.77.1.1", bad, timeout=0.5 * SLOW)
         assert answer == ("dropped" if fail == "static" else "closed")
         assert (pins.totals()["pass_fail_open"] > 0) == (fail == "open")
-    finally:
-        os.kill(s.pid, signal.SIGCONT)
     until(lambda: reach(PORT, "10.77.1.1", bad, timeout=0.3) == "dropped", 5, "the ban again")

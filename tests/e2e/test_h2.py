@@ -7,7 +7,7 @@ import time
 import h2raw
 import pytest
 from h2raw import H2
-from harness import BUILD, Conn, Mock, Sluice, client_tls, free_port, mock_bytes, sha256, until
+from harness import BUILD, Conn, Mock, Sluice, client_tls, free_port, mock_bytes, sha256, stopped, until
 
 CONF = """
     log_format h2 '$remote_addr "$request" $status $body_bytes_sent "$http2" $server_protocol $request_length $connection_requests';
@@ -408,11 +408,21 @@ def test_half_a_header_block_times_out(sluice):
 
 
 def test_who_leaves_within_a_head_has_no_request_line(sluice):
-    path = sluice.dir / "h2.log"
-    before = len(path.read_text().splitlines())
+    before = len(log_lines(sluice))
     with H2(sluice.short, tls=False) as c:
         c.frame(h2raw.HEADERS, 1, 1, c.encoder.encode([(":path", "/half")]))
-    line = until(lambda: path.read_text().splitlines()[before:], 5, "a log line")[0]
+    line = until(lambda: log_lines(sluice)[before:], 5, "a log line")[0]
+    assert line.startswith('127.0.0.1 "" 400 0 '), line
+
+
+def test_what_came_before_a_reset_is_read(sluice):
+    before = len(log_lines(sluice))
+    with H2(sluice.short, tls=False) as c:
+        c.wait(lambda: 4 in c.settings)
+        with stopped(sluice.workers()):
+            c.frame(h2raw.HEADERS, 1, 1, c.encoder.encode([(":path", "/half")]))
+            c.abort()
+    line = until(lambda: log_lines(sluice)[before:], 5, "a log line")[0]
     assert line.startswith('127.0.0.1 "" 400 0 '), line
 
 

@@ -9,7 +9,7 @@ import time
 import h2raw
 import pytest
 from h2raw import H2, frame_bytes
-from harness import IS_ASAN, Mock, Sluice, free_port, pss_kb, until
+from harness import IS_ASAN, Mock, Sluice, free_port, pss_kb, stopped, until
 
 ROOM = 6 if IS_ASAN else 1   # ASan keeps what is freed for a while
 CONF = """
@@ -368,10 +368,16 @@ def test_who_does_not_read_is_ended(sluice):
 
 
 def test_ban(sluice):
-    for _ in range(2):
-        with H2(sluice.banned, tls=False) as c:
-            with contextlib.suppress(OSError):
-                flood(c, lambda: frame_bytes(h2raw.PRIORITY, 0, 1, b"\0\0\0\0\x10"))
+    """Once by who waits for the answer, once by who resets the connection before it is read."""
+    def piece():
+        return frame_bytes(h2raw.PRIORITY, 0, 1, b"\0\0\0\0\x10")
+    with H2(sluice.banned, tls=False) as c, contextlib.suppress(OSError):
+        flood(c, piece)
+    with H2(sluice.banned, tls=False) as c:
+        c.wait(lambda: 4 in c.settings)
+        with stopped(sluice.workers()):
+            c.raw(piece() * 10000)
+            c.abort()
     sluice.wait_log("ban of 127.0.0.1 asked for: on=h2_abuse")
 
     def is_reset():

@@ -10,7 +10,7 @@ import time
 
 import harness
 import pytest
-from harness import Conn, bpftool, build, client_tls, fetch, free_port, is_alive, run_sluice, until
+from harness import Conn, bpftool, build, client_tls, fetch, free_port, is_alive, run_sluice, stopped, until
 
 pytestmark = pytest.mark.privileged
 CONF = """
@@ -144,15 +144,12 @@ def test_connections_that_wait_for_a_stopped_worker_count(served, stack):
     """It says nothing of itself; that it was given connections and took none is seen all the same."""
     s = served()
     a, b = s.workers()
-    os.kill(a, signal.SIGSTOP)
-    try:
+    with stopped([a]):
         conns = open_at(s, 60, None, stack)
         for c in conns:
             c.send(build("GET", "/who"))
         # B takes what it is given, and its open connections count as much as A's queue: A alone would not have them.
         until(lambda: len([c for c in conns if has_answer(c)]) >= 24, 5, "answers by the other one")
-    finally:
-        os.kill(a, signal.SIGCONT)
     assert {int(c.response().body) for c in conns} == {a, b}
 
 
@@ -213,23 +210,6 @@ def test_no_child_has_a_descriptor_of_bpf(served):
 
 # --- nothing is lost
 
-class Stopped:
-    """All workers of S stand still: what comes waits in the queues of their sockets."""
-
-    def __init__(self, s):
-        self.pids = s.workers()
-
-    def __enter__(self):
-        for pid in self.pids:
-            os.kill(pid, signal.SIGSTOP)
-        return self
-
-    def __exit__(self, *exc):
-        for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
 def ask_in_queue(s, stack, n=80):
     conns = open_at(s, n, None, stack)
     for c in conns:
@@ -252,7 +232,7 @@ def all_answered(conns):
 @pytest.mark.parametrize("to", [1, 2, 6], ids=str)
 def test_queues_outlive_a_reload_to_another_number_of_workers(served, stack, how, to):
     s = served(how, 4)
-    with Stopped(s):
+    with stopped(s.workers()):
         conns = ask_in_queue(s, stack)
         old = workers_to(s, to)
     all_answered(conns)
@@ -266,7 +246,7 @@ def test_queues_outlive_a_reload_to_another_number_of_workers(served, stack, how
 def test_queues_outlive_reuseport_that_goes_and_comes(served, stack, how):
     s = served(how, 3)
     for new in ("", how, "backlog=100", STEER):
-        with Stopped(s):
+        with stopped(s.workers()):
             conns = ask_in_queue(s, stack, 40)
             workers_to(s, 3, new)
         all_answered(conns)
@@ -339,7 +319,7 @@ def kill_one(s):
 def test_a_worker_that_dies_leaves_its_queue_to_the_others(served, stack, how):
     s = served(how, 2)
     time.sleep(1.1)     # else its successor is kept waiting
-    with Stopped(s):
+    with stopped(s.workers()):
         conns = ask_in_queue(s, stack)
         victim = kill_one(s)
         until(lambda: not is_alive(victim) and len(s.workers()) == 2, 10, "its successor")
@@ -368,7 +348,7 @@ def test_nobody_waits_for_a_successor(served, how):
 def test_the_last_worker_leaves_its_queue_to_its_successor(served, stack):
     s = served(n=1)
     time.sleep(1.1)
-    with Stopped(s):
+    with stopped(s.workers()):
         conns = ask_in_queue(s, stack, 20)
         kill_one(s)
     assert all_answered(conns) == set(s.workers())
@@ -447,7 +427,7 @@ def test_without_permission_the_kernels_hash_does_it_and_queues_are_served(serve
     else:
         assert "steer=load" not in s.log()
         s.wait_log(r"\[notice\] .*tcp_migrate_req=1")
-    with Stopped(s):
+    with stopped(s.workers()):
         conns = ask_in_queue(s, stack)
         workers_to(s, 2)
     all_answered(conns)

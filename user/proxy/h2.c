@@ -303,11 +303,11 @@ static void event(struct client_conn *c)
 {
 	struct h2 *h = (struct h2 *)c;
 
-	if (c->conn.failed) {
-		client_kill(c, false);
+	if (!read_some(h))
 		return;
-	}
-	if (read_some(h))
+	if (c->conn.failed) /* what came before its end has been judged */
+		client_kill(c, false);
+	else
 		client_wake(c);
 }
 
