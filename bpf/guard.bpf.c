@@ -99,9 +99,12 @@ __noinline int judge_lists_v4(struct judging *j)
 	const struct guard_settings *set = judging_settings();
 	struct guard_cidr_v4 cidr = {.prefix_len = 32};
 	struct tables t;
+	__u32 number;
 
 	if (!j || !set)
 		return GUARD_PASS;
+	__builtin_memcpy(&number, j->r.addr, sizeof number);
+	j->may_allow = filter_may_allow_v4(number);
 	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
 	t = (struct tables){
 		.allow = &allow_v4,
@@ -125,6 +128,7 @@ __noinline int judge_lists_v6(struct judging *j)
 
 	if (!j || !set)
 		return GUARD_PASS;
+	j->may_allow = 1;
 	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
 	t = (struct tables){
 		.allow = &allow_v6,
@@ -151,7 +155,6 @@ __noinline int judge_v4(struct judging *j)
 	__builtin_memcpy(&number, j->r.addr, sizeof number);
 	j->hash = guard_hash(0, number, set->seed);
 	j->prefix_len = 32;
-	j->may_allow = filter_may_allow_v4(number);
 	why = filter_may_list_v4(number) ? judge_lists_v4(j) : j->r.why;
 	j->prefix_len = 32;
 	if (judging_is_drop(why) || !set->count_sources)
@@ -169,7 +172,6 @@ __noinline int judge_v6(struct judging *j)
 	__builtin_memcpy(half, j->r.addr, sizeof half);
 	j->hash = guard_hash(half[0], half[1], set->seed);
 	j->prefix_len = 128;
-	j->may_allow = 1;
 	why = filter_may_list_v6(half[0], set->seed) ? judge_lists_v6(j) : j->r.why;
 	j->prefix_len = 128;
 	if (judging_is_drop(why) || !set->count_sources)

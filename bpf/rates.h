@@ -113,16 +113,17 @@ static __always_inline __u64 rates_lets_pass(const struct judging *j,
 					     struct guard_meter *m)
 {
 	__u64 old = *(volatile __u64 *)&m->tat_ns[GUARD_RATE_PACKETS];
-	__u64 now_ns = j->now_ns, interval_ns = set->rates[GUARD_RATE_PACKETS].interval_ns;
+	__u64 now_ns = j->now_ns;
 
 	if (j->r.is_syn || j->r.is_hello)
 		return 0;
-	if (!interval_ns)
+	if (!set->rates[GUARD_RATE_PACKETS].interval_ns)
 		return 1;
 	if (old > now_ns + set->rates[GUARD_RATE_PACKETS].burst_ns)
 		return 0;
-	return __sync_val_compare_and_swap(&m->tat_ns[GUARD_RATE_PACKETS], old,
-					   (old > now_ns ? old : now_ns) + interval_ns) == old;
+	return __sync_val_compare_and_swap(
+		       &m->tat_ns[GUARD_RATE_PACKETS], old,
+		       rates_next(&set->rates[GUARD_RATE_PACKETS], old, now_ns)) == old;
 }
 
 /* ---- who has no entry ---- */
@@ -202,13 +203,15 @@ __noinline int rates_refuse_unknown(struct judging *j)
 }
 
 /* Is it a SYN for which there is no room among those of strangers, whatever its own rates say? Nothing more
- * is done about such a one: under a flood this is where nearly all end. The time of a tick will do. */
+ * is done about such a one: under a flood this is where nearly all end. The time of a tick will do. On
+ * trial it goes the way of all others, so that it is counted once. */
 static __always_inline bool rates_is_crowd(const struct judging *j,
 					   const struct guard_settings *set)
 {
 	const struct guard_state *st = judging_state();
 
-	return j->r.is_syn && set->unknown_syn.interval_ns && st &&
+	return j->r.is_syn && set->unknown_syn.interval_ns && !set->dry_run &&
+	       !(set->unknown_syn.flags & GUARD_DENY_DRY_RUN) && st &&
 	       st->unknown_syn_tat_ns > j->now_ns + set->unknown_syn.burst_ns &&
 	       !rates_is_good(j->hash);
 }

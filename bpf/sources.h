@@ -217,13 +217,8 @@ static __always_inline __u64 sources_judge(void *map, const void *addr, __u64 wh
 {
 	struct guard_source *s;
 
-	if (why != GUARD_PASS_ALLOW && rates_is_crowd(j, set)) {
-		__u64 verdict = rates_refuse_unknown(j);
-
-		if (judging_is_drop(verdict))
-			return verdict;
-		why = verdict;
-	}
+	if (why != GUARD_PASS_ALLOW && rates_is_crowd(j, set))
+		return rates_refuse_unknown(j);
 	s = sources_find(map, addr, set, j);
 	if (s) {
 		sources_count(s, set, j);

@@ -528,6 +528,20 @@ static void test_syns_of_the_unknown(void **state)
 	assert_int_equal(passed(&p, 5), 5);
 }
 
+static void test_syns_of_the_unknown_on_trial(void **state)
+{
+	const struct guard_rates r = {.unknown_syn = dry(19), .v6_prefix = 64};
+	struct rig_packet p;
+
+	assert_int_equal(guard_rates_set(maps, &r), 0);
+	packet(&p, "ip4 tcp=S");
+	remember();
+	assert_int_equal(passed(&p, 50), 50);
+	assert_int_equal(counted(GUARD_WOULD_UNKNOWN_SYN), 30);
+	assert_int_equal(counted(GUARD_WOULD_DROP), 30);
+	assert_int_equal(counted(GUARD_DROP_UNKNOWN_SYN), 0);
+}
+
 static void test_gate_is_open_for_the_good(void **state)
 {
 	struct rig_packet p;
@@ -689,6 +703,7 @@ int main(void)
 		T(test_rates_hold_without_an_entry),
 		T(test_sketch_tells_apart),
 		T(test_syns_of_the_unknown),
+		T(test_syns_of_the_unknown_on_trial),
 		T(test_gate_is_open_for_the_good),
 		T(test_one_event_a_second),
 		T(test_event_of_network_and_dry_run),
