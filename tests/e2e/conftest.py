@@ -8,6 +8,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import guard_net  # noqa: E402
 import harness  # noqa: E402
 
 
@@ -50,6 +51,18 @@ def mocks(stack):
 @pytest.fixture
 def mock(mocks):
     return mocks()
+
+
+@pytest.fixture
+def net(stack):
+    """Two clients and a server, each in a namespace of its own; see guard_net.GuardNet."""
+    return stack.enter_context(guard_net.GuardNet())
+
+
+@pytest.fixture
+def pins(stack):
+    """A folder of pins of this test's own."""
+    return stack.enter_context(guard_net.Pins())
 
 
 @pytest.fixture(scope="session")

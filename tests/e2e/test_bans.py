@@ -9,7 +9,7 @@ import time
 
 import harness
 import pytest
-from guard_net import Ctl, GuardNet, Pins, reach
+from guard_net import Ctl, reach
 from harness import SLOW, Conn, fetch, free_port, until
 
 pytestmark = pytest.mark.kernel
@@ -18,16 +18,6 @@ PORT = 8080
 ADMIN = "admin { listen unix:@dir@/admin.sock; }\n"
 XDP = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\n"
 PASSWORDS = "good:{PLAIN}word\n"
-
-
-@pytest.fixture
-def net(stack):
-    return stack.enter_context(GuardNet())
-
-
-@pytest.fixture
-def pins(stack):
-    return stack.enter_context(Pins())
 
 
 @pytest.fixture

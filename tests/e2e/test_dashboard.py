@@ -12,7 +12,7 @@ import pytest
 from guard_net import Ctl
 from harness import SLOW, ip, until
 from test_events import ban
-from test_guard import ADMIN, PORT, XDP, local, net, offend, pins  # noqa: F401 - fixtures
+from test_guard import ADMIN, PORT, XDP, local, offend  # noqa: F401 - fixtures
 
 
 def browse(s, stack):

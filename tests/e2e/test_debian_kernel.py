@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from guard_net import FLAG_TX_VLAN, GET_FLAGS, SET_FLAGS, Ctl, Kernel, ethtool, reach, xdp_on
 from harness import Conn, in_netns, ip
-from test_guard import ADMIN, PORT, guarded, net, pins, restart  # noqa: F401
+from test_guard import ADMIN, PORT, guarded, restart  # noqa: F401
 
 pytestmark = [pytest.mark.vm, pytest.mark.kernel]
 SOL_TLS, TCP_ULP, TLS_TX, TLS_RX = 282, 31, 1, 2

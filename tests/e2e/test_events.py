@@ -14,7 +14,7 @@ import harness
 import pytest
 from guard_net import Ctl, reach
 from harness import CTL, SLOW, Conn, children, fetch, free_port, is_alive, until
-from test_guard import ADMIN, LIMITED, PORT, get_banned, guarded, local, net, offend, pins  # noqa: F401 - fixtures
+from test_guard import ADMIN, LIMITED, PORT, get_banned, guarded, local, offend  # noqa: F401 - fixtures
 from test_life import upgrade  # noqa: F401 - fixture
 
 pytestmark = pytest.mark.kernel

@@ -8,7 +8,7 @@ import time
 
 import harness
 import pytest
-from guard_net import Ctl, GuardNet, Kernel, Pins, progs_of, reach, xdp_on
+from guard_net import Ctl, Kernel, progs_of, reach, xdp_on
 from harness import SLOW, Conn, children, fetch, free_port, is_alive, stopped, until
 
 pytestmark = pytest.mark.kernel
@@ -32,16 +32,6 @@ server {
 """
 IN_NET = "".join(f"listen 10.77.{i}.1:{PORT}; listen [fd77:{i}::1]:{PORT};" for i in (1, 2))
 EARNED = "ban on=limit_req after=4 within=10s for=@for@;"
-
-
-@pytest.fixture
-def net(stack):
-    return stack.enter_context(GuardNet())
-
-
-@pytest.fixture
-def pins(stack):
-    return stack.enter_context(Pins())
 
 
 @pytest.fixture

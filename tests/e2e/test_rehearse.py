@@ -13,7 +13,7 @@ import harness
 import pytest
 from guard_net import Ctl, Pins, xdp_on
 from harness import bpftool, run_sluice
-from test_guard import ADMIN, LIMITED, XDP, guarded, net, pins  # noqa: F401 - fixtures
+from test_guard import ADMIN, LIMITED, XDP, guarded  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.privileged, pytest.mark.kernel]
 
