@@ -135,7 +135,7 @@ def test_status(admin):
     with Conn(admin.port) as idle, Conn(admin.port) as busy:
         assert idle.request("GET", "/ret").status == 204
         busy.send(build("GET", "/echo", {"X-Mock-Fault": "stall-before-head"}))
-        until(lambda: get(admin, "/api/v1/status")["requests"]["active"] == 1, 5, "the request that waits")
+        until(lambda: [get(admin, "/api/v1/status")["requests"][k] for k in ("active", "total")] == [1, 6], 5, "the request that waits")
         s = get(admin, "/api/v1/status")
     assert s["master_pid"] == admin.pid and [w["pid"] for w in s["workers"]] == admin.workers()
     assert s["connections"]["active"] == 2 and s["connections"]["idle"] == 1 and s["connections"]["accepted"] == 6

@@ -204,7 +204,7 @@ def test_bans_of_who_is_behind_a_proxy(start):
         return c.request("GET", path, [("X-Forwarded-For", ip)]).status
     with Conn(s.port) as c:
         assert [ask("/no", "192.0.2.1") for _ in range(2)] == [404, 404]
-        s.wait_log(r"banned 192\.0\.2\.1 for 60000 ms: ")
+        s.wait_log(r"banned 192\.0\.2\.1 for 1m: ")
         until(lambda: ask("/", "192.0.2.1") == 403, 5, "the ban")
         assert ask("/", "192.0.2.2") == 200
         assert c.request("GET", "/").status == 200

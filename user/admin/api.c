@@ -156,14 +156,14 @@ static json_t *guard_json(const struct admin *a)
 {
 	struct guard_total totals[GUARD_N_TOTALS];
 	struct guard_settings set;
-	char text[160];
+	char text[sizeof a->env->stats->guard_mode];
 	const char *off = view_guard_off(a, text, sizeof text);
 	json_t *j, *verdicts;
 
 	if (off)
 		return json_pack("{s:b, s:s}", "on", 0, "reason", off);
-	memcpy(text, a->env->stats->guard_mode, sizeof a->env->stats->guard_mode);
-	text[sizeof a->env->stats->guard_mode - 1] = 0;
+	memcpy(text, a->env->stats->guard_mode, sizeof text);
+	text[sizeof text - 1] = 0;
 	j = json_pack("{s:b, s:o}", "on", a->env->stats->guard_on != 0, "mode",
 		      api_json_text(text));
 	if (guard_maps_get_settings(a->env->guard, &set) ||

@@ -390,8 +390,9 @@ static void put_guard(FILE *f, const struct admin *a)
 	struct guard_total totals[GUARD_N_TOTALS];
 
 	one_u64(f, "sluice_guard_attached", GAUGE,
-		"1 when the XDP guard is attached to at least one interface.",
-		a->env->stats->guard_on != 0);
+		"1 when the XDP guard is attached to every interface of the configuration.",
+		a->env->stats->guard_on &&
+			a->env->stats->guard_on == a->env->stats->guard_interfaces);
 	if (!a->env->guard || guard_stats_totals(a->env->guard, totals))
 		return;
 	for (int pass = 0; pass < 2; pass++) {

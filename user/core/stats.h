@@ -39,9 +39,10 @@ struct stats {
 	uint32_t generation; /* of the configuration that runs */
 	uint32_t n_reloads, n_reload_failures;
 	uint64_t reloaded_wall_ms;
-	uint32_t n_worker_deaths; /* not asked for */
-	uint32_t guard_on;	  /* XDP attached on at least one interface */
-	char guard_mode[96];	  /* "veth0 native, eth0 generic" or why it is off */
+	uint32_t n_worker_deaths;  /* not asked for */
+	uint32_t guard_on;	   /* on how many interfaces XDP is attached */
+	uint32_t guard_interfaces; /* and on how many it should be */
+	char guard_mode[512];	   /* "veth0 native, eth0 off", or why it is on none */
 	int32_t master_pid;
 	uint64_t n_bans_userspace_only; /* that found no room in the kernel's maps, ever */
 	struct stats_worker retired;	/* counters of workers that have ended; its gauges are 0 */

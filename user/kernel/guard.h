@@ -135,6 +135,8 @@ int guard_attach(struct guard *g, const char *ifname, enum guard_mode mode,
  * guard is alone, which is_shared tells. Needs CAP_SYS_ADMIN. */
 int guard_attach_share(struct guard *g, const char *ifname, enum guard_mode mode, unsigned priority,
 		       struct guard_attachment *out, char *err, size_t err_size);
+/* Whether the guard is still on the interface that it was put on: neither is it gone nor was the guard taken off. */
+bool guard_attach_holds(const struct guard *g, unsigned ifindex);
 /* Frees every guarded interface whose name is not among NAMES; returns how many. */
 unsigned guard_attach_only(struct guard *g, const char *const *names, size_t n_names);
 /* Borrowed; valid until the next call that attaches, detaches or closes. */

@@ -110,6 +110,22 @@ static void drop_dead(struct guard *g)
 			link_drop(g, i);
 }
 
+static size_t find_link(const struct guard *g, unsigned ifindex)
+{
+	size_t i = 0;
+
+	while (i < g->n_links && g->links[i].ifindex != ifindex)
+		i++;
+	return i;
+}
+
+bool guard_attach_holds(const struct guard *g, unsigned ifindex)
+{
+	size_t at = find_link(g, ifindex);
+
+	return at < g->n_links && !is_dead(g, at);
+}
+
 static struct guard_attachment *link_keep(struct guard *g, int fd, unsigned ifindex,
 					  const char *ifname, enum guard_mode mode)
 {
@@ -363,15 +379,6 @@ static int change_mode(struct guard *g, size_t at, enum guard_mode mode, char *e
 	attach_new(g, before.ifname, before.ifindex, before.mode, ignored, sizeof ignored);
 	errno = saved;
 	return rc;
-}
-
-static size_t find_link(const struct guard *g, unsigned ifindex)
-{
-	size_t i = 0;
-
-	while (i < g->n_links && g->links[i].ifindex != ifindex)
-		i++;
-	return i;
 }
 
 static int find_interface(struct guard *g, const char *ifname, unsigned *ifindex, size_t *at,

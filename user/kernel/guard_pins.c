@@ -57,7 +57,9 @@ static int ensure_bpffs(const char *pin_dir, char *err, size_t err_size)
 	if (is_bpffs(parent))
 		return 0;
 	if (strcmp(parent, BPFFS_DIR) != 0)
-		return guard_fail(-SL_EINVAL, err, err_size, "%s is not on a BPF file system",
+		return guard_fail(-SL_EINVAL, err, err_size,
+				  access(parent, F_OK) ? "there is no folder %s for `pin_dir`"
+						       : "%s is not on a BPF file system",
 				  parent);
 	if (mount("bpf", BPFFS_DIR, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") == 0)
 		return 0;

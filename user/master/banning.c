@@ -13,6 +13,7 @@
 
 enum {
 	NAME_MAX_BYTES = GUARD_ADDR_TEXT_MAX + 4,
+	SAVE_RETRY_MS = 5000,
 	IMPORT_SLACK_MS = 2000, /* times in files are of whole seconds */
 };
 
@@ -186,19 +187,36 @@ static bool is_dry_run(const struct master *m, const struct ban_entry *e)
 	return e->net.is_trial || (x && x->dry_run);
 }
 
+/* "1h", "90s"; 0 is for ever. */
+static void put_duration(uint64_t ms, char *to, size_t room)
+{
+	static const struct {
+		uint64_t ms;
+		const char *unit;
+	} units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+	size_t i = 0;
+
+	while (ms % units[i].ms)
+		i++;
+	if (ms)
+		snprintf(to, room, "%llu%s", (unsigned long long)(ms / units[i].ms), units[i].unit);
+	else
+		snprintf(to, room, "ever");
+}
+
 static void log_ban(struct master *m, const struct ban_entry *e)
 {
 	uint64_t ms = e->until_wall_ms ? e->until_wall_ms - e->since_wall_ms : 0;
-	char name[NAME_MAX_BYTES], lasts[32] = "ever", times[32] = "";
+	char name[NAME_MAX_BYTES], lasts[32], times[32] = "";
 
-	if (ms)
-		snprintf(lasts, sizeof lasts, "%llu ms", (unsigned long long)ms);
+	put_duration(ms, lasts, sizeof lasts);
 	if (e->n_times > 1)
 		snprintf(times, sizeof times, ", %u in a row", e->n_times);
 	log_write(log_of(m), LOG_LVL_WARN, 0, "%s %s for %s%s%s%s: %s (rule %08x)",
 		  e->net.is_trial ? "would ban" : "banned", name_of(&e->net, name), lasts, times,
 		  e->in_kernel && !e->net.is_trial ? ", in the kernel" : "",
-		  is_dry_run(m, e) ? ", dry run" : "", e->reason, e->rule_id);
+		  is_dry_run(m, e) ? ", dry run" : "", e->reason[0] ? e->reason : "by hand",
+		  e->rule_id);
 }
 
 static void count_ban(struct master *m, const struct ban_entry *e)
@@ -323,7 +341,7 @@ void banning_sweep(struct master *m)
 	push_waiting(m);
 	tell_missed(m);
 	/* A new binary has the file in its care. */
-	if (m->bans_dirty && !m->new_binary)
+	if (m->bans_dirty && !m->new_binary && m->loop.clock.mono_ms >= m->bans_retry_ms)
 		banning_save(m);
 }
 
@@ -342,11 +360,20 @@ void banning_lift_allowed(struct master *m)
 
 void banning_save(struct master *m)
 {
-	m->bans_dirty = false;
-	if (ban_save(m->bans, m->bans_path))
-		log_write(log_of(m), LOG_LVL_ERROR, 0,
-			  "bans cannot be saved to \"%s\" (%d: %s): they end with this process",
-			  m->bans_path, errno, strerror(errno));
+	m->bans_dirty = ban_save(m->bans, m->bans_path) != 0;
+	if (m->bans_dirty) {
+		m->bans_retry_ms = m->loop.clock.mono_ms + SAVE_RETRY_MS;
+		if (!m->said_unsaved)
+			log_write(
+				log_of(m), LOG_LVL_ERROR, 0,
+				"bans cannot be saved to \"%s\" (%d: %s): until they can be they end "
+				"with this process",
+				m->bans_path, errno, strerror(errno));
+	} else if (m->said_unsaved) {
+		log_write(log_of(m), LOG_LVL_NOTICE, 0, "bans are saved to \"%s\" again",
+			  m->bans_path);
+	}
+	m->said_unsaved = m->bans_dirty;
 }
 
 void banning_load(struct master *m)
@@ -439,5 +466,6 @@ void banning_leave_kernel(struct master *m)
 void banning_stop(struct master *m)
 {
 	m->bans_dirty = true;
+	m->bans_retry_ms = 0;
 	banning_sweep(m);
 }

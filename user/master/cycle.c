@@ -124,6 +124,13 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 	set_paths(&c->conf, prefix, path);
 	if (conf_load(&c->conf, globals) || upstream_conf_share(&c->conf))
 		goto fail;
+	/* A file that an editor or a full disk left empty must not end a service. */
+	if (!c->conf.main->first_child) {
+		conf_error(&c->conf, NULL,
+			   "no \"events\" or \"http\" section in configuration \"%s\"",
+			   c->conf.path);
+		goto fail;
+	}
 	c->core = core_conf_main(&c->conf);
 	default_log(c);
 	if (!test && make_temp_dirs(c, c->conf.main))

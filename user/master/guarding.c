@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The guard's life in the master, and what the configuration wants of it. Bans are banning.c's. */
+/* The guard's life in the master, and what the configuration wants of it. Bans are banning.c's, interfaces
+ * attaching.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,72 +40,10 @@ void guarding_sweep(struct master *m)
 	if (m->guard) {
 		guard_maps_beat(guard_maps(m->guard), clock_mono_ns());
 		turn_filters(m);
+		attaching_sweep(m);
 	}
 	listing_sweep(m);
 	banning_sweep(m);
-}
-
-static void set_mode_text(struct master *m)
-{
-	const struct guard_attachment *list;
-	size_t n = m->guard ? guard_attach_list(m->guard, &list) : 0, at = 0;
-	char *to = m->stats->guard_mode;
-
-	m->stats->guard_on = n > 0;
-	to[0] = 0;
-	for (size_t i = 0; i < n && at < sizeof m->stats->guard_mode; i++)
-		at += (size_t)snprintf(to + at, sizeof m->stats->guard_mode - at, "%s%s %s",
-				       i ? ", " : "", list[i].ifname,
-				       guard_attach_mode_name(list[i].mode));
-	if (!n)
-		snprintf(to, sizeof m->stats->guard_mode, "%.95s", m->guard_off_why);
-}
-
-static int attach_one(struct master *m, const struct xdp_conf *x, const char *name,
-		      struct guard_attachment *at, char err[GUARD_ERR_MAX])
-{
-	enum guard_mode mode = (enum guard_mode)x->mode;
-
-	if (x->is_libxdp)
-		return guard_attach_share(m->guard, name, mode, x->priority, at, err,
-					  GUARD_ERR_MAX);
-	return guard_attach(m->guard, name, mode, at, err, GUARD_ERR_MAX);
-}
-
-static void attach_all(struct master *m, const struct xdp_conf *x)
-{
-	const char *names[GUARD_INTERFACES_MAX];
-	char err[GUARD_ERR_MAX];
-	uint32_t n =
-		x->n_interfaces < GUARD_INTERFACES_MAX ? x->n_interfaces : GUARD_INTERFACES_MAX;
-
-	for (uint32_t i = 0; i < n; i++) {
-		struct guard_attachment at;
-
-		names[i] = x->interfaces[i].name;
-		if (attach_one(m, x, names[i], &at, err)) {
-			log_write(log_of(m), LOG_LVL_WARN, 0, "the guard is not on %s: %s",
-				  names[i], err);
-			log_stderr(LOG_LVL_WARN, "the guard is not on %s: %s", names[i], err);
-			snprintf(m->guard_off_why, sizeof m->guard_off_why, "%s", err);
-			eventing_guard(m, EVENT_GUARD_OFF, names[i], "%s", err);
-			continue;
-		}
-		if (!at.is_takeover || !m->stats->guard_on)
-			eventing_guard(m, EVENT_GUARD_ON, names[i], "%s mode%s%s",
-				       guard_attach_mode_name(at.mode), at.reason[0] ? ": " : "",
-				       at.reason);
-		log_write(log_of(m), at.reason[0] ? LOG_LVL_WARN : LOG_LVL_NOTICE, 0,
-			  "the guard is on %s, %s mode%s%s", at.ifname,
-			  guard_attach_mode_name(at.mode), at.reason[0] ? ": " : "", at.reason);
-		if (at.is_libxdp && !at.is_shared)
-			log_write(
-				log_of(m), LOG_LVL_WARN, 0,
-				"libxdp has no dispatcher on this kernel (it needs freplace): the guard "
-				"is alone on %s, nothing else can be attached beside it",
-				at.ifname);
-	}
-	guard_attach_only(m->guard, names, n);
 }
 
 static void turn_off(struct master *m, const char *why, enum guard_close_how how)
@@ -190,9 +129,10 @@ void guarding_apply(struct master *m)
 		    guard_filter_rebuild(guard_maps(m->guard)))
 			log_write(log_of(m), LOG_LVL_ERROR, 0, "the guard's settings: %s",
 				  strerror(errno));
-		attach_all(m, x);
+		attaching_apply(m, x);
+	} else {
+		attaching_none(m);
 	}
-	set_mode_text(m);
 }
 
 void guarding_start(struct master *m)

@@ -35,25 +35,52 @@ static const struct log *log_of(const struct master *m)
 	return &m->cycle->log;
 }
 
-static int write_pid(struct master *m)
+static int write_pid(const struct master *m, const char *path)
 {
-	const char *path = m->cycle->core->pid.p;
 	char text[16];
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	int error, fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
 
 	if (fd < 0 || write(fd, text, (size_t)n) != n) {
-		log_write(log_of(m), LOG_LVL_EMERG, 0, "open() \"%s\" failed (%d: %s)", path, errno,
-			  strerror(errno));
-		log_stderr(LOG_LVL_EMERG, "open() \"%s\" failed (%d: %s)", path, errno,
-			   strerror(errno));
-		if (fd >= 0)
+		error = errno;
+		log_write(log_of(m), LOG_LVL_EMERG, 0, "open() \"%s\" failed (%d: %s)", path, error,
+			  strerror(error));
+		log_stderr(LOG_LVL_EMERG, "open() \"%s\" failed (%d: %s)", path, error,
+			   strerror(error));
+		if (fd >= 0) {
+			unlink(path);
 			close(fd);
+		}
 		return -SL_ESYS;
 	}
 	close(fd);
-	m->pid_written = true;
 	return 0;
+}
+
+/* `pid` names this instance, so the bans' file stands beside it. */
+static void set_bans_path(struct master *m)
+{
+	snprintf(m->bans_path, sizeof m->bans_path, "%s.bans", m->cycle->core->pid.p);
+}
+
+static bool has_other_pid(const struct cycle *a, const struct cycle *b)
+{
+	return !slice_eq(a->core->pid, b->core->pid);
+}
+
+/* After a reload, with the new one's pid file written. */
+static void leave_pid(struct master *m, const struct cycle *old)
+{
+	char bans[sizeof m->bans_path];
+
+	if (!has_other_pid(m->cycle, old))
+		return;
+	unlink(old->core->pid.p);
+	memcpy(bans, m->bans_path, sizeof bans);
+	set_bans_path(m);
+	banning_save(m);
+	if (!m->bans_dirty)
+		unlink(bans);
 }
 
 static int share_memory(struct master *m)
@@ -82,6 +109,20 @@ static int share_memory(struct master *m)
 	return 0;
 }
 
+/* What else may fail of a configuration that was read; then nothing of it stays. */
+static int adopt_sockets(struct master *m, struct cycle *c)
+{
+	bool is_other = has_other_pid(c, m->cycle);
+
+	if (is_other && write_pid(m, c->core->pid.p))
+		return -SL_ESYS;
+	if (sockets_open(c, m->cycle, NULL) == 0)
+		return 0;
+	if (is_other)
+		unlink(c->core->pid.p);
+	return -SL_ESYS;
+}
+
 int master_reload(struct master *m, char *text, size_t room)
 {
 	struct cycle *old = m->cycle, *c;
@@ -91,7 +132,7 @@ int master_reload(struct master *m, char *text, size_t room)
 		    (unsigned long long)(clock_mono_ns() / 1000));
 	text[0] = 0;
 	c = cycle_load(&m->shm, m->prefix, m->path, m->globals, false, &m->cycle->log, text, room);
-	if (!c || sockets_open(c, old, NULL)) {
+	if (!c || adopt_sockets(m, c)) {
 		m->stats->n_reload_failures++;
 		log_write(log_of(m), LOG_LVL_EMERG, 0,
 			  "the new configuration is not taken, the old one goes on");
@@ -102,10 +143,12 @@ int master_reload(struct master *m, char *text, size_t room)
 		return -SL_EINVAL;
 	}
 	m->cycle = c;
+	leave_pid(m, old);
 	m->stats->generation++;
 	m->stats->n_reloads++;
 	m->stats->reloaded_wall_ms = m->loop.clock.wall_ms;
 	sysctls_check(c);
+	privileges_check_nofile(c);
 	guarding_apply(m);
 	relaying_apply(m);
 	/* The old ones go on until the new ones are there: no moment without a listener. */
@@ -409,12 +452,6 @@ static int run_loop(struct master *m)
 	return m->failed ? 1 : 0;
 }
 
-/* `pid` names this instance, so the bans' file stands beside it. */
-static void set_bans_path(struct master *m)
-{
-	snprintf(m->bans_path, sizeof m->bans_path, "%s.bans", m->cycle->core->pid.p);
-}
-
 int master_run(struct master *m)
 {
 	int code = 1;
@@ -427,6 +464,7 @@ int master_run(struct master *m)
 		return 1;
 	upgrade_close_rest(m);
 	sysctls_check(m->cycle);
+	privileges_check_nofile(m->cycle);
 	if (go_to_background(m)) {
 		log_stderr(LOG_LVL_EMERG, "cannot go into the background: %s", strerror(errno));
 		return 1;
@@ -438,7 +476,7 @@ int master_run(struct master *m)
 	m->stats->master_pid = getpid();
 	title_set("master process");
 	set_bans_path(m);
-	if (write_pid(m) == 0) {
+	if (write_pid(m, m->cycle->core->pid.p) == 0) {
 		guarding_start(m);
 		relaying_apply(m);
 		code = m->cycle->core->master_process ? run_loop(m) : run_single(m);

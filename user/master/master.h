@@ -73,6 +73,14 @@ struct eventing {
 
 struct peering;
 
+/* An interface of the xdp block. */
+struct guarded {
+	char ifname[GUARD_IFNAME_MAX];
+	unsigned ifindex; /* which one it is about; 0: there was none of the name */
+	bool is_on;
+	enum guard_mode mode;
+};
+
 struct master {
 	struct loop loop;
 	struct cycle *cycle;
@@ -87,6 +95,8 @@ struct master {
 	struct steering *steering; /* steering.c's; NULL: not begun */
 	struct guard *guard;	   /* NULL: off */
 	char guard_off_why[GUARD_ERR_MAX];
+	struct guarded guarded[GUARD_INTERFACES_MAX];
+	uint32_t n_guarded;	  /* 0 without a guard */
 	struct guard_maps reader; /* for the admin process; valid when guard */
 	struct relay *relay;	  /* NULL: no group wants it, or it cannot be */
 	char relay_off_why[RELAY_ERR_MAX];
@@ -94,7 +104,8 @@ struct master {
 	struct child *children;
 	struct io signal_io;
 	struct timer sweep_timer, respawn_timer;
-	bool bans_dirty;
+	bool bans_dirty, said_unsaved;
+	uint64_t bans_retry_ms;	    /* not written before that: the disk was full */
 	uint64_t deny_ends_wall_ms; /* the next end of an entry of the deny list; 0: none */
 	uint64_t listed_ms;	    /* when exempt addresses were last looked for */
 	bool said_exempt_full;
@@ -107,7 +118,7 @@ struct master {
 	bool ending, quitting, failed;
 	uint64_t ending_ms; /* since when children are told to end at once */
 	bool no_workers;    /* WINCH: they were ended and stay away */
-	bool pid_written, daemonized;
+	bool daemonized;
 	int ready_fd, null_fd; /* of the background start, -1 otherwise */
 	char bans_path[4096];
 	/* as given on the command line, for reloads */
@@ -206,6 +217,11 @@ void guarding_stop(struct master *m, bool keep);
 void guarding_take_back(struct master *m);
 void guarding_sweep(struct master *m);
 
+/* attaching.c: which interfaces it is on. */
+void attaching_apply(struct master *m, const struct xdp_conf *x);
+void attaching_none(struct master *m);
+void attaching_sweep(struct master *m);
+
 /* listing.c: the allow and deny lists. */
 /* Who is exempt from bans now; then all into the guard's maps, by difference. */
 void listing_find(struct master *m);
@@ -290,7 +306,9 @@ void peering_stale(struct master *m);
  * configuration needs it (`attach libxdp`). */
 int privileges_limit_master(bool keeps_sys_admin, char *err, size_t room);
 /* worker_rlimit_nofile, before privileges are dropped; a failure is told to LOG and nothing else. */
-void privileges_raise_nofile(const struct core_conf *core, const struct log *log);
+void privileges_raise_nofile(const struct cycle *c);
+/* Warns of connections for which there are no descriptors. */
+void privileges_check_nofile(const struct cycle *c);
 /* worker_cpu_affinity, of this process, which is the INDEXth worker. */
 void privileges_bind_cpu(const struct core_conf *core, unsigned index, const struct log *log);
 /* Becomes uid and gid without any capability; for children of a root master. */

@@ -80,15 +80,42 @@ static int drop_capabilities(void)
 	return r;
 }
 
-void privileges_raise_nofile(const struct core_conf *core, const struct log *log)
+static rlim_t nofile_wanted(const struct cycle *c)
 {
-	rlim_t n = (rlim_t)core->worker_rlimit_nofile;
-	struct rlimit lim = {n, n};
+	return (rlim_t)core_conf_events(&c->conf)->worker_connections;
+}
 
-	if (n && setrlimit(RLIMIT_NOFILE, &lim))
-		log_write(log, LOG_LVL_WARN, 0,
+/* Without worker_rlimit_nofile: the soft limit is raised as far as it may when there are more connections. */
+void privileges_raise_nofile(const struct cycle *c)
+{
+	rlim_t n = (rlim_t)c->core->worker_rlimit_nofile;
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim))
+		return;
+	if (n)
+		lim.rlim_cur = lim.rlim_max = n;
+	else if (lim.rlim_cur < nofile_wanted(c))
+		lim.rlim_cur = lim.rlim_max;
+	else
+		return;
+	if (setrlimit(RLIMIT_NOFILE, &lim))
+		log_write(&c->log, LOG_LVL_WARN, 0,
 			  "worker_rlimit_nofile %llu is not in force: setrlimit() failed (%d: %s)",
 			  (unsigned long long)n, errno, strerror(errno));
+}
+
+void privileges_check_nofile(const struct cycle *c)
+{
+	rlim_t n = (rlim_t)c->core->worker_rlimit_nofile, conns = nofile_wanted(c);
+	struct rlimit lim;
+
+	if (!n && getrlimit(RLIMIT_NOFILE, &lim) == 0)
+		n = lim.rlim_max;
+	if (n && n < conns)
+		log_write(&c->log, LOG_LVL_WARN, 0,
+			  "%llu worker_connections exceed open file resource limit: %llu",
+			  (unsigned long long)conns, (unsigned long long)n);
 }
 
 static cpu_set_t cpus_of(const struct core_cpus *mask)

@@ -182,7 +182,7 @@ static void worker_main(struct master *m, struct child *c, int fd)
 		close(m->cycle->admin_fds[i].fd);
 	admin_conf_wipe(&m->cycle->conf);
 	set_environment(core);
-	privileges_raise_nofile(core, &m->cycle->log);
+	privileges_raise_nofile(m->cycle);
 	privileges_bind_cpu(core, c->index, &m->cycle->log);
 	become_unprivileged(m, CONFINE_WORKER, "worker");
 	leave(m, c, worker_run(&p));
@@ -223,6 +223,18 @@ static void admin_main(struct master *m, struct child *c, int fd)
 	leave(m, c, admin_run(&env));
 }
 
+static void say_not_started(const struct master *m, const struct child *c, int error)
+{
+	const char *hint = error == EMFILE   ? ": too low a limit of open files (ulimit -n)"
+			   : error == EAGAIN ? ": a limit of processes (ulimit -u, TasksMax)"
+					     : "";
+
+	log_write(&m->cycle->log, LOG_LVL_ALERT, 0, "the %s process cannot be started (%d: %s)%s",
+		  kind_name(c->kind), error, strerror(error), hint);
+	log_stderr(LOG_LVL_ALERT, "the %s process cannot be started (%d: %s)%s", kind_name(c->kind),
+		   error, strerror(error), hint);
+}
+
 static int spawn(struct master *m, struct child *c)
 {
 	int pair[2];
@@ -250,8 +262,7 @@ static int spawn(struct master *m, struct child *c)
 		  (int)c->pid);
 	return 0;
 fail:
-	log_write(&m->cycle->log, LOG_LVL_ALERT, 0, "the %s process cannot be started: %s",
-		  kind_name(c->kind), strerror(errno));
+	say_not_started(m, c, errno);
 	free(c);
 	return -SL_ESYS;
 }
