@@ -2,12 +2,13 @@
 """Error pages, X-Accel-Redirect, passwords and auth_request mean over HTTP/2 what they mean over HTTP/1.1."""
 import contextlib
 import json
+import threading
 
 import pytest
 import test_nginx_auth
 import test_nginx_error_page
 from h2raw import H2
-from harness import Closed, Conn, Mock, Sluice, free_port, temp_dir
+from harness import SLOW, Closed, Conn, Mock, Peer, Sluice, free_port, temp_dir
 
 ONLY_H1 = ("connection", "transfer-encoding", "keep-alive", "date", "x-request-id")
 
@@ -91,3 +92,52 @@ def test_alike_over_both_protocols(servers, c):
     if h1 is not None:
         # $request names the protocol; nothing else differs.
         assert json.dumps(str(comparable(by_h2(s, *asked)))).replace("HTTP/2.0", "HTTP/1.1") == json.dumps(str(h1))
+
+
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_a_body_that_has_filled_its_window_goes_on_when_its_request_does(start, mock, buffering):
+    """Nothing of the client's comes any more that could wake its connection: the answer to the subrequest must."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def allow(c, first, fields):
+        asked.set()
+        assert go_on.wait(20 * SLOW)
+        c.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    with Peer(allow) as peer:
+        s = start(f"http2 on; server {{ listen 127.0.0.1:@http@; proxy_request_buffering {buffering};"
+                  f"location / {{ auth_request /auth; proxy_pass http://{mock.addr}/echo; }}"
+                  f"location = /auth {{ internal; proxy_pass http://{peer.addr}; proxy_pass_request_body off; proxy_set_header Content-Length \"\"; }} }}")
+        with H2(s.port, tls=False) as c:
+            stream = c.headers([("content-length", "300000")], "/", "POST", end=False)
+            c.wait(lambda: c.settings and 0 in c.may_send)
+            window = c.initial
+            c.may_send[stream] = 0
+            for at in range(0, window, 16384):
+                c.data(stream, b"x" * min(16384, window - at))
+            c.may_send[0] -= window
+            assert asked.wait(10 * SLOW)
+            c.ping(b"all read")
+            c.wait(lambda: b"all read" in c.pings)
+            go_on.set()
+            c.upload(stream, b"x" * (300000 - window))
+            assert c.answer(stream).json()["body_length"] == 300000
+        assert not peer.errors
+
+
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_a_body_that_has_filled_its_window_goes_on_after_a_delay(start, mock, buffering):
+    """As above, but what the request waited for is its turn."""
+    s = start(f"http2 on; limit_req_zone $binary_remote_addr zone=z:1m rate=60r/m; server {{ listen 127.0.0.1:@http@; proxy_request_buffering {buffering};"
+              f"location / {{ limit_req zone=z burst=5; proxy_pass http://{mock.addr}/echo; }} }}")
+    with H2(s.port, tls=False) as c:
+        assert c.get("/").status == 200
+        stream = c.headers([("content-length", "300000")], "/", "POST", end=False)
+        c.wait(lambda: c.settings)
+        window = c.initial
+        c.may_send[stream] = 0
+        for at in range(0, window, 16384):
+            c.data(stream, b"x" * min(16384, window - at))
+        c.may_send[0] -= window
+        c.upload(stream, b"x" * (300000 - window))
+        assert c.answer(stream).json()["body_length"] == 300000

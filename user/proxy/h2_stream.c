@@ -328,14 +328,14 @@ void h2_stream_read_body(struct request *r)
 		return;
 	}
 	s->body_wanted = true;
-	if (r->head.expect_continue && !s->body_done && !s->early_n) {
+	if (r->head.expect_continue && !s->body_done && !s->early_n)
 		h2_session_inform(s->h->session, s->id, &go_on, 1);
-		client_wake(&s->h->c);
-	}
 	/* What is sent on as it comes is stored nowhere: such a window stays small. */
 	if (!s->body_done && !r->body.stream && window < BODY_WINDOW_BYTES)
 		h2_session_open_window(s->h->session, s->id, BODY_WINDOW_BYTES);
 	give_early(s);
+	/* Often called by what else the request has waited for: the client may have sent all it may. */
+	client_wake(&s->h->c);
 }
 
 /* Lets go of all but the request. */
