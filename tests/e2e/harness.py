@@ -561,8 +561,13 @@ class Sluice:
             return False
         return text.endswith("\n") and int(text) == self.proc.pid and self.children_ready()
 
+    def n_workers(self):
+        """How many the configuration asks for; of `auto` one is enough."""
+        m = re.search(r"\bworker_processes\s+(\d+);", self.conf_path.read_text())
+        return int(m[1]) if m else 1
+
     def children_ready(self):
-        return len(self.workers()) > 0
+        return len(self.workers()) >= self.n_workers()
 
     def stderr_text(self):
         return (self.dir / "stderr").read_text(errors="replace")
@@ -597,12 +602,12 @@ class Sluice:
         self.proc.send_signal(sig)
 
     def reload(self, timeout_s=10.0):
-        """HUP, and waits until other workers serve, and those of before take no connection any more."""
+        """HUP, and waits until all other workers are there, and those of before take no connection any more."""
         before = set(self.workers())
 
         def is_done():
             now = set(self.workers(draining=False))
-            return now and not now & before
+            return len(now) >= self.n_workers() and not now & before
         self.send_signal(signal.SIGHUP)
         until(is_done, timeout_s, "new workers alone")
 

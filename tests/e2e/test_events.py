@@ -199,7 +199,8 @@ def test_many_watchers_that_do_not_read_cost_nothing(local, stack):
         for i in range(200):
             r = one(s, "POST", "/api/v1/bans", {"address": f"192.0.2.{i}", "for": "1h", "reason": "x" * 90})
             assert r.status == 201
-    assert harness.pss_kb(pid) < before + 1024
+    # ASan keeps what was freed for a while.
+    assert harness.pss_kb(pid) < before + (300000 if harness.IS_ASAN else 1024)
     assert s.ctl.json("status")["events"]["total"] == 1000
     assert pid in children(s.pid)
 

@@ -29,11 +29,12 @@ BOTH = pytest.mark.parametrize("how", ["reuseport", STEER], ids=["plain", "load"
 
 @pytest.fixture
 def served(start):
-    def make(how=STEER, n=2, conf=CONF, **kw):
+    def make(how=STEER, n=2, conf=CONF, ask=None, **kw):
         values = {"how": how, "http": free_port(), "plain": free_port()}
         s = start(conf, values, main=f"worker_processes {n};", **kw)
         s.plain = values["plain"]
         until(lambda: len(s.workers()) == n, 5, f"{n} workers")
+        all_serve(s, **(ask or {}))     # one that is seen may not have begun to accept
         return s
     return make
 
@@ -88,7 +89,7 @@ def test_the_worker_with_fewer_connections_gets_the_new_ones(served, stack, ca, 
         conf = re.sub(r"(listen [^;]*);", r"\1 ssl;", conf).replace(
             "root", f"ssl_certificate {ca.server.chain}; ssl_certificate_key {ca.server.key}; root", 1)
         kw = {"tls": client_tls(ca.ca)}
-    s = served(conf=conf)
+    s = served(conf=conf, ask=kw)
     a, b = s.workers()
     # The other port's connections count, too: what is counted is the worker's.
     open_at(s, 100, a, stack, port=s.plain, **kw)
@@ -217,9 +218,9 @@ def ask_in_queue(s, stack, n=80):
     return conns
 
 
-def all_serve(s):
+def all_serve(s, **kw):
     """One that was busy a moment ago gets nothing at first."""
-    until(lambda: {int(fetch(s.port, "/who").body) for _ in range(60)} == set(s.workers()), 10, "answers of all workers")
+    until(lambda: {int(fetch(s.port, "/who", **kw).body) for _ in range(60)} == set(s.workers()), 10, "answers of all workers")
 
 
 def all_answered(conns):
