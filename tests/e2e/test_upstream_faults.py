@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Upstreams are untrusted: whatever one of them does, with a healthy second one no client sees an error that could be
 avoided, and none ever takes a shortened answer for a whole one."""
+import contextlib
 import socket
 import ssl
 import threading
@@ -185,6 +186,22 @@ def test_nobody_accepts(faulty):
             other.close()
 
 
+@pytest.mark.parametrize("data", [
+    OK + CH + b"4  \r\ngood\r\n0 \r\n\r\n", OK + CH + b"4 ; a = b\r\ngood\r\n0\r\n\r\n",
+    OK + CH + b"".join(b"1;sig=0123456789\r\n%c\r\n" % x for x in b"good" * 500) + b"0\r\n\r\n",
+    b"HTTP/1.2 200 OK\r\nContent-Length: 4\r\n\r\ngood"])
+def test_odd_but_an_answer(faulty, data):
+    """What RFC 9112 asks recipients to take, and many small extensions in a long answer."""
+    s = faulty(data)
+    assert fetch(s.port).body in (b"good", b"good" * 500)
+    assert s.n == {"bad": 1, "good": 0}
+
+
+def test_of_two_content_types_the_last_one_counts(faulty):
+    s = faulty(OK + b"Content-Type: text/html\r\nContent-Type: text/plain\r\n" + CL % 2 + b"ok")
+    assert fetch(s.port).all("Content-Type") == ["text/plain"]
+
+
 def test_a_drip_is_an_answer(faulty):
     """Slow is no fault: each byte comes within the read timeout."""
     def serve(c, first, fields):
@@ -247,6 +264,79 @@ def test_late_poison(faulty):
         assert fetch(s.port).body == b"first"
         time.sleep(0.3)
     assert s.bad.n_conns == 3
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_poison_that_nobody_has_seen_yet(faulty, method):
+    """The worker hears of the request first, and of the bytes on the idle connection after it."""
+    poison = threading.Event()
+
+    def serve(c, first, fields):
+        c.send(OK + CL % 5 + b"first")
+        if " /poison " in first:
+            poison.wait(10)
+            c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+        return True
+    s = faulty(serve=serve)
+    with Conn(s.port) as c:
+        assert c.request("GET", "/poison").body == b"first"
+        with harness.stopped(s.workers()):
+            c.send(build(method, "/any", body="x" if method == "POST" else None))
+            time.sleep(0.1)
+            poison.set()
+            time.sleep(0.1)
+        assert c.response().body == b"first"
+
+
+@pytest.mark.parametrize("notify", [True, False])
+def test_tls_upstream_that_has_left_is_seen_before_a_request_goes(faulty, notify):
+    """Also when its close_notify, which may be anything under TLS, lies in the socket still."""
+    leave = threading.Event()
+
+    def serve(c, first, fields):
+        c.send(OK + CL % 5 + b"first")
+        if " /leave " not in first:
+            return True
+        leave.wait(10)
+        if notify:
+            c.sock.settimeout(0.1)
+            c.sock.unwrap()
+    s = faulty(serve=serve, tls=True)
+    with Conn(s.port) as c:
+        assert c.request("GET", "/leave").body == b"first"
+        with harness.stopped(s.workers()):
+            c.send(build("POST", "/any", body="x"))
+            time.sleep(0.1)
+            leave.set()
+            time.sleep(0.3)
+        assert c.response().body == b"first"
+    assert s.n["good"] == 0
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("inside", ["", "client_body_buffer_size 1k;", "proxy_request_buffering off;"], ids=["memory", "disk", "stream"])
+def test_an_answer_before_the_body_was_read(faulty, inside, how, tls):
+    """A 413 with the connection's end behind it, while the gateway is still sending: the client gets the answer."""
+    def serve(c, first, fields):
+        c.take(30000)
+        c.send(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 5\r\n\r\nlarge")
+        return c.reset() if how == "reset" else None
+    s = faulty(serve=serve, tls=tls, inside="client_max_body_size 10m; client_body_buffer_size 4m;" if not inside else
+               "client_max_body_size 10m;" + inside)
+    body = b"x" * 3_000_000
+    for _ in range(3):
+        with Conn(s.port) as c:
+            sender = threading.Thread(target=try_to_send, args=(c, build("POST", "/any", body=body)))
+            sender.start()
+            r = c.response()
+            assert (r.status, r.body) == (413, b"large")
+        sender.join()
+
+
+def try_to_send(c, data):
+    with contextlib.suppress(OSError):
+        c.send(data)
 
 
 @pytest.mark.parametrize("notify", [True, False])

@@ -9,6 +9,7 @@
 
 enum {
 	DIGITS_MAX = 15, /* below 2^60: no overflow */
+	FREE_BYTES = 16, /* of a chunk's extensions, and two more for each byte of its data */
 };
 
 enum state {
@@ -16,11 +17,12 @@ enum state {
 	SIZE_LF,
 	EXT_NAME_FIRST,
 	EXT_NAME,
+	EXT_NAME_END, /* in white space behind it */
 	EXT_VALUE_FIRST,
 	EXT_VALUE, /* a token */
 	EXT_QUOTED,
 	EXT_ESCAPED, /* behind a backslash in quotes */
-	EXT_END,     /* behind the closing quote */
+	EXT_END,     /* behind the closing quote, or in white space */
 	DATA,
 	DATA_CR,
 	DATA_LF,
@@ -38,6 +40,11 @@ void chunk_dec_init(struct chunk_dec *d)
 	*d = (struct chunk_dec){.state = SIZE};
 }
 
+void chunk_allow_bws(struct chunk_dec *d)
+{
+	d->allows_bws = true;
+}
+
 void chunk_keep_trailers(struct chunk_dec *d, char *to)
 {
 	d->kept = to;
@@ -49,6 +56,11 @@ struct slice chunk_trailers(const struct chunk_dec *d)
 		return (struct slice){0};
 	memcpy(d->kept + d->n_kept, "\r\n", 2);
 	return slice_make(d->kept, d->n_kept + 2u);
+}
+
+static bool is_bws(const struct chunk_dec *d, char c)
+{
+	return d->allows_bws && (c == ' ' || c == '\t');
 }
 
 /* Each returns the state behind byte C. */
@@ -65,6 +77,8 @@ static enum state after_size(struct chunk_dec *d, char c)
 	}
 	if (d->digits == 0)
 		return BROKEN;
+	if (is_bws(d, c))
+		return EXT_END;
 	return c == '\r' ? SIZE_LF : c == ';' ? EXT_NAME_FIRST : BROKEN;
 }
 
@@ -74,17 +88,37 @@ static enum state after_size_lf(struct chunk_dec *d, char c)
 		return BROKEN;
 	d->digits = 0;
 	d->ext_bytes = 0;
-	if (d->left > 0)
+	if (d->left > 0) {
+		/* A long body may well have many of them; what may not be is much of them for little data. */
+		uint64_t credit = FREE_BYTES + 2 * d->left;
+
+		d->overhead -= credit < d->overhead ? (uint32_t)credit : d->overhead;
 		return DATA;
+	}
 	d->in_trailers = true;
 	return TRAILER_FIRST;
 }
 
-/* RFC 9112 7.1.1 without its "bad" white space. */
-static enum state after_ext(enum state s, char c)
+/* Behind white space that RFC 9112 7.1.1 calls bad, where it may be. */
+static enum state after_bws(enum state s)
+{
+	switch (s) {
+	case EXT_NAME:
+		return EXT_NAME_END;
+	case EXT_VALUE:
+		return EXT_END;
+	default:
+		return s;
+	}
+}
+
+static enum state after_ext(const struct chunk_dec *d, char c)
 {
 	bool token = chars_is(c, CHARS_TOKEN);
+	enum state s = d->state;
 
+	if (is_bws(d, c) && s != EXT_QUOTED && s != EXT_ESCAPED)
+		return after_bws(s);
 	switch (s) {
 	case EXT_NAME_FIRST:
 		return token ? EXT_NAME : BROKEN;
@@ -96,6 +130,9 @@ static enum state after_ext(enum state s, char c)
 		return c == '"' ? EXT_END : c == '\\' ? EXT_ESCAPED : BROKEN;
 	case EXT_ESCAPED:
 		return chars_is(c, CHARS_VALUE) ? EXT_QUOTED : BROKEN;
+	case EXT_NAME_END:
+		token = false;
+		/* fall through */
 	case EXT_NAME:
 		if (c == '=')
 			return EXT_VALUE_FIRST;
@@ -142,7 +179,7 @@ static enum state after(struct chunk_dec *d, char c)
 	case DATA_LF:
 		return c == '\n' ? SIZE : BROKEN;
 	default:
-		return d->state < DATA ? after_ext(d->state, c) : after_trailer(d->state, c);
+		return d->state < DATA ? after_ext(d, c) : after_trailer(d->state, c);
 	}
 }
 

@@ -155,7 +155,7 @@ enum head_error head_line_response(struct slice line, struct resp_head *out)
 	e = version_parse(version, &major, &minor);
 	if (e != HEAD_OK)
 		return e;
-	if (minor > '1' || (p < end && *p != ' '))
+	if (p < end && *p != ' ')
 		return bad_at(p, end, HEAD_BAD_VERSION);
 	if (end - p < 4)
 		return HEAD_BAD_LINE;

@@ -259,8 +259,12 @@ bool conn_is_alive(struct conn *c)
 	if (c->peer_closed || c->failed)
 		return false;
 	n = recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	/* Under TLS the bytes may be a new session ticket; in plain text nobody asked for them. */
-	return n > 0 ? c->tls != NULL : n < 0 && errno == EAGAIN;
+	/* In plain text nobody asked for bytes; under TLS they may be a new session ticket. */
+	if (n > 0 && c->tls) {
+		c->readable = true;
+		return conn_read(c, &byte, 1) == -SL_EAGAIN;
+	}
+	return n < 0 && errno == EAGAIN;
 }
 
 void conn_shutdown(struct conn *c)

@@ -81,9 +81,10 @@ static void take_field(struct request *r, const struct hdr *f)
 {
 	struct response *resp = &r->resp;
 
-	if (f->id == HDR_CONTENT_TYPE && !resp->content_type.n)
+	/* As nginx: of two the last one counts, for us and for the client. */
+	if (f->id == HDR_CONTENT_TYPE)
 		resp->content_type = f->value;
-	else if (f->id == HDR_LAST_MODIFIED && !resp->last_modified.n)
+	else if (f->id == HDR_LAST_MODIFIED)
 		resp->last_modified = f->value;
 	else if (f->id == HDR_LOCATION)
 		take_location(r, f);

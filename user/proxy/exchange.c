@@ -317,9 +317,9 @@ static bool attach(struct exchange *x, const struct addr *addr, bool fresh)
 	if (relayed)
 		key ^= KEY_RELAYED;
 	x->uc = fresh || alone ? NULL : pool_get(x->r->env, u->group_conf, addr, tls, key);
-	/* What may not be sent twice is not sent into a connection that is closed already. */
-	while (x->uc && (x->r->body.stream || !upstream_may_resend(x->r)) &&
-	       !conn_is_alive(&x->uc->conn)) {
+	/* What may not be sent twice is not sent into a connection that is closed already, and what lies in one
+	 * already is not the answer to this request. */
+	while (x->uc && !conn_is_alive(&x->uc->conn)) {
 		pool_close(x->uc);
 		x->uc = pool_get(x->r->env, u->group_conf, addr, tls, key);
 	}

@@ -31,6 +31,8 @@ struct exchange {
 	bool framed_all; /* its end is in there too */
 	bool starved;	 /* all is out that came so far */
 	bool sent_all, reused, got_any, no_room;
+	bool answered_early; /* before all was sent: nobody knows whether the rest was read */
+	bool was_reset;	     /* as sending has shown; a read would say it ended */
 	/* the answer */
 	struct inbuf in; /* its head */
 	struct head_scan scan;

@@ -107,10 +107,10 @@ static void end_of_stream(struct exchange *x, ssize_t how)
 {
 	if (how == 0 && x->tunnel)
 		exchange_tunnel_received(x);
-	else if (how == 0 && x->body == BODY_UNTIL_CLOSE)
+	else if (how == 0 && x->body == BODY_UNTIL_CLOSE && !x->was_reset)
 		exchange_read_finish(x, false);
 	else
-		exchange_fail_io(x, how);
+		exchange_fail_io(x, how == 0 && x->was_reset ? -SL_ERESET : how);
 }
 
 void exchange_read_body(struct exchange *x)
@@ -171,6 +171,7 @@ void exchange_read_body(struct exchange *x)
 static void begin_chunks(struct exchange *x)
 {
 	chunk_dec_init(&x->dec);
+	chunk_allow_bws(&x->dec);
 	if (x->u->io->pass_trailers)
 		chunk_keep_trailers(&x->dec, arena_bytes(&x->r->arena, CHUNK_OVERHEAD_MAX + 2));
 }
@@ -190,7 +191,7 @@ static void begin_answer(struct exchange *x, struct resp_head *head, uint32_t n)
 		return;
 	upstream_alive(r);
 	answer_build(r, head, slice_make(x->in.p + x->in.start, n));
-	x->keep_alive = head->keep_alive;
+	x->keep_alive = head->keep_alive && x->sent_all && !x->answered_early;
 	x->body = head->body;
 	x->left = head->content_length;
 	/* Where HEAD was turned into GET the body is left behind, with the connection. */

@@ -140,12 +140,23 @@ static int send_request(struct exchange *x)
 bool exchange_send(struct exchange *x)
 {
 	uint64_t before = x->sent_head + x->sent_body;
-	int n = x->r->body.stream && (x->u->sends_body || x->tunnel) ? send_stream(x)
-								     : send_request(x);
+	int n;
+
+	/* It may leave without having read the rest, too. */
+	if (before && x->state == X_HEAD && x->uc->conn.readable && !x->uc->conn.tls)
+		x->answered_early = true;
+	n = x->r->body.stream && (x->u->sends_body || x->tunnel) ? send_stream(x) : send_request(x);
 
 	/* A peer that answered and left does not take the rest: its answer may still be read. */
-	if (n == -SL_ERESET && x->uc->conn.ops == &conn_plain_ops)
+	if (n == -SL_ERESET && x->uc->conn.ops == &conn_plain_ops) {
 		x->uc->conn.readable = true;
+		x->was_reset = true;
+	}
+	/* Nobody reads the end of a tunnel that the peer has ended once. */
+	if (n <= 0 && x->half_ended && (x->was_reset || x->uc->conn.failed)) {
+		exchange_fail_io(x, -SL_ERESET);
+		return false;
+	}
 	if (n < 0 && !x->uc->conn.readable) {
 		exchange_fail_io(x, n == -SL_ESYS ? -SL_ERESET : n);
 		return false;

@@ -87,10 +87,17 @@ static int bio_write(BIO *b, const char *from, size_t n, size_t *put)
 		return 1;
 	}
 	*put = 0;
-	if (r == -SL_EAGAIN)
+	if (r == -SL_EAGAIN) {
 		BIO_set_retry_write(b);
-	else
+	} else if (t->client && t->done) {
+		/* A server that answered and left takes no more, but after an error OpenSSL would not
+		 * read what it said before: whoever reads meets the end there. */
+		t->conn->readable = true;
+		t->conn->writable = false;
+		BIO_set_retry_write(b);
+	} else {
 		t->raw_rc = -SL_ERESET;
+	}
 	return 0;
 }
 

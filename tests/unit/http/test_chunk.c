@@ -183,6 +183,65 @@ static void test_refused(void **state)
 	}
 }
 
+static int decode_with_bws(struct slice in, size_t step, struct slice *data, char *to)
+{
+	size_t at = 0, out_n, used, n = 0;
+	struct chunk_dec d;
+	int rc = 0;
+
+	chunk_dec_init(&d);
+	chunk_allow_bws(&d);
+	while (rc == 0 && at < in.n) {
+		size_t k = in.n - at < step ? in.n - at : step;
+
+		memcpy(to + n, in.p + at, k);
+		rc = chunk_decode(&d, to + n, k, &out_n, &used);
+		n += out_n;
+		at += used;
+	}
+	*data = slice_make(to, n);
+	return rc;
+}
+
+/* RFC 9112 7.1.1 has BWS, which a sender must not send and a recipient must take. */
+static void test_bad_white_space(void **state)
+{
+	static const struct {
+		struct slice in;
+		int rc;
+	} cases[] = {
+		{SLICE_INIT("5 \r\nhello\r\n0  \t\r\n\r\n"), 1},
+		{SLICE_INIT("5 ;a\r\nhello\r\n0\r\n\r\n"), 1},
+		{SLICE_INIT("5;\ta\r\nhello\r\n0\r\n\r\n"), 1},
+		{SLICE_INIT("5; a = b ; c =\"d\" ;e\t;f \r\nhello\r\n0 \r\n\r\n"), 1},
+		{SLICE_INIT("5 5\r\n"), -SL_EINVAL},
+		{SLICE_INIT(" 5\r\n"), -SL_EINVAL},
+		{SLICE_INIT("5 a\r\n"), -SL_EINVAL},
+		{SLICE_INIT("5;a b\r\n"), -SL_EINVAL},
+		{SLICE_INIT("5;a =\r\n"), -SL_EINVAL},
+		{SLICE_INIT("5;a=b c\r\n"), -SL_EINVAL},
+		{SLICE_INIT("5;a=b =c\r\n"), -SL_EINVAL},
+		{SLICE_INIT("5;a=\"b\" c\r\n"), -SL_EINVAL},
+		{SLICE_INIT("5 ; \r\n"), -SL_EINVAL},
+		{SLICE_INIT("5 \n"), -SL_EINVAL},
+		{SLICE_INIT("5\r \n"), -SL_EINVAL},
+		{SLICE_INIT("5\r\nhello \r\n"), -SL_EINVAL},
+		{SLICE_INIT("0\r\nX : y\r\n\r\n"), -SL_EINVAL},
+	};
+	char to[128];
+
+	for (size_t i = 0; i < N_OF(cases); i++)
+		for (size_t step = 1; step <= cases[i].in.n; step++) {
+			struct slice data;
+			int rc = decode_with_bws(cases[i].in, step, &data, to);
+
+			if (rc != cases[i].rc)
+				fail_msg("case %zu by %zu: %d", i, step, rc);
+			if (rc == 1)
+				assert_true(slice_eq(data, SLICE("hello")));
+		}
+}
+
 static void test_incomplete(void **state)
 {
 	static const struct slice cases[] = {
@@ -315,14 +374,24 @@ static void test_limits(void **state)
 	r = decode_filled("0\r\nX:", 'x', CHUNK_OVERHEAD_MAX - 2, "\r\n\r\n");
 	assert_int_equal(r.rc, -SL_ELIMIT);
 	free(r.data);
-	/* Small extensions add up, over all chunks. */
+	/* A long body may have as many small ones as it has chunks ... */
 	for (int i = 0; i < 4097; i++) {
 		memcpy(in + n, "1;xyz\r\nd\r\n", 10);
 		n += 10;
 	}
 	r = decode(slice_make(in, n), n, 1);
+	assert_int_equal(r.rc, 0);
+	assert_int_equal(r.n, 4097);
+	free(r.data);
+	/* ... but what is longer than the data adds up: 100 bytes, of which 18 are free. */
+	for (n = 0; n + 106 <= 65536; n += 106) {
+		memset(in + n, 'x', 106);
+		memcpy(in + n, "1;", 2);
+		memcpy(in + n + 101, "\r\nd\r\n", 5);
+	}
+	r = decode(slice_make(in, n), n, 1);
 	assert_int_equal(r.rc, -SL_ELIMIT);
-	assert_int_equal(r.n, CHUNK_OVERHEAD_MAX / 4);
+	assert_int_equal(r.n, (CHUNK_OVERHEAD_MAX - 100) / 82 + 1);
 	free(r.data);
 	free(in);
 }
@@ -388,6 +457,7 @@ int main(void)
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_data_that_looks_like_framing),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_bad_white_space),
 		cmocka_unit_test(test_incomplete),
 		cmocka_unit_test(test_trailers_that_are_kept),
 		cmocka_unit_test(test_errors_and_the_end_are_final),
