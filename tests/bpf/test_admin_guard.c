@@ -108,7 +108,7 @@ static int setup(void **state)
 	}
 	fill(fx);
 	fx->rig->env.guard = &fx->reader;
-	fx->rig->stats->guard_on = 1;
+	fx->rig->stats->guard_on = fx->rig->stats->guard_interfaces = 1;
 	snprintf(fx->rig->stats->guard_mode, sizeof fx->rig->stats->guard_mode, "sl-veth0 native");
 	fx->rig->drop = true;
 	*state = fx;
@@ -203,7 +203,7 @@ static void test_totals(void **state)
 {
 	struct fx *fx = *state;
 	struct prom p = {0};
-	struct reply a;
+	struct reply a, b;
 	char line[96];
 	json_t *guard, *totals;
 
@@ -230,6 +230,10 @@ static void test_totals(void **state)
 		 1000 * fx->maps.n_cpus);
 	assert_non_null(strstr(a.body, line));
 	assert_non_null(strstr(a.body, "\nsluice_guard_attached 1\n"));
+	/* On one of two is not on. */
+	fx->rig->stats->guard_interfaces = 2;
+	b = rig_ask(fx->rig, "GET", "/metrics", "");
+	assert_non_null(strstr(b.body, "\nsluice_guard_attached 0\n"));
 	assert_non_null(strstr(a.body, "\nsluice_bans_in_kernel 1\n"));
 }
 

@@ -261,6 +261,30 @@ def test_an_empty_configuration(local, tmp_path):
     s.conf_path.write_text(good)
 
 
+@pytest.mark.parametrize("text,error", [
+    (b"\xef\xbb\xbf192.0.2.0/24\r\n\r\n# x\r\n2001:db8::/32\r\n", None),
+    (b"192.0.2.7", None),
+    (b"", None),
+    (b"192.0.2.0/24 until=2020-01-01\n", None),
+    (b"192.0.2.0/24\n192.0.2.0/33\n", 'invalid address or network "192.0.2.0/33" in @deny@:2'),
+    (b"192.0.2.0/24 until=soon\n", 'invalid parameter "until=soon" in @deny@:1'),
+    (b"deny 192.0.2.0/24;\n", "in @deny@:1"),
+    (b"192.0.2.1-192.0.2.9\n", "in @deny@:1"),
+    (b"\0\0\n", "in @deny@:1"),
+    (b"x" * 100000, "in @deny@:1"),
+    (None, 'cannot read "@deny@" (21: Is a directory)'),
+], ids=["mark-crlf", "no-end", "empty", "over", "bits", "until", "directive", "range", "nul", "long", "folder"])
+def test_a_deny_file(tmp_path, text, error):
+    deny, conf = tmp_path / "deny", tmp_path / "c.conf"
+    if text is None:
+        deny.mkdir()
+    else:
+        deny.write_bytes(text)
+    conf.write_text(f"xdp {{ interface lo; deny_file {deny}; }}\nevents {{}}\n")
+    code, out = run_sluice("-t", "-c", conf)
+    assert (code, error is None or error.replace("@deny@", str(deny)) in out) == (1 if error else 0, True), out
+
+
 # --- limits ---
 
 def with_files(limit, hard=None, uid=None):

@@ -75,10 +75,11 @@ static void put_on(struct master *m, const struct xdp_conf *x, struct guarded *w
 		  "the guard is on %s, %s mode%s%s", w->ifname, guard_attach_mode_name(at.mode),
 		  at.reason[0] ? ": " : "", at.reason);
 	if (at.is_libxdp && !at.is_shared)
-		log_write(log_of(m), LOG_LVL_WARN, 0,
-			  "libxdp has no dispatcher on this kernel (it needs freplace): the guard is "
-			  "alone on %s, nothing else can be attached beside it",
-			  w->ifname);
+		log_write(
+			log_of(m), LOG_LVL_WARN, 0,
+			"libxdp has no dispatcher on this kernel (it needs freplace): the guard is "
+			"alone on %s, nothing else can be attached beside it",
+			w->ifname);
 }
 
 void attaching_apply(struct master *m, const struct xdp_conf *x)

@@ -233,6 +233,14 @@ static int read_text(struct conf *c, struct lists *l, const struct list_source *
 	return 0;
 }
 
+/* Some editors begin a file with a byte order mark. */
+static struct slice without_mark(struct slice s)
+{
+	static const char mark[] = "\xef\xbb\xbf";
+
+	return s.n >= 3 && memcmp(s.p, mark, 3) == 0 ? slice_make(s.p + 3, s.n - 3) : s;
+}
+
 int lists_read_file(struct conf *c, struct lists *l, struct list_source *from, const char *path,
 		    unsigned *line, char *text, size_t room)
 {
@@ -245,7 +253,7 @@ int lists_read_file(struct conf *c, struct lists *l, struct list_source *from, c
 	*line = 0;
 	if (fd < 0 || fstat(fd, &st))
 		goto out;
-	errno = S_ISREG(st.st_mode) ? EFBIG : EINVAL;
+	errno = S_ISREG(st.st_mode) ? EFBIG : S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
 	if (!S_ISREG(st.st_mode) || st.st_size > LISTS_FILE_MAX)
 		goto out;
 	bytes = malloc((size_t)st.st_size + 1);
@@ -254,7 +262,7 @@ int lists_read_file(struct conf *c, struct lists *l, struct list_source *from, c
 	while ((got = read(fd, bytes + n, (size_t)st.st_size - n)) > 0)
 		n += (size_t)got;
 	if (got == 0)
-		rc = read_text(c, l, from, slice_make(bytes, n), line, text, room);
+		rc = read_text(c, l, from, without_mark(slice_make(bytes, n)), line, text, room);
 out:
 	saved = errno;
 	free(bytes);
