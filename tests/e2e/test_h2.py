@@ -612,7 +612,7 @@ def test_stream_ids_go_up(sluice):
 
 
 def test_frames_after_the_end_of_a_stream(sluice):
-    """While its answer is awaited; DATA for a stream that is over on both sides nghttp2 drops, as nginx does."""
+    """While its answer is awaited; test_h2_spec.py has the rest."""
     with H2(sluice.tls) as c:
         id = c.headers([("x-mock-delay-ms", "3000")], path="/echo/later")
         c.data(id, b"x")

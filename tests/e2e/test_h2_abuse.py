@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What one HTTP/2 client may do to the others: each kind of abuse ends its connection, soon, with the right code."""
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -34,6 +35,21 @@ CONF = """
         return 200 fine;
     }
 """
+LITTLE = """
+    http2_recv_buffer_size 16k;
+    keepalive_requests 3;
+    keepalive_timeout 300ms;
+    upstream slow { server @slow@; }
+    server {
+        listen 127.0.0.1:@plain@ http2;
+        listen 127.0.0.1:@tls@ ssl http2;
+        server_name localhost;
+        ssl_certificate @cert@;
+        ssl_certificate_key @key@;
+        location /ret { return 200 fine; }
+        location /slow { proxy_pass http://slow/v1/chat/completions; }
+    }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +66,15 @@ def sluice(ca):
         slow.stop()
 
 
+@pytest.fixture(scope="module")
+def little(sluice, ca):
+    """Reads little at a time, and few requests from one connection."""
+    values = {"slow": sluice.slow.addr, "cert": ca.server.chain, "key": ca.server.key, "tls": free_port(), "plain": free_port()}
+    with Sluice(LITTLE, values) as s:
+        s.tls, s.ports = values["tls"], {False: values["plain"], True: values["tls"]}
+        yield s
+
+
 def flood(c, pieces, n=200000, at_once=50):
     """Sends until the peer will have no more; then what its last words were."""
     with contextlib.suppress(OSError, ssl.SSLError):
@@ -61,9 +86,10 @@ def flood(c, pieces, n=200000, at_once=50):
 
 
 def ends_with(sluice, c, pieces, text, code="ENHANCE_YOUR_CALM", **kw):
+    before = len(sluice.log())
     codes = flood(c, pieces, **kw)
-    sluice.wait_log(text)
-    assert codes in ([code], []), codes  # a reset may have overtaken the GOAWAY
+    until(lambda: re.search(text, sluice.log()[before:]), 5, f"'{text}' in the log")
+    assert codes[-1:] in ([code], []), codes  # a reset may have overtaken the GOAWAY
     with H2(sluice.tls) as other:
         assert other.get("/ret").status == 200
     return codes
@@ -289,6 +315,34 @@ def test_unknown_frames_flood(sluice):
         ends_with(sluice, c, lambda: frame_bytes(0x99, 0, 0, b"x"), "control frames|almost nothing")
 
 
+@pytest.mark.parametrize("kind", [0xa, 0xc, 0x10, 0x42])
+def test_floods_of_extensions(sluice, kind):
+    """Frames that HTTP/2's library knows nothing of, or has no use for: ALTSVC, ORIGIN, PRIORITY_UPDATE, any other."""
+    with H2(sluice.tls) as c:
+        ends_with(sluice, c, lambda: frame_bytes(kind, 0, 0, b"\0\0\0\1u=1"), "control frames|almost nothing")
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"x" * 16384], ids=len)
+def test_data_for_a_stream_that_we_have_reset(sluice, data):
+    with H2(sluice.tls) as c:
+        id, head = headers(c, "/ret", "POST", end=False)
+        c.raw(head)
+        assert c.answer(id).status == 200
+        c.wait(lambda: c.stream(id).reset)
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.DATA, 0, id, data), "empty frames|control frames", at_once=5)
+
+
+def test_requests_after_goaway(little):
+    """Who does not take leave: requests that are ignored cost their decoding."""
+    with H2(little.tls) as c:
+        for _ in range(6):
+            c.headers(path="/slow")
+        time.sleep(0.5)
+        c.ping()
+        c.wait(lambda: len(c.goaway) == 2)
+        ends_with(little, c, lambda: headers(c, "/slow")[1], "control frames|break streams")
+
+
 def test_empty_data_flood(sluice):
     with H2(sluice.tls) as c:
         id, data = headers(c, "/echo/e", "POST", end=False)
@@ -312,7 +366,7 @@ def test_padding_flood(sluice):
     with H2(sluice.tls) as c:
         id, data = headers(c, "/echo/e", "POST", end=False)
         c.raw(data)
-        ends_with(sluice, c, lambda: frame_bytes(h2raw.DATA, 8, id, b"\xff" + b"\0" * 255), "almost nothing|rules of HTTP/2",
+        ends_with(sluice, c, lambda: frame_bytes(h2raw.DATA, 8, id, b"\xff" + b"\0" * 255), "almost nothing|control frames",
                   code="ENHANCE_YOUR_CALM")
 
 
@@ -365,6 +419,38 @@ def test_who_does_not_read_is_ended(sluice):
         sluice.wait_log("client timed out while sending to client", 15)
     finally:
         c.close()
+
+
+def counted(little, before, text="control frames"):
+    until(lambda: re.search(text, little.log()[before:]), 5, f"'{text}' in the log")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_who_floods_and_resets_the_connection_is_counted(little, tls):
+    """However little of it is read at a time."""
+    before = len(little.log())
+    with H2(little.ports[tls], tls=tls) as c:
+        c.wait(lambda: 4 in c.settings)
+        with stopped(little.workers()):
+            c.raw(b"".join(headers(c, fields=[("x", f"{i}~" * 2250)])[1] for i in range(3)))
+            c.raw(frame_bytes(h2raw.PRIORITY, 0, 1, b"\0\0\0\0\x10") * 2500)
+            c.abort()
+    counted(little, before)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_who_floods_and_is_gone_when_he_is_answered_is_counted(little, tls):
+    """The answer to the first PING meets a closed port, the next cannot be written; the rest is read all the same."""
+    before = len(little.log())
+    with H2(little.ports[tls], tls=tls) as c:
+        c.wait(lambda: 4 in c.settings)
+        c.ping()
+        c.wait(lambda: c.pings)
+        with stopped(little.workers()):
+            for _ in range(22):
+                c.raw(frame_bytes(h2raw.PING, 0, 0, b"12345678") + frame_bytes(0x42, 0, 0, b"x" * 44) * 96)
+            c.close()
+    counted(little, before)
 
 
 def test_ban(sluice):

@@ -6,9 +6,12 @@
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/err.h"
+#include "h2/h2_frames.h"
 #include "h2/h2_memory.h"
+#include "h2/h2_past.h"
 
 enum {
 	CONN_WINDOW_BYTES = 1 << 20,
@@ -18,18 +21,6 @@ enum {
 	PING_COST = 4,
 	OPEN_CREDIT = 4, /* control frames that each request, */
 	DATA_CREDIT = 2, /* and each of our DATA frames may bring about */
-	GAPS = 4,
-	DONE = 32,
-};
-
-/* Streams that are no more, or never were, which nghttp2 does not tell apart: the last of each kind. */
-struct past {
-	int32_t last; /* highest stream that was opened */
-	struct {
-		int32_t from, to;
-	} gap[GAPS];	    /* numbers that were passed over */
-	int32_t done[DONE]; /* ended by the client itself */
-	uint8_t n_gaps, n_done;
 };
 
 struct h2_session {
@@ -39,9 +30,11 @@ struct h2_session {
 	void *user;
 	uint64_t now_ms;
 	struct h2_guard guard;
-	struct past past;
+	struct h2_frames frames;
+	struct h2_past past;
 	enum h2_abuse abuse;
 	enum h2_error error; /* of our GOAWAY */
+	size_t n_queued;     /* frames to be sent, before the client's SETTINGS took effect */
 	bool failed;
 };
 
@@ -78,57 +71,102 @@ static void *stream_of(struct h2_session *s, int32_t id)
 
 /* Coming in. */
 
-static void note_opened(struct past *p, int32_t id)
-{
-	if (id > p->last + 2 || (p->last == 0 && id > 1)) {
-		p->gap[p->n_gaps % GAPS].from = p->last ? p->last + 2 : 1;
-		p->gap[p->n_gaps++ % GAPS].to = id - 2;
-	}
-	p->last = id;
-}
-
 /* RFC 9113 5.1, 5.1.1: what HEADERS and DATA mean on a stream that is not there. */
-static enum h2_error error_of_past(const struct past *p, int32_t id)
-{
-	for (int i = 0; i < GAPS; i++)
-		if (id >= p->gap[i].from && id <= p->gap[i].to)
-			return H2_PROTOCOL_ERROR;
-	for (int i = 0; i < DONE; i++)
-		if (p->done[i] == id)
-			return H2_STREAM_CLOSED;
-	return H2_NO_ERROR;
-}
-
 static int check_past(struct h2_session *s, int32_t id)
 {
-	if (id == 0 || id > s->past.last || nghttp2_session_find_stream(s->ng, id))
+	if (h2_past_has_skipped(&s->past, id))
+		s->error = H2_PROTOCOL_ERROR;
+	else if (h2_past_has_done(&s->past, id))
+		s->error = H2_STREAM_CLOSED;
+	else
 		return 0;
-	s->error = error_of_past(&s->past, id);
-	return s->error == H2_NO_ERROR ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+	return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
-static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
+static bool was_opened(const struct h2_session *s, int32_t id)
 {
-	struct h2_session *s = user;
-	int r = count_traffic(s, hd->length + H2_FRAME_HEAD_BYTES, 0);
+	return id > 0 && id <= s->past.last;
+}
 
+static int begin_data(struct h2_session *s, const struct h2_frame_head *f)
+{
+	int32_t id = (int32_t)f->stream;
+	int r = 0;
+
+	if (f->payload_n == 0 && !(f->flags & NGHTTP2_FLAG_END_STREAM))
+		r = hit(s, H2_ABUSE_EMPTY, 1);
+	if (r || !was_opened(s, id) || nghttp2_session_find_stream(s->ng, id))
+		return r;
+	/* It may have been sent before we told that the stream is over: nobody's fault, and yet no use. */
+	r = check_past(s, id);
+	if (!r)
+		r = count_traffic(s, 0, f->payload_n);
+	return r ? r : hit(s, H2_ABUSE_CONTROL, 1);
+}
+
+/* Each costs as much as a control frame until it opens a stream. */
+static int begin_headers(struct h2_session *s, int32_t id)
+{
+	int r = hit(s, H2_ABUSE_CONTROL, 1);
+
+	if (r || !was_opened(s, id) || nghttp2_session_find_stream(s->ng, id))
+		return r;
+	return check_past(s, id);
+}
+
+static int begin_reset(struct h2_session *s, int32_t id)
+{
+	if (nghttp2_session_find_stream(s->ng, id))
+		h2_past_done(&s->past, id);
+	return hit(s, H2_ABUSE_RESETS, 1);
+}
+
+/* RFC 9113 lets them be ignored, which nghttp2 does, but for these rules (6.3; RFC 7540 5.3.1, as nginx). */
+static int begin_priority(struct h2_session *s, const struct h2_frame_head *f)
+{
+	int32_t id = (int32_t)f->stream;
+
+	if (id == 0) {
+		s->error = H2_PROTOCOL_ERROR;
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	}
+	if (f->word == f->stream && nghttp2_session_find_stream(s->ng, id)) {
+		h2_session_reset(s, id, H2_PROTOCOL_ERROR);
+		return hit(s, H2_ABUSE_BROKEN, 1);
+	}
+	return hit(s, H2_ABUSE_CONTROL, 1);
+}
+
+static int begin_frame(struct h2_session *s, const struct h2_frame_head *f)
+{
+	int r;
+
+	if (f->payload_n > H2_FRAME_MAX) /* nghttp2 ends the connection for it */
+		return 0;
+	r = count_traffic(s, f->payload_n + H2_FRAME_HEAD_BYTES, 0);
 	if (r)
 		return r;
-	switch (hd->type) {
+	switch (f->type) {
 	case NGHTTP2_DATA:
-		if (hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM))
-			r = hit(s, H2_ABUSE_EMPTY, 1);
-		return r ? r : check_past(s, hd->stream_id);
+		return begin_data(s, f);
 	case NGHTTP2_HEADERS:
-		return check_past(s, hd->stream_id);
+		return begin_headers(s, (int32_t)f->stream);
 	case NGHTTP2_CONTINUATION:
-		return hd->length == 0 ? hit(s, H2_ABUSE_EMPTY, 1) : 0;
+		return f->payload_n == 0 ? hit(s, H2_ABUSE_EMPTY, 1) : 0;
 	case NGHTTP2_RST_STREAM:
-		return hit(s, H2_ABUSE_RESETS, 1);
+		return begin_reset(s, (int32_t)f->stream);
 	case NGHTTP2_SETTINGS:
+		s->n_queued = nghttp2_session_get_outbound_queue_size(s->ng);
 		return hit(s, H2_ABUSE_CONTROL, SETTINGS_COST);
 	case NGHTTP2_PING:
 		return hit(s, H2_ABUSE_CONTROL, PING_COST);
+	case NGHTTP2_PRIORITY:
+		return begin_priority(s, f);
+	case NGHTTP2_GOAWAY:
+		/* What a client says here means nothing, and nghttp2 takes some of it for an error. */
+		if (f->stream == 0 && f->word)
+			memset(s->frames.head + H2_FRAME_HEAD_BYTES, 0, sizeof(uint32_t));
+		return hit(s, H2_ABUSE_CONTROL, 1);
 	default:
 		return hit(s, H2_ABUSE_CONTROL, 1);
 	}
@@ -143,8 +181,8 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 
 	if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
-	note_opened(&s->past, id);
-	h2_guard_credit(&s->guard, H2_ABUSE_CONTROL, OPEN_CREDIT);
+	h2_past_opened(&s->past, id);
+	h2_guard_credit(&s->guard, H2_ABUSE_CONTROL, 1 + OPEN_CREDIT);
 	stream = s->ops->open(s->user, id);
 	nghttp2_session_set_stream_user_data(ng, id, stream);
 	/* One after the other is the default; all share the connection frame by frame instead. */
@@ -172,6 +210,17 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rc
 	return r ? r : judge(s, true, 0);
 }
 
+/* RFC 9113 6.9.2: it has made a stream's window too large. nghttp2 resets such streams only, which shows as more than
+ * its acknowledgement in the queue. */
+static int after_settings(struct h2_session *s, const nghttp2_frame *frame)
+{
+	if ((frame->hd.flags & NGHTTP2_FLAG_ACK) ||
+	    nghttp2_session_get_outbound_queue_size(s->ng) <= s->n_queued + 1)
+		return judge(s, true, 0);
+	s->error = H2_FLOW_CONTROL_ERROR;
+	return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
 	struct h2_session *s = user;
@@ -195,6 +244,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 		if (frame->hd.flags & NGHTTP2_FLAG_ACK)
 			s->ops->pong(s->user);
 		break;
+	case NGHTTP2_SETTINGS:
+		return after_settings(s, frame);
 	default:
 		break;
 	}
@@ -230,7 +281,7 @@ static int on_close(nghttp2_session *ng, int32_t id, uint32_t error, void *user)
 	bool answered = nghttp2_session_get_stream_local_close(ng, id) == 1;
 
 	if (nghttp2_session_get_stream_remote_close(ng, id) == 1)
-		s->past.done[s->past.n_done++ % DONE] = id;
+		h2_past_done(&s->past, id);
 	if (answered)
 		h2_guard_credit(&s->guard, H2_ABUSE_RESETS, 1);
 	if (stream)
@@ -326,7 +377,6 @@ static bool setup(void)
 		nghttp2_session_callbacks_del(cb);
 		return false;
 	}
-	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
@@ -373,6 +423,7 @@ struct h2_session *h2_session_new(const struct h2_ops *ops, void *user,
 	s->now_ms = now_ms;
 	s->abuse = H2_ABUSE_N;
 	h2_guard_init(&s->guard, now_ms);
+	h2_frames_init(&s->frames);
 	nghttp2_submit_settings(s->ng, NGHTTP2_FLAG_NONE, iv, sizeof iv / sizeof iv[0]);
 	nghttp2_session_set_local_window_size(s->ng, NGHTTP2_FLAG_NONE, 0, CONN_WINDOW_BYTES);
 	return s;
@@ -403,14 +454,25 @@ static int over(struct h2_session *s, int error)
 
 int h2_session_recv(struct h2_session *s, const char *p, size_t n, uint64_t now_ms)
 {
-	ssize_t r;
+	struct h2_frame_head head;
+	const uint8_t *out;
+	size_t used, out_n;
+	ssize_t r = 0;
+	bool is_head;
 
 	s->now_ms = now_ms;
-	if (s->failed)
-		return -SL_EINVAL;
-	r = nghttp2_session_mem_recv(s->ng, (const uint8_t *)p, n);
-	if (r < 0)
-		return over(s, (int)r);
+	s->n_queued = nghttp2_session_get_outbound_queue_size(s->ng);
+	for (; n && !s->failed && nghttp2_session_want_read(s->ng); p += used, n -= used) {
+		used = h2_frames_take(&s->frames, (const uint8_t *)p, n, &out, &out_n, &head,
+				      &is_head);
+		if (is_head)
+			r = begin_frame(s, &head);
+		if (!r)
+			r = nghttp2_session_mem_recv(s->ng, out, out_n);
+		if (r < 0)
+			return over(s, (int)r);
+		r = 0;
+	}
 	return s->failed ? over(s, 0) : 0;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "core/slice.h"
+#include "h2/h2_frames.h"
 #include "h2/h2_guard.h"
 
 /* RFC 9113 7 */
@@ -26,8 +27,6 @@ enum h2_error {
 	H2_INADEQUATE_SECURITY,
 	H2_HTTP_1_1_REQUIRED,
 };
-
-enum { H2_FRAME_HEAD_BYTES = 9 };
 
 struct h2_session;
 

@@ -219,13 +219,22 @@ static void set_timer(struct h2 *h, bool progress)
 		h->c.idle_since_ms = h->c.env->loop.clock.mono_ms;
 }
 
+/* Nothing can be written any more. What came before the end is yet to be read and judged. */
+static void hear_out(struct h2 *h)
+{
+	bufq_clear(&h->c.out);
+	h->c.dead = false;
+	h->c.conn.failed = h->c.conn.readable = true;
+	h->more_input = true;
+	client_wake(&h->c);
+}
+
 /* Writes, and sees to what has ended. */
 static void settle(struct h2 *h)
 {
 	uint64_t before = h->c.conn.n_sent;
 
-	if (!h->c.dead)
-		h2_stream_start_some(h);
+	h2_stream_start_some(h);
 	if (must_notice(h))
 		give_notice(h);
 	if (h2_write_pump(h)) {
@@ -233,7 +242,10 @@ static void settle(struct h2 *h)
 		return;
 	}
 	if (h->c.dead) {
-		client_destroy(&h->c);
+		if (h->c.reset)
+			client_destroy(&h->c);
+		else
+			hear_out(h);
 		return;
 	}
 	client_set_idle(&h->c, !h->n_streams);
@@ -303,11 +315,7 @@ static void event(struct client_conn *c)
 {
 	struct h2 *h = (struct h2 *)c;
 
-	if (!read_some(h))
-		return;
-	if (c->conn.failed) /* what came before its end has been judged */
-		client_kill(c, false);
-	else
+	if (read_some(h))
 		client_wake(c);
 }
 
@@ -319,7 +327,10 @@ static void turn(struct client_conn *c)
 		return;
 	if (h->more_input)
 		client_wake(c);
-	settle(h);
+	if (!c->conn.failed)
+		settle(h);
+	else if (!h->more_input)
+		client_destroy(c);
 }
 
 static void timeout(struct client_conn *c)
