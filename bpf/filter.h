@@ -29,7 +29,7 @@ static __always_inline bool filter_may_list_v4(__u32 number)
 	return filter_bit(0, number >> 16) && filter_bit(GUARD_FILTER_V4_AT, number >> 8);
 }
 
-__noinline int filter_may_allow_v4(__u32 number)
+static __always_inline bool filter_may_allow_v4(__u32 number)
 {
 	return filter_bit(GUARD_FILTER_ALLOW_V4_AT, bpf_ntohl(number) >> 16);
 }

@@ -61,7 +61,7 @@ static __always_inline __u64 judge_net(void *map, const void *cidr, __u64 why,
 	if (net->expires_ns && j->now_ns >= net->expires_ns)
 		return list_over(why);
 	j->packets = ++net->packets;
-	net->bytes += j->bytes;
+	net->bytes += j->r.bytes;
 	j->prefix_len = net->prefix_len;
 	return list_refuse(set, GUARD_DROP_NET, &net->event_ns, net->rule_id, net->flags, j);
 }
@@ -76,15 +76,17 @@ static __always_inline __u64 judge_address(const struct tables *t, __u64 why,
 	if (deny->expires_ns && j->now_ns >= deny->expires_ns)
 		return list_over(why);
 	j->packets = ++deny->packets;
-	deny->bytes += j->bytes;
+	deny->bytes += j->r.bytes;
 	return list_refuse(set, GUARD_DROP_DENY, &deny->event_ns, deny->rule_id, deny->flags, j);
 }
 
-/* WHY is the verdict on a packet that no list knows. */
-static __always_inline __u64 judge_lists(const struct tables *t, __u64 why,
-					 const struct guard_settings *set, struct judging *j)
+/* Of a source that may be in some list. */
+static __always_inline __u64 judge_lists(const struct tables *t, const struct guard_settings *set,
+					 struct judging *j)
 {
-	if (j->may_allow && t->n_allow && bpf_map_lookup_elem(t->allow, t->cidr))
+	__u64 why = j->r.why;
+
+	if (t->n_allow && bpf_map_lookup_elem(t->allow, t->cidr))
 		return GUARD_PASS_ALLOW;
 	why = judge_address(t, why, set, j);
 	if (!judging_is_drop(why) && t->n_ban_net)
@@ -94,43 +96,30 @@ static __always_inline __u64 judge_lists(const struct tables *t, __u64 why,
 	return why;
 }
 
-__noinline int judge_lists_v4(struct judging *j)
+static __always_inline __u64 judge_lists_v4(__u32 number, const struct guard_settings *set,
+					    struct judging *j)
 {
-	const struct guard_settings *set = judging_settings();
 	struct guard_cidr_v4 cidr = {.prefix_len = 32};
-	struct tables t;
-	__u32 number;
-
-	if (!j || !set)
-		return GUARD_PASS;
-	__builtin_memcpy(&number, j->r.addr, sizeof number);
-	j->may_allow = filter_may_allow_v4(number);
-	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
-	t = (struct tables){
+	struct tables t = {
 		.allow = &allow_v4,
 		.deny = &deny_v4,
 		.ban_net = &ban_net_v4,
 		.deny_net = &deny_net_v4,
-		.addr = cidr.addr,
+		.addr = &number,
 		.cidr = &cidr,
-		.n_allow = set->n_allow_v4,
+		.n_allow = filter_may_allow_v4(number) ? set->n_allow_v4 : 0,
 		.n_ban_net = set->n_ban_net_v4,
 		.n_deny_net = set->n_deny_net_v4,
 	};
-	return judge_lists(&t, j->r.why, set, j);
+
+	__builtin_memcpy(cidr.addr, &number, sizeof cidr.addr);
+	return judge_lists(&t, set, j);
 }
 
-__noinline int judge_lists_v6(struct judging *j)
+static __always_inline __u64 judge_lists_v6(const struct guard_settings *set, struct judging *j)
 {
-	const struct guard_settings *set = judging_settings();
 	struct guard_cidr_v6 cidr = {.prefix_len = 128};
-	struct tables t;
-
-	if (!j || !set)
-		return GUARD_PASS;
-	j->may_allow = 1;
-	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
-	t = (struct tables){
+	struct tables t = {
 		.allow = &allow_v6,
 		.deny = &deny_v6,
 		.ban_net = &ban_net_v6,
@@ -141,52 +130,49 @@ __noinline int judge_lists_v6(struct judging *j)
 		.n_ban_net = set->n_ban_net_v6,
 		.n_deny_net = set->n_deny_net_v6,
 	};
-	return judge_lists(&t, j->r.why, set, j);
+
+	__builtin_memcpy(cidr.addr, j->r.addr, sizeof cidr.addr);
+	return judge_lists(&t, set, j);
 }
 
-__noinline int judge_v4(struct judging *j)
+static __always_inline __u64 judge_v4(const struct guard_settings *set, struct judging *j)
 {
-	const struct guard_settings *set = judging_settings();
-	__u64 why = GUARD_PASS;
+	__u64 why = j->r.why;
 	__u32 number;
 
-	if (!j || !set)
-		return why;
 	__builtin_memcpy(&number, j->r.addr, sizeof number);
-	j->hash = guard_hash(0, number, set->seed);
 	j->prefix_len = 32;
-	why = filter_may_list_v4(number) ? judge_lists_v4(j) : j->r.why;
-	j->prefix_len = 32;
+	if (filter_may_list_v4(number))
+		why = judge_lists_v4(number, set, j);
 	if (judging_is_drop(why) || !set->count_sources)
 		return why;
+	j->prefix_len = 32;
+	j->hash = guard_hash(0, number, set->seed);
 	return sources_judge(&sources_v4, &number, why, set, j);
 }
 
-__noinline int judge_v6(struct judging *j)
+static __always_inline __u64 judge_v6(const struct guard_settings *set, struct judging *j)
 {
-	const struct guard_settings *set = judging_settings();
-	__u64 why = GUARD_PASS, half[2];
+	__u64 why = j->r.why, half[2];
 
-	if (!j || !set)
-		return why;
 	__builtin_memcpy(half, j->r.addr, sizeof half);
-	j->hash = guard_hash(half[0], half[1], set->seed);
 	j->prefix_len = 128;
-	why = filter_may_list_v6(half[0], set->seed) ? judge_lists_v6(j) : j->r.why;
-	j->prefix_len = 128;
+	if (filter_may_list_v6(half[0], set->seed))
+		why = judge_lists_v6(set, j);
 	if (judging_is_drop(why) || !set->count_sources)
 		return why;
+	j->prefix_len = 128;
+	j->hash = guard_hash(half[0], half[1], set->seed);
 	return sources_judge(&sources_v6, half, why, set, j);
 }
 
 /* The master is gone, and the configuration says that then all pass. */
-static __always_inline bool is_fail_open(const struct judging *j)
+static __always_inline bool is_fail_open(const struct guard_settings *set, const struct judging *j)
 {
-	const struct guard_settings *set = judging_settings();
 	__u32 zero = 0;
 	__u64 *beat_ns;
 
-	if (!set || !set->fail_after_ns || !set->fail_open)
+	if (!set->fail_after_ns || !set->fail_open)
 		return false;
 	beat_ns = bpf_map_lookup_elem(&heartbeat, &zero);
 	return beat_ns && j->now_ns > *beat_ns + set->fail_after_ns;
@@ -195,22 +181,23 @@ static __always_inline bool is_fail_open(const struct judging *j)
 SEC("xdp.frags")
 int sluice_guard(struct xdp_md *ctx)
 {
-	struct judging j = {.bytes = bpf_xdp_get_buff_len(ctx), .ifindex = ctx->ingress_ifindex};
+	const struct guard_settings *set = judging_settings();
+	struct judging j = {.ifindex = ctx->ingress_ifindex};
 	struct guard_cpu *own = judging_cpu();
 	__u64 verdict;
 
-	if (!own)
+	if (!own || !set)
 		return XDP_PASS;
-	parse_frame(&j.r, ctx, j.bytes);
+	parse_frame(&j.r, ctx);
 	verdict = j.r.why;
 	j.family = j.r.family;
 	if (j.r.family) {
 		j.now_ns = clock_tick_ns(own);
-		verdict = j.r.family == PARSE_V4 ? judge_v4(&j) : judge_v6(&j);
-		if (judging_is_drop(verdict) && is_fail_open(&j))
+		verdict = j.r.family == PARSE_V4 ? judge_v4(set, &j) : judge_v6(set, &j);
+		if (judging_is_drop(verdict) && is_fail_open(set, &j))
 			verdict = GUARD_FAIL_OPEN;
 	}
-	judging_count(verdict, j.bytes);
+	judging_count(verdict, j.r.bytes);
 	return judging_is_drop(verdict) ? XDP_DROP : XDP_PASS;
 }
 

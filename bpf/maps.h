@@ -109,7 +109,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, GUARD_SKETCH_ROWS *GUARD_SKETCH_COLUMNS);
+	__uint(max_entries, GUARD_N_RATES *GUARD_SKETCH_ROWS *GUARD_SKETCH_COLUMNS);
 	__type(key, __u32);
 	__type(value, struct guard_cell);
 } sketch SEC(".maps");

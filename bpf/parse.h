@@ -4,8 +4,8 @@
  * so that nothing odd behind the address hides it.
  *
  * The common headers are read in place. What lies at a variable offset (behind IPv4 options or IPv6
- * extension headers) is copied out by a helper, because the verifier allows variable offsets into a
- * packet, and differences of packet pointers, only to who has CAP_PERFMON. */
+ * extension headers) is copied out by a helper, which also finds it in a fragment of the frame. A call
+ * costs several ns, so the usual packet makes none. */
 #ifndef SL_BPF_PARSE_H
 #define SL_BPF_PARSE_H
 
@@ -51,6 +51,7 @@ struct parse_ext {
 };
 
 struct parse_result {
+	__u64 bytes; /* of the frame; not what lies behind the IP packet in fragments of their own */
 	__u8 addr[16]; /* the source; IPv4: the first four bytes */
 	__u8 family;   /* enum parse_family */
 	__u8 why;      /* enum guard_total_index: GUARD_PASS when the headers are whole */
@@ -74,6 +75,15 @@ static __always_inline void parse_skip(struct parse_cursor *c, __u32 bytes)
 	c->at += bytes;
 	c->offset += bytes;
 	c->left -= bytes;
+}
+
+/* Counts what follows in fragments of the frame, which .left does not know at first. */
+static __always_inline void parse_measure(struct parse_result *r, struct parse_cursor *c)
+{
+	__u64 whole = bpf_xdp_get_buff_len(c->ctx);
+
+	c->left += whole - r->bytes;
+	r->bytes = whole;
 }
 
 static __always_inline bool parse_tcp_is_syn(const struct tcphdr *tcp)
@@ -163,6 +173,8 @@ static __always_inline void parse_ipv4(struct parse_result *r, struct parse_curs
 
 	head_bytes = ip->ihl * 4;
 	total_bytes = bpf_ntohs(ip->tot_len);
+	if (total_bytes > c->left)
+		parse_measure(r, c);
 	if (head_bytes < sizeof *ip || total_bytes < head_bytes || total_bytes > c->left)
 		return;
 	c->left = total_bytes;
@@ -219,6 +231,7 @@ static __always_inline void parse_ipv6(struct parse_result *r, struct parse_curs
 {
 	struct ipv6hdr *ip = c->at;
 	__u32 payload_bytes;
+	bool is_jumbo;
 
 	r->why = GUARD_MALFORMED;
 	if ((void *)(ip + 1) > c->end || ip->version != 6)
@@ -228,10 +241,13 @@ static __always_inline void parse_ipv6(struct parse_result *r, struct parse_curs
 
 	parse_skip(c, sizeof *ip);
 	payload_bytes = bpf_ntohs(ip->payload_len);
+	/* A jumbogram (RFC 2675) has 0 there and its length in a hop-by-hop option. */
+	is_jumbo = !payload_bytes && ip->nexthdr == IPPROTO_HOPOPTS;
+	if (payload_bytes > c->left || is_jumbo)
+		parse_measure(r, c);
 	if (payload_bytes > c->left)
 		return;
-	/* A jumbogram (RFC 2675) has 0 there and its length in a hop-by-hop option. */
-	if (payload_bytes || ip->nexthdr != IPPROTO_HOPOPTS)
+	if (!is_jumbo)
 		c->left = payload_bytes;
 	if (parse_is_ext(ip->nexthdr)) {
 		parse_ext_chain(r, c, ip->nexthdr);
@@ -246,40 +262,48 @@ static __always_inline bool parse_is_vlan(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
-/* FRAME_BYTES is the whole length of the frame; *R is zero. */
-static __always_inline void parse_frame(struct parse_result *r, struct xdp_md *ctx,
-					__u32 frame_bytes)
+static __always_inline void parse_ethernet(struct parse_result *r, struct parse_cursor *c)
+{
+	struct ethhdr *eth = c->at;
+	__be16 proto;
+
+	r->why = GUARD_MALFORMED;
+	if ((void *)(eth + 1) > c->end)
+		return;
+	proto = eth->h_proto;
+	parse_skip(c, sizeof *eth);
+	for (int i = 0; i < PARSE_VLAN_MAX; i++) {
+		struct parse_vlan *tag = c->at;
+
+		if (!parse_is_vlan(proto))
+			break;
+		if ((void *)(tag + 1) > c->end)
+			return;
+		proto = tag->proto;
+		parse_skip(c, sizeof *tag);
+	}
+	if (proto == bpf_htons(ETH_P_IP))
+		parse_ipv4(r, c);
+	else if (proto == bpf_htons(ETH_P_IPV6))
+		parse_ipv6(r, c);
+	else
+		r->why = parse_is_vlan(proto) ? GUARD_VLAN_DEEP : GUARD_NOT_IP;
+}
+
+/* *R is zero. */
+static __always_inline void parse_frame(struct parse_result *r, struct xdp_md *ctx)
 {
 	struct parse_cursor c = {
 		.ctx = ctx,
 		.at = (void *)(long)ctx->data,
 		.end = (void *)(long)ctx->data_end,
-		.left = frame_bytes,
 	};
-	struct ethhdr *eth = c.at;
-	__be16 proto;
 
-	r->why = GUARD_MALFORMED;
-	if ((void *)(eth + 1) > c.end)
-		return;
-	proto = eth->h_proto;
-	parse_skip(&c, sizeof *eth);
-	for (int i = 0; i < PARSE_VLAN_MAX; i++) {
-		struct parse_vlan *tag = c.at;
-
-		if (!parse_is_vlan(proto))
-			break;
-		if ((void *)(tag + 1) > c.end)
-			return;
-		proto = tag->proto;
-		parse_skip(&c, sizeof *tag);
-	}
-	if (proto == bpf_htons(ETH_P_IP))
-		parse_ipv4(r, &c);
-	else if (proto == bpf_htons(ETH_P_IPV6))
-		parse_ipv6(r, &c);
-	else
-		r->why = parse_is_vlan(proto) ? GUARD_VLAN_DEEP : GUARD_NOT_IP;
+	r->bytes = c.end - c.at;
+	c.left = r->bytes;
+	parse_ethernet(r, &c);
+	if (!r->family)
+		r->bytes = bpf_xdp_get_buff_len(ctx);
 }
 
 #endif

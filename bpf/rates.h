@@ -71,7 +71,7 @@ static __always_inline __u64 rates_refuse(const struct guard_settings *set,
 		judging_send_event(j, last_ns, l->rule_id, drop, is_dry);
 	if (!is_dry)
 		return drop;
-	judging_count(GUARD_WOULD_SYN_RATE + (drop - GUARD_DROP_SYN_RATE), j->bytes);
+	judging_count(GUARD_WOULD_SYN_RATE + (drop - GUARD_DROP_SYN_RATE), j->r.bytes);
 	return GUARD_WOULD_DROP;
 }
 
@@ -128,46 +128,56 @@ static __always_inline __u64 rates_lets_pass(const struct judging *j,
 
 /* ---- who has no entry ---- */
 
+static __always_inline struct guard_cell *rates_cell(__u32 rate, __u32 row, __u64 hash)
+{
+	__u32 at = (rate * GUARD_SKETCH_ROWS + row) * GUARD_SKETCH_COLUMNS +
+		   ((hash >> row * 16) & (GUARD_SKETCH_COLUMNS - 1));
+
+	return bpf_map_lookup_elem(&sketch, &at);
+}
+
 /* Only those cells move on that would otherwise say less than the least (conservative update). Two
  * CPUs at once in one cell may lose an item. */
 static __always_inline __u64 rates_one_sketched(__u64 verdict, const struct guard_settings *set,
-						__u32 rate, struct judging *j,
-						struct guard_cell *first, struct guard_cell *second,
-						struct guard_state *st)
+						__u32 rate, struct judging *j, __u64 hash)
 {
 	const struct guard_rate_limit *l = &set->rates[rate];
-	__u64 a = first->tat_ns[rate], b = second->tat_ns[rate], least = a < b ? a : b;
+	struct guard_cell *first, *second;
+	struct guard_state *st;
+	__u64 a, b, least;
 
 	if (!l->interval_ns || !rates_concerns(j, rate) || judging_is_drop(verdict))
 		return verdict;
-	if (rates_is_over(l, least, &j->now_ns))
-		return rates_refuse(set, l, GUARD_DROP_SYN_RATE + rate, j, &st->sketch_event_ns);
+	first = rates_cell(rate, 0, hash);
+	second = rates_cell(rate, 1, hash);
+	if (!first || !second)
+		return verdict;
+	a = first->tat_ns;
+	b = second->tat_ns;
+	least = a < b ? a : b;
+	if (rates_is_over(l, least, &j->now_ns)) {
+		st = judging_state();
+		return st ? rates_refuse(set, l, GUARD_DROP_SYN_RATE + rate, j,
+					 &st->sketch_event_ns)
+			  : verdict;
+	}
 	least = rates_next(l, least, j->now_ns);
 	if (a < least)
-		first->tat_ns[rate] = least;
+		first->tat_ns = least;
 	if (b < least)
-		second->tat_ns[rate] = least;
+		second->tat_ns = least;
 	return verdict;
 }
 
 /* By the sketch, in the cells of HASH. */
-__noinline int rates_hold_sketched(struct judging *j, __u64 hash)
+static __always_inline __u64 rates_hold_sketched(struct judging *j,
+						 const struct guard_settings *set, __u64 hash)
 {
-	const struct guard_settings *set = judging_settings();
-	__u32 at[GUARD_SKETCH_ROWS] = {
-		hash & (GUARD_SKETCH_COLUMNS - 1),
-		GUARD_SKETCH_COLUMNS + ((hash >> 16) & (GUARD_SKETCH_COLUMNS - 1)),
-	};
-	struct guard_cell *first = bpf_map_lookup_elem(&sketch, &at[0]);
-	struct guard_cell *second = bpf_map_lookup_elem(&sketch, &at[1]);
-	struct guard_state *st = judging_state();
 	__u64 verdict = GUARD_PASS;
 
-	if (!set || !j || !first || !second || !st)
-		return GUARD_PASS;
-	verdict = rates_one_sketched(verdict, set, GUARD_RATE_SYN, j, first, second, st);
-	verdict = rates_one_sketched(verdict, set, GUARD_RATE_PACKETS, j, first, second, st);
-	return rates_one_sketched(verdict, set, GUARD_RATE_NEW_TLS, j, first, second, st);
+	verdict = rates_one_sketched(verdict, set, GUARD_RATE_SYN, j, hash);
+	verdict = rates_one_sketched(verdict, set, GUARD_RATE_PACKETS, j, hash);
+	return rates_one_sketched(verdict, set, GUARD_RATE_NEW_TLS, j, hash);
 }
 
 /* ---- all unknown sources ---- */

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define GUARD_SCHEMA 4
+#define GUARD_SCHEMA 5
 
 #define GUARD_ALLOW_MAX 65536	  /* networks in each allow_* */
 #define GUARD_DENY_MAX 131072	  /* addresses in each deny_*, unless userspace says otherwise */
@@ -120,12 +120,11 @@ struct guard_prefix {
 	struct guard_meter meter;
 };
 
-/* sketch: a count-min sketch of theoretical arrival times, for sources and prefixes that have no
- * entry because the gate was shut. The least of a source's cells, one a row, is never before its
- * true time: it may throttle too much, never too little. */
+/* sketch: for each rate a count-min sketch of theoretical arrival times, for sources and prefixes that
+ * have no entry because the gate was shut. The least of a source's cells, one a row, is never before
+ * its true time: it may throttle too much, never too little. Index: rate, row, column. */
 struct guard_cell {
-	__u64 tat_ns[GUARD_N_RATES];
-	__u64 reserved;
+	__u64 tat_ns;
 };
 
 /* state[0]: what all CPUs share. */
@@ -267,7 +266,7 @@ _Static_assert(sizeof(struct guard_net) == 48, "ABI");
 _Static_assert(sizeof(struct guard_rate_limit) == 24, "ABI");
 _Static_assert(sizeof(struct guard_source) == 112, "ABI");
 _Static_assert(sizeof(struct guard_prefix) == 72, "ABI");
-_Static_assert(sizeof(struct guard_cell) == 32, "ABI");
+_Static_assert(sizeof(struct guard_cell) == 8, "ABI");
 _Static_assert(sizeof(struct guard_state) == 64, "ABI");
 _Static_assert(sizeof(struct guard_cpu) == 32, "ABI");
 _Static_assert(sizeof(struct guard_total) == 16, "ABI");

@@ -58,7 +58,7 @@ __noinline int sources_insert(const struct judging *j)
 
 	if (!set || !st || !j)
 		return 0;
-	fresh.bytes = j->bytes;
+	fresh.bytes = j->r.bytes;
 	fresh.syns = j->r.is_syn;
 	fresh.new_tls = j->r.is_hello;
 	fresh.drops = j->is_refused;
@@ -91,7 +91,7 @@ static __always_inline void sources_count(struct guard_source *s, const struct g
 					  const struct judging *j)
 {
 	s->packets++;
-	s->bytes += j->bytes;
+	s->bytes += j->r.bytes;
 	if (j->r.is_syn)
 		s->syns++;
 	if (j->r.is_hello)
@@ -142,7 +142,8 @@ __noinline int sources_hold_prefix(struct judging *j)
 	if (p) {
 		j->packets = ++p->packets;
 		p->last_seen_ns = j->now_ns;
-		verdict = rates_hold(j, &p->meter);
+		verdict =
+			rates_lets_pass(j, set, &p->meter) ? GUARD_PASS : rates_hold(j, &p->meter);
 		if (j->is_refused)
 			p->drops++;
 	} else if (rates_gate_open(set, own, j->now_ns)) {
@@ -151,7 +152,7 @@ __noinline int sources_hold_prefix(struct judging *j)
 	} else {
 		sources_shut(st, j);
 		j->packets = 0;
-		verdict = rates_hold_sketched(j, guard_hash(half[0], half[1], ~set->seed));
+		verdict = rates_hold_sketched(j, set, guard_hash(half[0], half[1], ~set->seed));
 	}
 	j->is_refused |= was_refused;
 	j->prefix_len = 128;
@@ -165,13 +166,11 @@ static __always_inline __u64 sources_graver(__u64 before, __u64 now)
 }
 
 /* What holds for more than the source: its network, and all strangers together. */
-__noinline int sources_hold_around(struct judging *j)
+static __always_inline __u64 sources_hold_around(const struct guard_settings *set,
+						 struct judging *j)
 {
-	const struct guard_settings *set = judging_settings();
 	__u64 verdict = GUARD_PASS;
 
-	if (!set || !j)
-		return GUARD_PASS;
 	if (j->r.family == PARSE_V6 && set->has_rates && set->v6_prefix && set->v6_prefix < 128)
 		verdict = sources_hold_prefix(j);
 	if (j->r.is_syn && set->unknown_syn.interval_ns && !judging_is_drop(verdict) &&
@@ -181,22 +180,22 @@ __noinline int sources_hold_around(struct judging *j)
 }
 
 /* A source without an entry is given one where the gate is open, or it is known as good. */
-__noinline int sources_new(struct judging *j, __u64 is_allowed)
+static __always_inline __u64 sources_new(const struct guard_settings *set, struct judging *j,
+					 bool is_allowed)
 {
-	const struct guard_settings *set = judging_settings();
 	struct guard_state *st = judging_state();
 	struct guard_cpu *own = judging_cpu();
 
-	if (!j || !set || !st || !own)
+	if (!st || !own)
 		return GUARD_PASS;
 	if (rates_gate_open(set, own, j->now_ns) || rates_is_good(j->hash)) {
 		sources_insert(j);
 		return GUARD_PASS;
 	}
 	sources_shut(st, j);
-	judging_count(GUARD_NOT_COUNTED, j->bytes);
+	judging_count(GUARD_NOT_COUNTED, j->r.bytes);
 	j->packets = 0;
-	return set->has_rates && !is_allowed ? rates_hold_sketched(j, j->hash) : GUARD_PASS;
+	return set->has_rates && !is_allowed ? rates_hold_sketched(j, set, j->hash) : GUARD_PASS;
 }
 
 /* The entry of a source, if it may have one. */
@@ -228,12 +227,12 @@ static __always_inline __u64 sources_judge(void *map, const void *addr, __u64 wh
 		if (s && set->has_rates && !rates_lets_pass(j, set, &s->meter))
 			why = sources_graver(why, rates_hold(j, &s->meter));
 		if ((j->r.is_syn || j->r.family == PARSE_V6) && !judging_is_drop(why))
-			why = sources_graver(why, sources_hold_around(j));
+			why = sources_graver(why, sources_hold_around(set, j));
 	}
 	if (!s)
 		return judging_is_drop(why)
 			       ? why
-			       : sources_graver(why, sources_new(j, why == GUARD_PASS_ALLOW));
+			       : sources_graver(why, sources_new(set, j, why == GUARD_PASS_ALLOW));
 	if (j->is_refused)
 		s->drops++;
 	return why;

@@ -130,13 +130,14 @@ static void test_without_permission(void **state)
 	in_child(be_nobody, NULL, NULL);
 }
 
-/* Uid 0 with CAP_BPF and CAP_NET_ADMIN, on older kernels CAP_PERFMON, alone: the whole life. */
+/* Uid 0 with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON alone: the whole life. Without the last it says so. */
 static void be_least_master(struct guard *g, const struct guard_maps *reader)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct caps[2] = {0};
 	const struct guard_options opt = {.pin_dir = rig_pin_dir};
-	const uint32_t net_admin = 1u << CAP_NET_ADMIN, bpf = 1u << (CAP_BPF - 32);
+	const uint32_t net_admin = 1u << CAP_NET_ADMIN, bpf = 1u << (CAP_BPF - 32),
+		       perfmon = 1u << (CAP_PERFMON - 32);
 	struct guard_attachment a;
 	int prog;
 	uint32_t id;
@@ -144,8 +145,13 @@ static void be_least_master(struct guard *g, const struct guard_maps *reader)
 	prog = rig_load_foreign(&id);
 	CHECK(bpf_xdp_attach((int)if_nametoindex("sl-b"), prog, XDP_FLAGS_DRV_MODE, NULL) == 0);
 	caps[0].effective = caps[0].permitted = net_admin;
-	caps[1].effective = caps[1].permitted =
-		bpf | (rig_needs_perfmon() ? 1u << (CAP_PERFMON - 32) : 0);
+	caps[1].permitted = bpf | perfmon;
+	caps[1].effective = bpf;
+	CHECK(syscall(SYS_capset, &head, caps) == 0);
+	CHECK(guard_probe(rig_err, sizeof rig_err) == -SL_EPERM);
+	CHECK(strstr(rig_err, "CAP_PERFMON"));
+	rig_err[0] = '\0';
+	caps[1].effective = caps[1].permitted;
 	CHECK(syscall(SYS_capset, &head, caps) == 0);
 	CHECK(guard_probe(rig_err, sizeof rig_err) == 0);
 	CHECK(guard_open(&g, &opt, rig_err, sizeof rig_err) == 0);

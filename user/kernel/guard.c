@@ -30,8 +30,8 @@ static int fail_load(int error, char *err, size_t err_size)
 	if (error == EPERM || error == EACCES)
 		return guard_fail(
 			-SL_EPERM, err, err_size,
-			"no permission to load XDP programs: run as root, or with CAP_BPF and "
-			"CAP_NET_ADMIN");
+			"no permission to load XDP programs: run as root, or with CAP_BPF, "
+			"CAP_NET_ADMIN and CAP_PERFMON");
 	if (error == ENOSYS)
 		return guard_fail(-SL_ESYS, err, err_size,
 				  "this kernel has no BPF (CONFIG_BPF_SYSCALL is off)");
@@ -46,7 +46,17 @@ static int fail_load(int error, char *err, size_t err_size)
 
 int guard_probe(char *err, size_t err_size)
 {
+	/* The difference of two pointers into the packet takes CAP_PERFMON. */
 	static const struct bpf_insn pass[] = {
+		{.code = BPF_LDX | BPF_W | BPF_MEM,
+		 .dst_reg = 2,
+		 .src_reg = 1,
+		 .off = offsetof(struct xdp_md, data_end)},
+		{.code = BPF_LDX | BPF_W | BPF_MEM,
+		 .dst_reg = 3,
+		 .src_reg = 1,
+		 .off = offsetof(struct xdp_md, data)},
+		{.code = BPF_ALU64 | BPF_SUB | BPF_X, .dst_reg = 2, .src_reg = 3},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = XDP_PASS},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
@@ -54,7 +64,8 @@ int guard_probe(char *err, size_t err_size)
 	int fd;
 
 	libbpf_set_print(quiet);
-	fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "sluice_probe", "Dual BSD/GPL", pass, 2, &opts);
+	fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "sluice_probe", "Dual BSD/GPL", pass,
+			   sizeof pass / sizeof pass[0], &opts);
 	if (fd < 0)
 		return fail_load(errno, err, err_size);
 	close(fd);
@@ -103,10 +114,8 @@ static int load(struct guard *g, char *log, char *err, size_t err_size)
 	if (rc == -EPERM)
 		return fail_load(EPERM, err, err_size);
 	if (rc)
-		return guard_fail(
-			-SL_ESYS, err, err_size, "the kernel refused the guard: %s%s%s%s",
-			strerror(-rc), log[0] ? ": " : "", verifier_says(log),
-			strstr(log, "spilled pointer") ? "; before 6.8 it takes CAP_PERFMON" : "");
+		return guard_fail(-SL_ESYS, err, err_size, "the kernel refused the guard: %s%s%s",
+				  strerror(-rc), log[0] ? ": " : "", verifier_says(log));
 	g->prog_fd = bpf_program__fd(g->skel->progs.sluice_guard);
 	for (int i = 0; i < GUARD_N_MAPS; i++)
 		g->maps.fd[i] = bpf_map__fd(guard_pins_map(g, i));
