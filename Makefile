@@ -36,7 +36,7 @@ all: $(PROGRAMS) ## build everything into build/
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
 
 # --- programs -------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ deps: ## install (apt, npm) what building and testing needs; safe to repeat
 	tools/deps.sh
 
 .PHONY: demo
-demo: ## the whole thing in two minutes: TLS, a stream, an attack, the guard
+demo: ## the whole thing in a minute: TLS, a stream, an attack, the guard
 	tools/deps.sh demo
 	$(MAKE) -j$(JOBS) all
 	$(PYTHON) tools/demo.py --build $(BUILD)
@@ -225,12 +225,14 @@ install: all ## into DESTDIR and PREFIX
 	install -D -m 755 $(BUILD)/mock-llm $(DESTDIR)$(PREFIX)/bin/mock-llm
 	install -d $(DESTDIR)$(SYSCONFDIR)
 	test -e $(DESTDIR)$(SYSCONFDIR)/sluice.conf || \
-		install -m 644 conf/sluice.conf $(DESTDIR)$(SYSCONFDIR)/sluice.conf
+		sed 's|/etc/sluice|$(SYSCONFDIR)|g' conf/sluice.conf > $(DESTDIR)$(SYSCONFDIR)/sluice.conf
 	install -m 644 conf/mime.types $(DESTDIR)$(SYSCONFDIR)/mime.types
 	install -d $(DESTDIR)/var/log/sluice $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/local|$(PREFIX)|' conf/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
-	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice
-	install -m 644 README.md LICENSE conf/ai-proxy*.conf docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
+	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice/docs $(DESTDIR)$(PREFIX)/share/doc/sluice/conf
+	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/sluice/
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/
+	install -m 644 conf/ai-proxy*.conf $(DESTDIR)$(PREFIX)/share/doc/sluice/conf/
 	install -D -m 644 conf/sluicectl.bash-completion \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/sluicectl
 

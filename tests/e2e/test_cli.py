@@ -396,6 +396,22 @@ def test_the_configuration_that_is_installed(tmp_path, guarded):
     assert code == 0 and "is successful" in out and "emerg" not in out, out
 
 
+def test_what_is_installed(tmp_path):
+    """Every page that a page names is there, and the configuration says where it is."""
+    make = ["make", "-s", "-C", harness.REPO, "-o", "all", "install", f"BUILD={harness.BUILD}", f"DESTDIR={tmp_path}",
+            "PREFIX=/opt/sl", "SYSCONFDIR=/opt/conf"]
+    p = subprocess.run(make, capture_output=True, text=True)
+    assert p.returncode == 0, p.stdout + p.stderr
+    doc = tmp_path / "opt/sl/share/doc/sluice"
+    pages = [*doc.rglob("*.md")]
+    assert len(pages) > 8
+    for page in pages:
+        for to in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / to).exists(), (page, to)
+    assert "/etc/sluice" not in (tmp_path / "opt/conf/sluice.conf").read_text()
+    assert "/opt/sl/sbin/sluice" in (tmp_path / "opt/sl/lib/systemd/system/sluice.service").read_text()
+
+
 def test_completion_of_sluicectl():
     """bash offers each command and option that the usage names."""
     usage = subprocess.run([harness.CTL, "--help"], capture_output=True, text=True, check=True).stdout
