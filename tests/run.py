@@ -7,10 +7,13 @@ any, also when a part ran no test at all. At the end it looks itself at what is 
 """
 import argparse
 import concurrent.futures
+import contextlib
+import ctypes
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,8 +24,9 @@ import xml.etree.ElementTree
 REPO = pathlib.Path(__file__).resolve().parents[1]
 PINS = pathlib.Path("/sys/fs/bpf")
 NOTHING_SELECTED = 5    # pytest's exit code
-# In /tmp: other runs, and tools that may run beside this one.
-OTHERS = ("sl-run-", "sl-e2e-", "sl-bench-", "sl-abuse-", "sl-attack-", "sl-demo-")
+# What unit tests make in /tmp; the rest of what is there is not this run's, which has a folder.
+TEMPS = re.compile("|".join(sorted({name for path in REPO.glob("tests/unit/*/*.[ch]")
+                                    for name in re.findall(r'"/tmp/(sl-[a-z-]+)XXXXXX"', path.read_text())})))
 # These are begun first, so that none of them is what the others' end is waited for.
 LONG = {f"test_{n}.py" for n in ("regressions", "spool", "testssl", "upstream")}
 
@@ -40,6 +44,8 @@ class Results:
         lines = [f"{'FAILED' if failed else 'ok':6} {name}: {passed} passed, {failed} failed"]
         if failed and text:
             lines += ["    " + line for line in text.splitlines()]
+        if children.is_over:
+            return
         with self.lock:
             self.passed += passed
             self.failed += failed
@@ -51,18 +57,93 @@ def slow(env):
     return int(env.get("SLUICE_SLOW", 1))
 
 
+class Interrupted(BaseException):
+    """Somebody has had enough."""
+
+    @classmethod
+    def listen(cls):
+        def handler(sig, frame):
+            for s in signals:
+                signal.signal(s, signal.SIG_IGN)
+            raise cls(sig)
+        signals = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+        for s in signals:
+            signal.signal(s, handler)
+
+    def die(self):
+        """As whoever started us expects it."""
+        signal.signal(self.args[0], signal.SIG_DFL)
+        os.kill(os.getpid(), self.args[0])
+
+
+class Children:
+    """All that run() has started. Each has a session of its own, so that Ctrl-C comes to us alone: what it had begun
+    must end in order, and nothing may begin after it. Who is killed itself takes them along."""
+
+    PATIENCE_S = 20
+
+    def __init__(self):
+        self.procs, self.lock, self.is_over = set(), threading.Lock(), False
+        self.prctl = ctypes.CDLL(None).prctl
+
+    def setup(self):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)    # a shell may have had it ignored
+        self.prctl(1, signal.SIGINT)    # PR_SET_PDEATHSIG
+
+    def start(self, command, **kw):
+        with self.lock:
+            if self.is_over:
+                raise OSError("interrupted")
+            p = subprocess.Popen([str(c) for c in command], cwd=REPO, stdin=subprocess.DEVNULL,
+                                 start_new_session=True, preexec_fn=self.setup, **kw)
+            self.procs.add(p)
+            return p
+
+    def wait(self, p, timeout_s):
+        """(exit code, output)"""
+        try:
+            out, _ = p.communicate(timeout=timeout_s)
+            return p.returncode, out or ""
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(p.pid, signal.SIGKILL)
+            return -1, (p.communicate()[0] or "") + f"\nno end in {timeout_s} s"
+        finally:
+            with self.lock:
+                self.procs.discard(p)
+
+    def end(self):
+        """pytest ends what its tests have started, the rest dies of it."""
+        with self.lock:
+            self.is_over = True
+            procs = list(self.procs)
+        for sig, patience_s in ((signal.SIGINT, self.PATIENCE_S), (signal.SIGKILL, 5)):
+            for p in procs:
+                if p.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(p.pid, sig)
+            end = time.monotonic() + patience_s
+            while time.monotonic() < end and any(p.poll() is None for p in procs):
+                time.sleep(0.1)
+
+
+children = Children()
+
+
+def call(command):
+    """(exit code, output) of what is no test."""
+    p = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                       errors="replace")
+    return p.returncode, p.stdout
+
+
 def run(command, env=None, timeout_s=300):
     """(exit code, output); a signal or a timeout is a code too."""
     try:
-        p = subprocess.run([str(c) for c in command], cwd=REPO, env=env, stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                           timeout=timeout_s)
-        return p.returncode, p.stdout
-    except subprocess.TimeoutExpired as e:
-        out = e.stdout or b""
-        return -1, (out.decode(errors="replace") if isinstance(out, bytes) else out) + f"\nno end in {timeout_s} s"
+        p = children.start(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     except OSError as e:
         return -1, str(e)
+    return children.wait(p, timeout_s)
 
 
 def run_unit(results, build, env, patterns):
@@ -113,7 +194,7 @@ def pytest_on(paths, marks, env, args, timeout_s, is_shown=False):
                    "-m", marks, *map(str, paths), *(["-k", args.k] if args.k else []),
                    *(["-v", "-v"] if args.kernel else [])]  # who sees it hang sees where
         if is_shown:
-            code, text = subprocess.run(command, cwd=REPO, env=env, stdin=subprocess.DEVNULL).returncode, ""
+            code, text = children.wait(children.start(command, env=env), None)
         else:
             code, text = run(command, env, 3600 * slow(env))
         total = bad = 0
@@ -137,10 +218,14 @@ def run_vm(results, build, env):
     results.add("tests/bpf on Debian's own kernel", passed, failed or code != 0, text)
 
 
+def e2e_files(args):
+    return [f.resolve() for f in args.files] or sorted((REPO / "tests/e2e").glob("test_*.py"))
+
+
 def run_beside(results, marks, env, args, timeout_s, others):
     """Each file is a pytest process of its own, args.jobs at a time, beside OTHERS; then, one after the other, what is
     marked "alone"."""
-    files = sorted((REPO / "tests/e2e").glob("test_*.py"), key=lambda p: (p.name not in LONG, p.name))
+    files = sorted(e2e_files(args), key=lambda p: (p.name not in LONG, p.name))
 
     def one(path, which):
         begun = time.monotonic()
@@ -151,8 +236,13 @@ def run_beside(results, marks, env, args, timeout_s, others):
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         begun = [*(pool.submit(o) for o in others), *(pool.submit(one, p, "not alone") for p in files)]
-        for b in begun:
-            b.result()
+        try:
+            for b in begun:
+                b.result()
+        except Interrupted:
+            pool.shutdown(wait=False, cancel_futures=True)
+            children.end()
+            raise
     for path in files:
         if "mark.alone" in path.read_text():
             one(path, "alone")
@@ -165,8 +255,7 @@ def run_e2e(results, env, args, timeout_s, others):
         for o in others:
             o()
         # To collect all takes minutes on an emulated machine.
-        paths = [f for f in sorted((REPO / "tests/e2e").glob("test_*.py"))
-                 if not args.kernel or "mark.kernel" in f.read_text()]
+        paths = [f for f in e2e_files(args) if not args.kernel or "mark.kernel" in f.read_text()]
         passed, failed, text = pytest_on(paths, marks, env, args, timeout_s, is_shown=True)
         results.add("end-to-end tests", passed, failed, text)
     else:
@@ -197,7 +286,7 @@ def our_processes(build, folder):
 
 def refused_calls(build):
     """What the kernel's log says of system calls that the seccomp filter refused to build/sluice."""
-    code, text = run(["dmesg"])
+    code, text = call(["dmesg"])
     if code:
         return {f"the kernel's log cannot be read: {text}"}
     return {line for line in text.splitlines() if "type=1326" in line and f'exe="{build}/sluice"' in line}
@@ -217,21 +306,47 @@ class Machine:
         things |= {f"namespace {p}" for p in pathlib.Path("/run/netns").glob(f"{self.folder.name}*")}
         things |= {f"interface {p}" for p in pathlib.Path("/sys/class/net").glob("sl-*")}
         things |= {f"file {p}" for p in self.folder.iterdir() if not p.name.startswith("pytest-of-")}
-        things |= {f"file {p}" for p in pathlib.Path("/tmp").glob("sl-*") if not p.name.startswith(OTHERS)}
+        things |= {f"file {p}" for p in pathlib.Path("/tmp").glob("sl-*") if TEMPS.match(p.name)}
         for pattern in ("sluice.pid*", "sluice"):
             things |= {f"file {p}" for p in pathlib.Path("/run").glob(pattern)}
         if os.access(PINS, os.R_OK):
             things |= {f"pin {p}" for p in [*PINS.glob("sluice"), *PINS.glob("sluice/*"), *PINS.glob(f"{self.folder.name}*")]}
         return things
 
+    def is_of_this_run(self, pid):
+        """Others may have started the same programs: ours have files in our folder, or were told its name."""
+        with contextlib.suppress(OSError):
+            if str(self.folder) in pathlib.Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
+                return True
+            return any(os.readlink(fd).startswith(str(self.folder)) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+        return False
+
+    def sweep(self):
+        """What interrupted tests could not take away any more."""
+        for pid in filter(self.is_of_this_run, our_processes(self.build, self.folder)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for mount in sorted(mounts(self.folder), reverse=True):
+            if mount.startswith(str(self.folder)):
+                call(["umount", "-l", mount])
+        for netns in pathlib.Path("/run/netns").glob(f"{self.folder.name}*"):
+            call(["ip", "netns", "del", netns.name])
+        for pins in PINS.glob(f"{self.folder.name}*"):
+            shutil.rmtree(pins, ignore_errors=True)
+
     def restore_mounts(self):
         """bpffs goes if it was not there at the start."""
         while mounts(self.folder).count("/sys/fs/bpf") > self.mounts.count("/sys/fs/bpf"):
-            if run(["umount", "/sys/fs/bpf"])[0]:
+            if call(["umount", "/sys/fs/bpf"])[0]:
                 break
 
     def left(self):
-        out = sorted(self.look() - self.before)
+        """What others' tests have in places that are nobody's goes again; what is left stays."""
+        for _ in range(20):
+            out = sorted(self.look() - self.before)
+            if not any(thing.startswith(("file /tmp/sl-", "interface ")) for thing in out):
+                break
+            time.sleep(0.5)
         now = mounts(self.folder)
         return out + [f"mount {m}" for m in sorted(set(now)) if now.count(m) > self.mounts.count(m)]
 
@@ -270,6 +385,17 @@ def run_parts(results, parts, args, env):
         vm[0]()
 
 
+def run_all(results, parts, args, env, reports):
+    refused = set() if args.unprivileged else refused_calls(args.build)
+    run_parts(results, parts, args, env)
+    if args.asan:
+        texts = [p.read_text(errors="replace") for p in sorted(reports.iterdir())]
+        results.add("no sanitizer report", not texts, len(texts), "\n\n".join(texts))
+    if not args.unprivileged and "e2e" in parts:
+        more = sorted(refused_calls(args.build) - {r for r in refused if "type=1326" in r})
+        results.add("no system call was refused", not more, len(more), "\n".join(more))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build", type=pathlib.Path, help="the folder of what make built")
@@ -280,10 +406,11 @@ def main():
     parser.add_argument("-k", metavar="EXPRESSION", help="end-to-end tests with these names alone")
     parser.add_argument("--jobs", type=int, help="files of end-to-end tests at the same time (one more than CPUs: they wait "
                         "more than they compute; with -k or --kernel 1); 1: all in one process, its output as it comes")
+    parser.add_argument("files", nargs="*", type=pathlib.Path, help="files of end-to-end tests; these alone")
     args = parser.parse_args()
     args.jobs = args.jobs or (1 if args.k or args.kernel else os.cpu_count() + 1)
     args.build = (REPO / args.build).resolve()
-    parts = args.only or usual_parts(args)
+    parts = args.only or (["e2e"] if args.files else usual_parts(args))
     results = Results()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sl-run-"))
     folder.chmod(0o1777)
@@ -291,20 +418,22 @@ def main():
     reports = folder / "reports"
     reports.mkdir()
     machine = Machine(args.build, folder)
-    refused = set() if args.unprivileged else refused_calls(args.build)
     env = {**os.environ, "SLUICE_BUILD": str(args.build), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8",
            "TMPDIR": str(folder), "SLUICE_RUN": folder.name}
     if args.asan:
         env.update(sanitizer_env(reports))
     if not args.unprivileged and os.geteuid() != 0:
         results.add("root", 0, 1, "these tests need root; `make test-unprivileged` leaves out what does")
-    run_parts(results, parts, args, env)
-    if args.asan:
-        texts = [p.read_text(errors="replace") for p in sorted(reports.iterdir())]
-        results.add("no sanitizer report", not texts, len(texts), "\n\n".join(texts))
-    if not args.unprivileged and "e2e" in parts:
-        more = sorted(refused_calls(args.build) - {r for r in refused if "type=1326" in r})
-        results.add("no system call was refused", not more, len(more), "\n".join(more))
+    try:
+        Interrupted.listen()
+        run_all(results, parts, args, env, reports)
+    except Interrupted as e:
+        children.end()
+        machine.sweep()
+        machine.restore_mounts()
+        print("\n".join(["interrupted", *machine.left()]), flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        e.die()
     machine.restore_mounts()
     left = machine.left()
     results.add("nothing left behind", not left, bool(left), "\n".join(left))

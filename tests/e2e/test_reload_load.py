@@ -316,7 +316,7 @@ def test_fifty_reloads(start, mock, ca, kind):
     assert stats["paths"]["/bytes"] == first.n_requests + second.n_requests
     for old, new in zip(before, after, strict=True):
         assert new.descriptors <= old.descriptors + 1, (before, after)
-        assert new.maps <= old.maps + 8, (before, after)
+        assert new.maps <= old.maps + (40 if IS_ASAN else 8), (before, after)     # ASan's heap is many maps
     if not IS_ASAN:
         (master_kb, workers_kb), (master_now_kb, workers_now_kb) = map(memory, (before, after))
         assert master_now_kb <= master_kb + MASTER_KB, (before, after)
