@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,14 +28,27 @@
 
 struct options {
 	bool test, dump, quiet, version, build, help, docs;
-	const char *prefix, *conf, *globals, *signal;
+	const char *prefix, *conf, *error_log, *globals, *signal;
 	struct rehearse_options rehearse; /* without pcap: none */
 };
+
+/* As nginx: no time and no level before what the command line is told. */
+__attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("sluice: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
 
 static void usage(FILE *to)
 {
 	fputs("sluice version: sluice/" SLUICE_VERSION "\n"
-	      "Usage: sluice [-?hvVtTq] [-s signal] [-p prefix] [-c filename] [-g directives]\n\n"
+	      "Usage: sluice [-?hvVtTq] [-s signal] [-p prefix]\n"
+	      "              [-e filename] [-c filename] [-g directives]\n\n"
 	      "Options:\n"
 	      "  -?,-h         : this help\n"
 	      "  -v            : show version and exit\n"
@@ -44,6 +58,8 @@ static void usage(FILE *to)
 	      "  -q            : suppress non-error messages during configuration testing\n"
 	      "  -s signal     : send signal to a master process: stop, quit, reopen, reload\n"
 	      "  -p prefix     : set prefix path (default: " SLUICE_PREFIX ")\n"
+	      "  -e filename   : set error log file: for what is wrong with the configuration, and for all\n"
+	      "                  where no error_log is set; or stderr\n"
 	      "  -c filename   : set configuration file (default: " SLUICE_CONF ")\n"
 	      "  -g directives : set global directives out of configuration file\n\n"
 	      "With -t, what the guard in the kernel would drop of a capture:\n"
@@ -58,7 +74,7 @@ static void usage(FILE *to)
 /* One letter of a cluster; *ARG is what follows it, or the next argument. False: usage error. */
 static bool take_letter(struct options *o, char letter, const char *arg, bool *used)
 {
-	const char **to = NULL;
+	const char **to = NULL, *what = "parameter";
 
 	switch (letter) {
 	case '?':
@@ -82,9 +98,15 @@ static bool take_letter(struct options *o, char letter, const char *arg, bool *u
 		return true;
 	case 'p':
 		to = &o->prefix;
+		what = "directory name";
+		break;
+	case 'e':
+		to = &o->error_log;
+		what = "file name";
 		break;
 	case 'c':
 		to = &o->conf;
+		what = "file name";
 		break;
 	case 'g':
 		to = &o->globals;
@@ -93,11 +115,11 @@ static bool take_letter(struct options *o, char letter, const char *arg, bool *u
 		to = &o->signal;
 		break;
 	default:
-		log_stderr(LOG_LVL_EMERG, "invalid option: \"%c\"", letter);
+		say("invalid option: \"%c\"", letter);
 		return false;
 	}
-	if (!arg) {
-		log_stderr(LOG_LVL_EMERG, "option \"-%c\" requires an argument", letter);
+	if (!arg || !*arg) {
+		say("option \"-%c\" requires %s", letter, what);
 		return false;
 	}
 	*to = arg;
@@ -122,7 +144,7 @@ static int take_rehearsal(struct options *o, const char *name, const char *arg)
 	if (!to && strcmp(name, "--top"))
 		return 0;
 	if (!arg) {
-		log_stderr(LOG_LVL_EMERG, "option \"%s\" requires an argument", name);
+		say("option \"%s\" requires an argument", name);
 		return -1;
 	}
 	if (to) {
@@ -130,7 +152,7 @@ static int take_rehearsal(struct options *o, const char *name, const char *arg)
 		return 2;
 	}
 	if (num_u63(slice_cstr(arg), &top) || !top || top > 1000000) {
-		log_stderr(LOG_LVL_EMERG, "option \"--top\" requires a number from 1 to 1000000");
+		say("option \"--top\" requires a number from 1 to 1000000");
 		return -1;
 	}
 	r->top = (unsigned)top;
@@ -143,11 +165,11 @@ static bool check_rehearsal(const struct options *o)
 	const struct rehearse_options *r = &o->rehearse;
 
 	if (r->pcap && !o->test) {
-		log_stderr(LOG_LVL_EMERG, "option \"--pcap\" needs \"-t\"");
+		say("option \"--pcap\" needs \"-t\"");
 		return false;
 	}
 	if (!r->pcap && (r->filter || r->bans || r->top || r->is_json)) {
-		log_stderr(LOG_LVL_EMERG, "--filter, --bans, --top and --json need \"--pcap\"");
+		say("--filter, --bans, --top and --json need \"--pcap\"");
 		return false;
 	}
 	return true;
@@ -175,7 +197,7 @@ static bool parse_args(struct options *o, int argc, char **argv)
 			continue;
 		}
 		if (*p++ != '-' || !*p) {
-			log_stderr(LOG_LVL_EMERG, "invalid option: \"%s\"", argv[i]);
+			say("invalid option: \"%s\"", argv[i]);
 			return false;
 		}
 		for (; *p; p++) {
@@ -257,15 +279,17 @@ static int rehearse(const struct options *o, const struct cycle *c)
 	return rehearse_run(&c->conf, &r);
 }
 
-static int test_ended(const struct options *o, const struct cycle *c, const char *path)
+static int test_ended(const struct options *o, const struct cycle *c, const struct cycle_source *s)
 {
 	if (!c) {
-		log_stderr(LOG_LVL_EMERG, "configuration file %s test failed", path);
+		say("configuration file %s%s%s test failed", s->path[0] == '/' ? "" : s->prefix,
+		    s->path[0] == '/' || s->prefix[strlen(s->prefix) - 1] == '/' ? "" : "/",
+		    s->path);
 		return 1;
 	}
 	if (!o->quiet) {
-		fprintf(stderr, "sluice: the configuration file %s syntax is ok\n", c->conf.path);
-		fprintf(stderr, "sluice: configuration file %s test is successful\n", c->conf.path);
+		say("the configuration file %s syntax is ok", c->conf.path);
+		say("configuration file %s test is successful", c->conf.path);
 	}
 	if (o->dump)
 		conf_print_sources(&c->conf);
@@ -314,21 +338,22 @@ static int run(const struct options *o, int argc, char **argv)
 	int code;
 
 	if (sig < 0) {
-		log_stderr(LOG_LVL_EMERG, "invalid option: \"-s %s\"", o->signal);
+		say("invalid option: \"-s %s\"", o->signal);
 		return 1;
 	}
 	/* Copies: the arguments' own memory will show the process's title. */
-	m.prefix = strdup(o->prefix ? absolute(o->prefix) : SLUICE_PREFIX);
-	m.path = strdup(o->conf ? o->conf : SLUICE_CONF);
-	m.globals = slice_cstr(strdup(o->globals ? o->globals : ""));
+	m.source.prefix = strdup(o->prefix ? absolute(o->prefix) : SLUICE_PREFIX);
+	m.source.path = strdup(o->conf ? o->conf : SLUICE_CONF);
+	m.source.error_log = o->error_log ? strdup(o->error_log) : NULL;
+	m.source.globals = slice_cstr(strdup(o->globals ? o->globals : ""));
 	m.argv = copy_args(argc, argv);
 	m.binary = strdup(binary_path(argv[0]));
 	m.is_root = geteuid() == 0;
 	title_init(argc, argv);
 	hdr_setup();
-	c = cycle_load(&m.shm, m.prefix, m.path, m.globals, o->test || sig, NULL, NULL, 0);
+	c = cycle_load(&m.shm, &m.source, o->test || sig, NULL, NULL, 0);
 	if (o->test) {
-		code = test_ended(o, c, m.path);
+		code = test_ended(o, c, &m.source);
 		cycle_free(c);
 		return code;
 	}

@@ -180,7 +180,7 @@ def test_refused_alike(tmp_path, http, words):
     ("http", "sub_filter a b;", "let the application do it"), ("http", "proxy_cache_path /tmp keys_zone=a:1m;", "answers are not cached"),
     ("http", "proxy_cache_valid 1s;", "answers are not cached"), ("http", "fastcgi_pass unix:/x;", "over HTTP only"), ("http", "grpc_pass a;", "over HTTP only"),
     ("http", "ssl on;", "listen ... ssl"), ("http", "aio threads;", 'write "off"'), ("http", "autoindex on;", "not listed"),
-    ("http", "http2_push_preload on;", "pushes"), ("http", "brotli on;", "gzip"), ("http", "access_by_lua_block {}", "no modules"),
+    ("http", "brotli on;", "gzip"), ("http", "access_by_lua_block {}", "no modules"),
     ("http", "more_set_headers 'A: b';", "add_header"), ("http", "acme_issuer a {}", "certbot"), ("http", "mirror /m;", "not copied"), ("http", "valid_referers none;", "map"),
     ("main", "load_module x.so;", "there are no modules"), ("main", "thread_pool a threads=2;", "no threads"), ("main", "stream { }", "only HTTP"),
     ("main", "worker_priority -5;", "Nice="), ("main", "worker_rlimit_core 1g;", "LimitCORE=")])

@@ -36,6 +36,9 @@ static int malformed(struct conf *c, const struct conf_node *n, struct slice pat
 	rest = conf_clip(slice_skip(pattern, offset));
 	if (pcre2_get_error_message(code, text, sizeof text) < 0)
 		text[0] = 0;
+	if (offset >= pattern.n)
+		return conf_error(c, n, "pcre2_compile() failed: %s in \"%.*s\"",
+				  (const char *)text, SLICE_FMT(shown));
 	return conf_error(c, n, "pcre2_compile() failed: %s in \"%.*s\" at \"%.*s\"",
 			  (const char *)text, SLICE_FMT(shown), SLICE_FMT(rest));
 }

@@ -23,8 +23,34 @@
 #include "proxy/proxy_tls.h"
 #include "tls/tls_conf.h"
 
-/* Without any error_log: stderr in the foreground, a file of the system's in the background. */
-static void default_log(struct cycle *c)
+/* The file of -e: what is wrong with the configuration is written there too, and everything where
+ * no error_log is set. */
+static void early_log(struct cycle *c, const char *name)
+{
+	struct log_sink *s;
+
+	if (!name || strcmp(name, "stderr") == 0)
+		return;
+	s = arena_zalloc(&c->conf.arena, sizeof *s);
+	s->path = conf_prefix_path(&c->conf, slice_cstr(name));
+	s->fd = -1;
+	if (log_sink_open(s)) {
+		log_stderr(LOG_LVL_ALERT,
+			   "could not open error log file: open() \"%s\" failed (%d: %s)", s->path,
+			   errno, strerror(errno));
+		return;
+	}
+	c->conf.sinks = s;
+	c->early.n_to = 1;
+	c->early.to[0].sink = s;
+	c->early.to[0].level = LOG_LVL_NOTICE;
+	if (!c->conf.boot_log)
+		c->conf.boot_log = &c->early;
+}
+
+/* Without any error_log: that of -e; or else stderr in the foreground, a file of the system's in the
+ * background. */
+static void default_log(struct cycle *c, const char *early)
 {
 	static struct log_sink to_stderr = {.fd = STDERR_FILENO};
 	const struct log_scope *s = c->conf.main->mod[MOD_LOG];
@@ -36,8 +62,8 @@ static void default_log(struct cycle *c)
 	}
 	c->log.n_to = 1;
 	c->log.to[0].level = LOG_LVL_ERROR;
-	c->log.to[0].sink = &to_stderr;
-	if (!c->core->daemon || c->conf.test || geteuid() != 0)
+	c->log.to[0].sink = c->early.n_to ? c->early.to[0].sink : &to_stderr;
+	if (early || !c->core->daemon || c->conf.test || geteuid() != 0)
 		return;
 	mkdir("/var/log/sluice", 0755);
 	file = arena_zalloc(&c->conf.arena, sizeof *file);
@@ -105,9 +131,8 @@ static void set_paths(struct conf *c, const char *prefix, const char *path)
 	c->dir = (char *)arena_printf(&c->arena, "%s/", dirname(dir)).p;
 }
 
-struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const char *path,
-			 struct slice globals, bool test, struct log *boot_log, char *first_error,
-			 size_t room)
+struct cycle *cycle_load(struct shm_registry *shm, const struct cycle_source *source, bool test,
+			 struct log *boot_log, char *first_error, size_t room)
 {
 	struct cycle *c = calloc(1, sizeof *c);
 
@@ -121,8 +146,9 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 	c->conf.boot_log = boot_log;
 	c->conf.first_error = first_error;
 	c->conf.first_error_room = room;
-	set_paths(&c->conf, prefix, path);
-	if (conf_load(&c->conf, globals) || upstream_conf_share(&c->conf))
+	set_paths(&c->conf, source->prefix, source->path);
+	early_log(c, source->error_log);
+	if (conf_load(&c->conf, source->globals) || upstream_conf_share(&c->conf))
 		goto fail;
 	/* A file that an editor or a full disk left empty must not end a service. */
 	if (!c->conf.main->first_child) {
@@ -132,7 +158,7 @@ struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const cha
 		goto fail;
 	}
 	c->core = core_conf_main(&c->conf);
-	default_log(c);
+	default_log(c, source->error_log);
 	if (!test && make_temp_dirs(c, c->conf.main))
 		goto fail;
 	if (!test)

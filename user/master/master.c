@@ -131,7 +131,7 @@ int master_reload(struct master *m, char *text, size_t room)
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%llu",
 		    (unsigned long long)(clock_mono_ns() / 1000));
 	text[0] = 0;
-	c = cycle_load(&m->shm, m->prefix, m->path, m->globals, false, &m->cycle->log, text, room);
+	c = cycle_load(&m->shm, &m->source, false, &m->cycle->log, text, room);
 	if (!c || adopt_sockets(m, c)) {
 		m->stats->n_reload_failures++;
 		log_write(log_of(m), LOG_LVL_EMERG, 0,

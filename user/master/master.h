@@ -55,7 +55,8 @@ struct cycle {
 	const struct core_conf *core;
 	struct admin_fd *admin_fds;
 	int n_admin_fds;
-	struct log log; /* of the main block */
+	struct log log;	  /* of the main block */
+	struct log early; /* to the file of -e */
 };
 
 /* So many now and so many a second. */
@@ -79,6 +80,13 @@ struct guarded {
 	unsigned ifindex; /* which one it is about; 0: there was none of the name */
 	bool is_on;
 	enum guard_mode mode;
+};
+
+/* What the command line says of the configuration; kept for reloads. */
+struct cycle_source {
+	const char *prefix, *path;
+	const char *error_log; /* -e, or NULL */
+	struct slice globals;
 };
 
 struct master {
@@ -121,9 +129,7 @@ struct master {
 	bool daemonized;
 	int ready_fd, null_fd; /* of the background start, -1 otherwise */
 	char bans_path[4096];
-	/* as given on the command line, for reloads */
-	const char *prefix, *path;
-	struct slice globals;
+	struct cycle_source source;
 	char *const *argv; /* a copy of its own, for a new binary */
 	const char *binary;
 	bool is_root;
@@ -134,9 +140,8 @@ struct master {
 
 /* Reads a configuration; NULL after all messages. TEST: open nothing that stays. BOOT_LOG may be NULL.
  * FIRST_ERROR (empty, or NULL) gets the first of the messages. */
-struct cycle *cycle_load(struct shm_registry *shm, const char *prefix, const char *path,
-			 struct slice globals, bool test, struct log *boot_log, char *first_error,
-			 size_t room);
+struct cycle *cycle_load(struct shm_registry *shm, const struct cycle_source *source, bool test,
+			 struct log *boot_log, char *first_error, size_t room);
 void cycle_free(struct cycle *c);
 /* Workers open logs again by themselves after USR1: as root, gives them the files, as nginx does. */
 void cycle_own_logs(struct cycle *c);

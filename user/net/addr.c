@@ -118,6 +118,16 @@ int cidr_parse(struct slice s, struct cidr *out)
 	return 0;
 }
 
+bool cidr_has_host_bits(struct slice s)
+{
+	ptrdiff_t slash = slice_find(s, '/');
+	struct cidr net, whole;
+
+	return slash > 0 && cidr_parse(s, &net) == 0 &&
+	       cidr_parse(slice_make(s.p, (size_t)slash), &whole) == 0 &&
+	       memcmp(net.bytes, whole.bytes, sizeof net.bytes) != 0;
+}
+
 bool cidr_match(const struct cidr *c, const struct addr *a)
 {
 	const uint8_t *bytes;

@@ -43,6 +43,8 @@ const char *addr_split(struct slice s, struct addr_parts *out);
 int addr_parse(struct slice s, uint16_t default_port, struct addr *out);
 /* "1.2.3.0/24", "2001:db8::/32", a single address, host bits set are cleared. */
 int cidr_parse(struct slice s, struct cidr *out);
+/* ADDRESS/BITS has an address of which BITS leaves something out, as 10.0.0.1/8. */
+bool cidr_has_host_bits(struct slice s);
 bool cidr_match(const struct cidr *c, const struct addr *a);
 
 uint16_t addr_port(const struct addr *a);

@@ -14,6 +14,8 @@ static int set_rule(struct conf *c, struct conf_block *b, void *mod, const struc
 
 	if (access_parse(n->args[0], rule))
 		return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(n->args[0]));
+	if (cidr_has_host_bits(n->args[0]))
+		conf_warn(c, n, "low address bits of %.*s are meaningless", SLICE_FMT(n->args[0]));
 	rule->deny = slice_eq(n->name, SLICE("deny"));
 	while (*at)
 		at = &(*at)->next;

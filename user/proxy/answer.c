@@ -143,6 +143,11 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 				  .content_length = -1,
 				  .from_upstream = true};
 	r->up->fields = head->fields;
+	/* As in nginx: where the upstream's own is passed on and it has none, there is none. */
+	if (!r->up->conf->hide[HDR_SERVER])
+		resp->server = SLICE("");
+	if (!r->up->conf->hide[HDR_DATE])
+		resp->date = SLICE("");
 	hdrs_reserve(&resp->fields, &r->arena, head->fields.n + 2);
 	resp->no_body = bodiless || r->head.method == METHOD_HEAD;
 	r->up->is_chunked = head->body == BODY_CHUNKED;

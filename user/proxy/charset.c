@@ -32,12 +32,17 @@ static const struct charset_types usual_types = {
 };
 
 /* Media types are compared up to "; charset=" alone, as in nginx: with another parameter they are others. */
-static bool has_type(const struct charset_types *t, struct slice type)
+static bool is_listed(const struct charset_types *t, struct slice type)
 {
 	for (int i = 0; i < t->n; i++)
 		if (slice_ieq(t->v[i], type))
 			return true;
-	return t->any;
+	return false;
+}
+
+static bool has_type(const struct charset_types *t, struct slice type)
+{
+	return is_listed(t, type) || t->any;
 }
 
 static bool has_charset(struct slice type)
@@ -84,17 +89,28 @@ static int set_charset(struct conf *c, struct conf_block *b, void *mod, const st
 static int set_types(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		     const struct conf_row *row)
 {
-	struct charset_types *t = arena_zalloc(&c->arena, sizeof *t);
+	struct charset_scope *s = mod;
+	struct charset_types *t = s->types;
+	struct slice *v;
 
-	t->v = arena_alloc(&c->arena, ((size_t)n->n_args + 1) * sizeof *t->v);
-	t->v[t->n++] = SLICE("text/html");
+	if (!t)
+		t = s->types = arena_zalloc(&c->arena, sizeof *t);
+	v = arena_alloc(&c->arena, ((size_t)t->n + (size_t)n->n_args + 1) * sizeof *v);
+	if (t->n)
+		memcpy(v, t->v, (size_t)t->n * sizeof *v);
+	else
+		v[t->n++] = SLICE("text/html");
+	t->v = v;
 	for (int i = 0; i < n->n_args; i++) {
-		if (slice_eq(n->args[i], SLICE("*")))
+		struct slice type = n->args[i];
+
+		if (slice_eq(type, SLICE("*")))
 			t->any = true;
+		else if (is_listed(t, type))
+			conf_warn(c, n, "duplicate MIME type \"%.*s\"", SLICE_FMT(type));
 		else
-			t->v[t->n++] = n->args[i];
+			v[t->n++] = type;
 	}
-	((struct charset_scope *)mod)->types = t;
 	return 0;
 }
 
@@ -115,7 +131,7 @@ static const struct conf_row rows[] = {
 	 .args_max = -1,
 	 .type = CONF_CUSTOM,
 	 .offset = offsetof(struct charset_scope, types),
-	 .flags = CONF_INHERIT,
+	 .flags = CONF_INHERIT | CONF_MULTI,
 	 .set = set_types,
 	 .help = "TYPE ... | * -- which Content-Types get a charset, besides text/html; without it text/xml, "
 		 "text/plain, text/vnd.wap.wml, application/javascript, application/rss+xml"},

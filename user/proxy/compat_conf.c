@@ -5,6 +5,7 @@
 #include "proxy/compat_conf.h"
 
 #include "core/err.h"
+#include "core/num.h"
 
 #define CTX_ANY_HTTP (CTX_SCOPE | CTX_IF)
 #define NO_CACHE "answers are not cached: take it out"
@@ -14,7 +15,6 @@
 #define NO_MODULE "sluice has no modules: take it out"
 #define HTTP_ONLY \
 	"upstreams are asked over HTTP only: let the application, or an nginx beside it, speak HTTP"
-#define NO_PUSH "take it out: browsers do not take pushes any more"
 #define IN_THE_UNIT "take it out; systemd's unit can say it: "
 
 static const struct conf_hint hints[] = {
@@ -79,8 +79,6 @@ static const struct conf_hint hints[] = {
 	{"disable_symlinks", "use file permissions, or write \"off\""},
 	{"http3*", "there is no HTTP/3: take it out"},
 	{"quic_*", "there is no HTTP/3: take it out"},
-	{"http2_push", NO_PUSH ", or write \"off\""},
-	{"http2_push_preload", NO_PUSH ", or write \"off\""},
 	{"spdy_*", "use \"http2\""},
 	{"ssl", "use \"listen ... ssl\""},
 	{"ssl_engine", "take it out: OpenSSL chooses by itself"},
@@ -104,31 +102,118 @@ static int set_unneeded(struct conf *c, struct conf_block *b, void *mod, const s
 	return 0;
 }
 
-/* nginx's sizes of its hash tables; ours grow with what is in them. */
-static int set_hash_size(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+/* What follows is checked as nginx checks it, with its words. */
+static int bad_value(struct conf *c, const struct conf_node *n, const char *what)
+{
+	return conf_error(c, n, "\"%.*s\" directive invalid %s", SLICE_FMT(n->name), what);
+}
+
+static int set_flag(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		    const struct conf_row *row)
+{
+	if (slice_ieq(n->args[0], SLICE("on")) || slice_ieq(n->args[0], SLICE("off")))
+		return 0;
+	return conf_error(
+		c, n, "invalid value \"%.*s\" in \"%s\" directive, it must be \"on\" or \"off\"",
+		SLICE_FMT(n->args[0]), row->name);
+}
+
+static int set_time(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		    const struct conf_row *row)
+{
+	int64_t ms;
+
+	return conf_parse_msec(n->args[0], &ms) ? bad_value(c, n, "value") : 0;
+}
+
+static int set_number(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		      const struct conf_row *row)
+{
+	uint64_t number;
+
+	return num_u63(n->args[0], &number) ? bad_value(c, n, "number") : 0;
+}
+
+static int set_size(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		    const struct conf_row *row)
+{
+	int64_t bytes;
+
+	return conf_parse_size(n->args[0], &bytes) ? bad_value(c, n, "value") : 0;
+}
+
+static int set_pool_size(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 			 const struct conf_row *row)
 {
 	int64_t bytes;
 
-	if (conf_parse_size(n->args[0], &bytes) || bytes <= 0)
-		return conf_error(c, n, "\"%s\" directive invalid value \"%.*s\"", row->name,
-				  SLICE_FMT(n->args[0]));
+	if (conf_parse_size(n->args[0], &bytes))
+		return bad_value(c, n, "value");
+	if (bytes < 112)
+		return conf_error(c, n, "the pool size must be no less than 112");
+	return bytes % 16 ? conf_error(c, n, "the pool size must be a multiple of 16") : 0;
+}
+
+/* NUMBER SIZE */
+static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+		       const struct conf_row *row)
+{
+	uint64_t number;
+	int64_t bytes;
+
+	if (num_u63(n->args[0], &number) || number == 0 || conf_parse_size(n->args[1], &bytes) ||
+	    bytes == 0)
+		return bad_value(c, n, "value");
 	return 0;
 }
 
-/* Sizes, counts, "off" and parameters, as nginx checks them. */
-static int set_sizes(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+/* PATH and the digits of up to three levels, ten in all. */
+static int set_temp_path(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
+			 const struct conf_row *row)
+{
+	uint64_t all = 0;
+
+	for (int i = 1; i < n->n_args; i++) {
+		uint64_t digits;
+
+		if (num_u63(n->args[i], &digits) || digits < 1 || digits > 10)
+			return bad_value(c, n, "value");
+		all += digits;
+	}
+	if (all > 10)
+		return bad_value(c, n, "value");
+	return 0;
+}
+
+/* off, or max=N and others that are numbers and times. */
+static int set_cache(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		     const struct conf_row *row)
 {
-	for (int i = 0; i < n->n_args; i++) {
-		int64_t bytes;
+	bool is_log = slice_starts(n->name, SLICE("open_log")), has_max = false, off = false;
 
-		if (slice_eq(n->args[i], SLICE("off")) || slice_find(n->args[i], '=') > 0)
-			continue;
-		if (conf_parse_size(n->args[i], &bytes) || bytes < 0)
-			return conf_error(c, n, "invalid value \"%.*s\" in \"%s\" directive",
-					  SLICE_FMT(n->args[i]), row->name);
+	for (int i = 0; i < n->n_args; i++) {
+		struct slice p = n->args[i], v;
+		uint64_t number = 0;
+		int64_t time;
+		bool good;
+
+		if (slice_eq(p, SLICE("off"))) {
+			off = good = true;
+		} else if (conf_param(p, "max", &v)) {
+			has_max = good = num_u63(v, &number) == 0 && number > 0;
+		} else if (conf_param(p, "inactive", &v) ||
+			   (is_log && conf_param(p, "valid", &v))) {
+			good = conf_parse_sec(v, &time) == 0;
+		} else {
+			good = is_log && conf_param(p, "min_uses", &v) && num_u63(v, &number) == 0;
+		}
+		if (!good)
+			return conf_error(c, n, "invalid \"%s\" parameter \"%.*s\"", row->name,
+					  SLICE_FMT(p));
 	}
+	if (!off && !has_max)
+		return conf_error(c, n, "\"%s\" must have %s\"max\" parameter", row->name,
+				  is_log ? "" : "the ");
 	return 0;
 }
 
@@ -153,23 +238,23 @@ static int set_off(struct conf *c, struct conf_block *b, void *mod, const struct
 			       "\"%s\" is not supported but for \"off\"", row->name);
 }
 
-#define UNNEEDED(dname, where, max) \
+#define UNNEEDED(dname, where, min, max, check) \
 	{ \
-		.name = dname, .contexts = where, .args_min = 1, .args_max = max, \
-		.type = CONF_CUSTOM, .set = set_unneeded, \
+		.name = dname, .contexts = where, .args_min = min, .args_max = max, \
+		.type = CONF_CUSTOM, .set = check, \
 		.help = "read and not needed: it tunes what nginx has inside and sluice has not" \
 	}
-#define HASH_SIZE(dname) \
+#define HASH_SIZE(dname, where) \
 	{ \
-		.name = dname, .contexts = CTX_HTTP, .args_min = 1, .args_max = 1, \
-		.type = CONF_CUSTOM, .set = set_hash_size, \
-		.help = "SIZE -- nginx's tables need it; sluice's grow with what is in them" \
+		.name = dname, .contexts = where, .args_min = 1, .args_max = 1, \
+		.type = CONF_CUSTOM, .set = set_number, \
+		.help = "NUMBER -- nginx's tables need it; sluice's grow with what is in them" \
 	}
-#define SIZES(dname, where, max) \
+#define SIZES(dname, where, n, check) \
 	{ \
-		.name = dname, .contexts = where, .args_min = 1, .args_max = max, \
-		.type = CONF_CUSTOM, .set = set_sizes, \
-		.help = "read and not needed: it sizes tables or buffers of nginx; sluice's size themselves" \
+		.name = dname, .contexts = where, .args_min = n, .args_max = n, \
+		.type = CONF_CUSTOM, .set = check, \
+		.help = "read and not needed: it sizes buffers of nginx; sluice's size themselves" \
 	}
 #define CONDITIONS(dname) \
 	{ \
@@ -185,42 +270,42 @@ static int set_off(struct conf *c, struct conf_block *b, void *mod, const struct
 	}
 
 static const struct conf_row rows[] = {
-	UNNEEDED("timer_resolution", CTX_MAIN, 1),
-	UNNEEDED("lock_file", CTX_MAIN, 1),
-	UNNEEDED("accept_mutex", CTX_EVENTS, 1),
-	UNNEEDED("accept_mutex_delay", CTX_EVENTS, 1),
-	UNNEEDED("worker_aio_requests", CTX_EVENTS, 1),
-	UNNEEDED("open_file_cache", CTX_SCOPE, 3),
-	UNNEEDED("open_file_cache_valid", CTX_SCOPE, 1),
-	UNNEEDED("open_file_cache_min_uses", CTX_SCOPE, 1),
-	UNNEEDED("open_file_cache_errors", CTX_SCOPE, 1),
-	UNNEEDED("sendfile_max_chunk", CTX_SCOPE, 1),
-	UNNEEDED("read_ahead", CTX_SCOPE, 1),
-	UNNEEDED("send_lowat", CTX_SCOPE, 1),
-	UNNEEDED("proxy_send_lowat", CTX_SCOPE, 1),
-	UNNEEDED("ssl_certificate_cache", CTX_HTTP | CTX_SERVER, 4),
-	UNNEEDED("proxy_ssl_certificate_cache", CTX_SCOPE, 4),
-	UNNEEDED("directio_alignment", CTX_SCOPE, 1),
-	UNNEEDED("subrequest_output_buffer_size", CTX_SCOPE, 1),
-	UNNEEDED("fastcgi_temp_path", CTX_SCOPE, 4),
-	UNNEEDED("uwsgi_temp_path", CTX_SCOPE, 4),
-	UNNEEDED("scgi_temp_path", CTX_SCOPE, 4),
-	HASH_SIZE("map_hash_max_size"),
-	HASH_SIZE("map_hash_bucket_size"),
-	HASH_SIZE("server_names_hash_max_size"),
-	HASH_SIZE("server_names_hash_bucket_size"),
-	HASH_SIZE("variables_hash_max_size"),
-	HASH_SIZE("variables_hash_bucket_size"),
-	SIZES("proxy_headers_hash_max_size", CTX_SCOPE, 1),
-	SIZES("proxy_headers_hash_bucket_size", CTX_SCOPE, 1),
-	SIZES("types_hash_max_size", CTX_SCOPE, 1),
-	SIZES("types_hash_bucket_size", CTX_SCOPE, 1),
-	SIZES("connection_pool_size", CTX_HTTP | CTX_SERVER, 1),
-	SIZES("request_pool_size", CTX_HTTP | CTX_SERVER, 1),
-	SIZES("output_buffers", CTX_SCOPE, 2),
-	SIZES("postpone_output", CTX_SCOPE, 1),
+	UNNEEDED("timer_resolution", CTX_MAIN, 1, 1, set_time),
+	UNNEEDED("lock_file", CTX_MAIN, 1, 1, set_unneeded),
+	UNNEEDED("accept_mutex", CTX_EVENTS, 1, 1, set_flag),
+	UNNEEDED("accept_mutex_delay", CTX_EVENTS, 1, 1, set_time),
+	UNNEEDED("worker_aio_requests", CTX_EVENTS, 1, 1, set_number),
+	UNNEEDED("open_file_cache", CTX_SCOPE, 1, 2, set_cache),
+	UNNEEDED("open_file_cache_valid", CTX_SCOPE, 1, 1, set_time),
+	UNNEEDED("open_file_cache_min_uses", CTX_SCOPE, 1, 1, set_number),
+	UNNEEDED("open_file_cache_errors", CTX_SCOPE, 1, 1, set_flag),
+	UNNEEDED("sendfile_max_chunk", CTX_SCOPE, 1, 1, set_size),
+	UNNEEDED("read_ahead", CTX_SCOPE, 1, 1, set_size),
+	UNNEEDED("send_lowat", CTX_SCOPE, 1, 1, set_size),
+	UNNEEDED("proxy_send_lowat", CTX_SCOPE, 1, 1, set_size),
+	UNNEEDED("ssl_certificate_cache", CTX_HTTP | CTX_SERVER, 1, 4, set_unneeded),
+	UNNEEDED("proxy_ssl_certificate_cache", CTX_SCOPE, 1, 4, set_unneeded),
+	UNNEEDED("directio_alignment", CTX_SCOPE, 1, 1, set_size),
+	UNNEEDED("subrequest_output_buffer_size", CTX_SCOPE, 1, 1, set_size),
+	UNNEEDED("fastcgi_temp_path", CTX_SCOPE, 1, 4, set_temp_path),
+	UNNEEDED("uwsgi_temp_path", CTX_SCOPE, 1, 4, set_temp_path),
+	UNNEEDED("scgi_temp_path", CTX_SCOPE, 1, 4, set_temp_path),
+	HASH_SIZE("map_hash_max_size", CTX_HTTP),
+	HASH_SIZE("map_hash_bucket_size", CTX_HTTP),
+	HASH_SIZE("server_names_hash_max_size", CTX_HTTP),
+	HASH_SIZE("server_names_hash_bucket_size", CTX_HTTP),
+	HASH_SIZE("variables_hash_max_size", CTX_HTTP),
+	HASH_SIZE("variables_hash_bucket_size", CTX_HTTP),
+	HASH_SIZE("proxy_headers_hash_max_size", CTX_SCOPE),
+	HASH_SIZE("proxy_headers_hash_bucket_size", CTX_SCOPE),
+	HASH_SIZE("types_hash_max_size", CTX_SCOPE),
+	HASH_SIZE("types_hash_bucket_size", CTX_SCOPE),
+	SIZES("connection_pool_size", CTX_HTTP | CTX_SERVER, 1, set_pool_size),
+	SIZES("request_pool_size", CTX_HTTP | CTX_SERVER, 1, set_pool_size),
+	SIZES("output_buffers", CTX_SCOPE, 2, set_buffers),
+	SIZES("postpone_output", CTX_SCOPE, 1, set_size),
 	/* For paths with variables, which are an error of their own. */
-	SIZES("open_log_file_cache", CTX_SCOPE, 4),
+	UNNEEDED("open_log_file_cache", CTX_SCOPE, 1, 4, set_cache),
 	CONDITIONS("proxy_cache_bypass"),
 	CONDITIONS("proxy_no_cache"),
 	OFF("aio", CTX_SCOPE),
@@ -235,8 +320,6 @@ static const struct conf_row rows[] = {
 	OFF("proxy_store", CTX_SCOPE),
 	OFF("ssi", CTX_ANY_HTTP),
 	OFF("userid", CTX_SCOPE),
-	OFF("http2_push", CTX_SCOPE),
-	OFF("http2_push_preload", CTX_SCOPE),
 };
 
 const struct conf_module compat_module = {

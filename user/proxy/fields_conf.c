@@ -155,6 +155,9 @@ static int set_flags(struct conf *c, struct conf_block *b, void *mod, const stru
 		return conf_error(c, n, "\"%s\" directive is duplicate", row->name);
 	if (n->n_args == 1 && slice_eq(n->args[0], SLICE("off")))
 		return set_off(c, mod, n, row);
+	if (n->n_args == 1)
+		return conf_error_hint(c, n, "\"off\", or a cookie and its flags",
+				       "invalid parameter \"%.*s\"", SLICE_FMT(n->args[0]));
 	l = add_rule(c, mod, row);
 	r = set_pattern(c, n, n->args[0], true, l);
 	for (int i = 1; r == 0 && i < n->n_args; i++) {

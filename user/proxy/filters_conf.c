@@ -78,12 +78,12 @@ static int set_expires(struct conf *c, struct conf_block *b, void *mod, const st
 
 	e->kind = n->n_args == 2 ? EXPIRES_MODIFIED : EXPIRES_ACCESS;
 	if (n->n_args == 2 && !slice_eq(n->args[0], SLICE("modified")))
-		return conf_error(c, n, "invalid value");
+		return conf_error(c, n, "\"expires\" directive invalid value");
 	s->expires = e;
 	if (slice_find(value, '$') >= 0)
 		return conf_tmpl(c, n, value, &e->value);
 	wrong = expires_parse(value, e);
-	return wrong ? conf_error(c, n, "%s", wrong) : 0;
+	return wrong ? conf_error(c, n, "\"expires\" directive %s", wrong) : 0;
 }
 
 /* Without variables it must be a size now; with them it is looked at for each answer. */

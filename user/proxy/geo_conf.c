@@ -69,9 +69,11 @@ static int set_geo(struct conf *c, struct conf_block *b, void *mod, const struct
 
 static int parse_net(struct conf *c, const struct conf_node *n, struct slice text, struct cidr *out)
 {
-	return cidr_parse(text, out) == 0
-		       ? 0
-		       : conf_error(c, n, "invalid network \"%.*s\"", SLICE_FMT(text));
+	if (cidr_parse(text, out))
+		return conf_error(c, n, "invalid network \"%.*s\"", SLICE_FMT(text));
+	if (cidr_has_host_bits(text))
+		conf_warn(c, n, "low address bits of %.*s are meaningless", SLICE_FMT(text));
+	return 0;
 }
 
 static int free_line(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n)

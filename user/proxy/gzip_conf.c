@@ -10,10 +10,17 @@ static int set_types(struct conf *c, struct conf_block *b, void *mod, const stru
 		     const struct conf_row *row)
 {
 	struct gzip_scope *g = mod;
-	struct gzip_types *t = arena_zalloc(&c->arena, sizeof *t);
+	struct gzip_types *t = g->types;
+	struct slice *v;
 
-	t->v = arena_alloc(&c->arena, ((size_t)n->n_args + 1) * sizeof *t->v);
-	t->v[t->n++] = SLICE("text/html");
+	if (!t)
+		t = g->types = arena_zalloc(&c->arena, sizeof *t);
+	v = arena_alloc(&c->arena, ((size_t)t->n + (size_t)n->n_args + 1) * sizeof *v);
+	if (t->n)
+		memcpy(v, t->v, (size_t)t->n * sizeof *v);
+	else
+		v[t->n++] = SLICE("text/html");
+	t->v = v;
 	for (int i = 0; i < n->n_args; i++) {
 		bool known = false;
 
@@ -28,7 +35,6 @@ static int set_types(struct conf *c, struct conf_block *b, void *mod, const stru
 		else
 			t->v[t->n++] = n->args[i];
 	}
-	g->types = t;
 	return 0;
 }
 
@@ -69,7 +75,7 @@ static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const st
 	if (num_u63(n->args[0], &count) || count == 0 || count > 65536 ||
 	    conf_parse_size(n->args[1], &bytes) || bytes < 256 || bytes > 1 << 24)
 		return conf_error_hint(c, n, "a number from 1 to 65536, a size from 256 to 16m",
-				       "invalid value in \"%s\" directive", row->name);
+				       "\"%s\" directive invalid value", row->name);
 	buffers->bytes = count * (uint64_t)bytes;
 	memcpy((char *)mod + row->offset, &buffers, sizeof(void *));
 	return 0;
@@ -153,7 +159,7 @@ static const struct conf_row rows[] = {
 	 .args_max = -1,
 	 .type = CONF_CUSTOM,
 	 .offset = AT(types),
-	 .flags = CONF_INHERIT,
+	 .flags = CONF_INHERIT | CONF_MULTI,
 	 .set = set_types,
 	 .help = "TYPE ... | * -- which Content-Types are compressed besides text/html"},
 	{.name = "gzip_min_length",

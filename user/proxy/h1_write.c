@@ -129,9 +129,11 @@ static void send_head(struct request *r)
 	h->close_after = !stays_open(h, r);
 	r->keep_alive = !h->close_after;
 	put_status_line(h, resp);
-	put_field(h, SLICE("Server"), resp->server.n ? resp->server : SLICE("sluice"));
-	put_field(h, SLICE("Date"),
-		  resp->date.n ? resp->date : slice_cstr(h->c.env->loop.clock.http_date));
+	if (resp->server.n || !resp->server.p)
+		put_field(h, SLICE("Server"), resp->server.n ? resp->server : SLICE("sluice"));
+	if (resp->date.n || !resp->date.p)
+		put_field(h, SLICE("Date"),
+			  resp->date.n ? resp->date : slice_cstr(h->c.env->loop.clock.http_date));
 	if (resp->content_type.n)
 		put_field(h, SLICE("Content-Type"), resp->content_type);
 	if (resp->content_length >= 0)

@@ -4,35 +4,35 @@
 
 #include "core/err.h"
 
-/* What nginx once had, with what holds now: it warns, or not even that, and goes on without. */
+/* What nginx once had: as there, it warns and goes on without. */
 static const struct {
-	const char *name, *hint;
+	const char *name, *instead;
 } obsolete[] = {
-	{"http2_idle_timeout", "use \"keepalive_timeout\""},
-	{"http2_recv_timeout", "use \"client_header_timeout\""},
-	{"http2_max_requests", "use \"keepalive_requests\""},
-	{"http2_max_field_size", "use \"large_client_header_buffers\""},
-	{"http2_max_header_size", "use \"large_client_header_buffers\""},
-	{"http2_max_concurrent_pushes", "take it out: browsers do not take pushes any more"},
+	{"http2_idle_timeout", "keepalive_timeout"},
+	{"http2_recv_timeout", "client_header_timeout"},
+	{"http2_max_requests", "keepalive_requests"},
+	{"http2_max_field_size", "large_client_header_buffers"},
+	{"http2_max_header_size", "large_client_header_buffers"},
 };
 
 static int set_obsolete(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 			const struct conf_row *row)
 {
-	const char *hint = "";
-
 	for (size_t i = 0; i < sizeof obsolete / sizeof obsolete[0]; i++)
 		if (slice_eq(n->name, slice_cstr(obsolete[i].name)))
-			hint = obsolete[i].hint;
-	return conf_error_hint(c, n, hint, "the \"%.*s\" directive is obsolete",
-			       SLICE_FMT(n->name));
+			return conf_warn(
+				c, n,
+				"the \"%s\" directive is obsolete, use the \"%s\" directive instead",
+				obsolete[i].name, obsolete[i].instead);
+	return conf_warn(c, n, "the \"%s\" directive is obsolete, ignored", row->name);
 }
 
 #define AT(field) offsetof(struct h2_scope, field)
 #define OBSOLETE(dname, ctx) \
 	{ \
 		.name = dname, .contexts = ctx, .args_min = 1, .args_max = 1, .type = CONF_CUSTOM, \
-		.set = set_obsolete, .help = "obsolete in nginx too; the message says what to use" \
+		.flags = CONF_MULTI, .set = set_obsolete, \
+		.help = "obsolete in nginx too: a warning says what counts instead" \
 	}
 
 static const struct conf_row rows[] = {
@@ -90,6 +90,8 @@ static const struct conf_row rows[] = {
 	OBSOLETE("http2_max_field_size", CTX_HTTP | CTX_SERVER),
 	OBSOLETE("http2_max_header_size", CTX_HTTP | CTX_SERVER),
 	OBSOLETE("http2_max_concurrent_pushes", CTX_HTTP | CTX_SERVER),
+	OBSOLETE("http2_push", CTX_SCOPE),
+	OBSOLETE("http2_push_preload", CTX_SCOPE),
 };
 
 const struct conf_module h2_module = {

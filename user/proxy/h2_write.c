@@ -75,11 +75,13 @@ static void send_head(struct request *r)
 
 	f[n++] = (struct h2_field){SLICE(":status"),
 				   slice_make(status, num_put_u64(status, resp->status))};
-	f[n++] =
-		(struct h2_field){SLICE("server"), resp->server.n ? resp->server : SLICE("sluice")};
-	f[n++] = (struct h2_field){SLICE("date"),
-				   resp->date.n ? resp->date
-						: slice_cstr(r->env->loop.clock.http_date)};
+	if (resp->server.n || !resp->server.p)
+		f[n++] = (struct h2_field){SLICE("server"),
+					   resp->server.n ? resp->server : SLICE("sluice")};
+	if (resp->date.n || !resp->date.p)
+		f[n++] = (struct h2_field){SLICE("date"),
+					   resp->date.n ? resp->date
+							: slice_cstr(r->env->loop.clock.http_date)};
 	if (resp->content_type.n)
 		f[n++] = (struct h2_field){SLICE("content-type"), resp->content_type};
 	if (resp->content_length >= 0)

@@ -104,7 +104,7 @@ static int set_large_buffers(struct conf *c, struct conf_block *b, void *mod,
 	if (num_u63(n->args[0], &count) || count == 0 || count > 1024 ||
 	    conf_parse_size(n->args[1], &l->bytes) || l->bytes < 256 || l->bytes > 1 << 20)
 		return conf_error_hint(c, n, "a number from 1 to 1024, a size from 256 to 1m",
-				       "invalid value in \"%.*s\" directive", SLICE_FMT(n->name));
+				       "\"%.*s\" directive invalid value", SLICE_FMT(n->name));
 	l->n = (int64_t)count;
 	s->large = l;
 	return 0;
@@ -120,7 +120,7 @@ static int set_keepalive_timeout(struct conf *c, struct conf_block *b, void *mod
 		return conf_error(c, n, "\"%.*s\" directive is duplicate", SLICE_FMT(n->name));
 	if (conf_parse_msec(n->args[0], &k->timeout_ms) ||
 	    (n->n_args == 2 && conf_parse_sec(n->args[1], &k->header_s)))
-		return conf_error(c, n, "invalid value in \"%.*s\" directive", SLICE_FMT(n->name));
+		return conf_error(c, n, "\"%.*s\" directive invalid value", SLICE_FMT(n->name));
 	s->keepalive = k;
 	return 0;
 }
@@ -230,9 +230,9 @@ static const struct conf_row rows[] = {
 	 .type = CONF_CUSTOM,
 	 .flags = CONF_MULTI,
 	 .set = http_listen_set,
-	 .help = "ADDRESS[:PORT] | PORT | unix:PATH [ssl] [http2] [proxy_protocol] [default_server] [backlog=N] [rcvbuf=SIZE] "
-		 "[sndbuf=SIZE] [deferred] [ipv6only=on|off] [fastopen=N] [so_keepalive=on|off|IDLE:INTERVAL:COUNT] "
-		 "[reuseport [steer=load]] -- where the server accepts connections; reuseport: by a socket for each "
+	 .help = "ADDRESS[:PORT] | PORT | unix:PATH [ssl] [http2] [proxy_protocol] [default_server] [bind] [backlog=N] "
+		 "[rcvbuf=SIZE] [sndbuf=SIZE] [deferred] [ipv6only=on|off] [fastopen=N] [so_keepalive=on|off|IDLE:INTERVAL:COUNT] "
+		 "[reuseport [steer=load]] -- where the server accepts connections; PORT may be a range, FIRST-LAST; reuseport: by a socket for each "
 		 "worker, steer=load: each new connection goes to the less busy of two workers"},
 	{.name = "server_name",
 	 .contexts = CTX_SERVER,

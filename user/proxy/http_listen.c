@@ -22,57 +22,117 @@ bool http_listen_is_proxied(const struct conf_block *location)
 	return p && p->pass;
 }
 
-/* A host name in `listen` is looked up once, as nginx does. */
-static int lookup(struct slice host, uint16_t port, struct addr *out)
+enum { LISTEN_PORTS_MAX = 1024, LISTEN_ADDRS_MAX = 16 };
+
+/* What one `listen` names: addresses, each with ports FIRST to LAST. */
+struct listen_names {
+	struct addr addrs[LISTEN_ADDRS_MAX];
+	int n;
+	uint64_t first, last;
+};
+
+/* A host name in `listen` is looked up once and means all its addresses, IPv4 first, as in nginx. */
+static const char *lookup(struct slice host, struct listen_names *out)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai = NULL;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG},
+			*all = NULL;
+	static const int families[] = {AF_INET, AF_INET6};
 	char name[256];
 
 	if (host.n >= sizeof name)
-		return -SL_EINVAL;
+		return "invalid host";
 	snprintf(name, sizeof name, "%.*s", SLICE_FMT(host));
-	if (getaddrinfo(name, NULL, &hints, &ai))
-		return -SL_ENOTFOUND;
-	memset(out, 0, sizeof *out);
-	memcpy(&out->sa, ai->ai_addr, ai->ai_addrlen);
-	out->len = ai->ai_addrlen;
-	addr_set_port(out, port);
-	freeaddrinfo(ai);
-	return 0;
+	if (getaddrinfo(name, NULL, &hints, &all))
+		return "host not found";
+	for (int f = 0; f < 2; f++)
+		for (struct addrinfo *ai = all; ai && out->n < LISTEN_ADDRS_MAX; ai = ai->ai_next) {
+			struct addr *to = &out->addrs[out->n];
+
+			if (ai->ai_family != families[f])
+				continue;
+			memset(to, 0, sizeof *to);
+			memcpy(&to->sa, ai->ai_addr, ai->ai_addrlen);
+			to->len = ai->ai_addrlen;
+			out->n++;
+		}
+	freeaddrinfo(all);
+	return out->n ? NULL : "host not found";
 }
 
-static int parse_addr(struct slice s, struct addr *out)
+/* PORT or FIRST-LAST. */
+static const char *parse_ports(struct slice s, struct listen_names *out)
 {
-	struct slice host = s, port_text = {0};
-	uint64_t port = 80;
-	ptrdiff_t colon;
+	ptrdiff_t dash = slice_find(s, '-');
+	struct slice first = dash < 0 ? s : slice_make(s.p, (size_t)dash);
 
-	if (slice_starts(s, SLICE("unix:")))
-		return addr_from_unix(slice_skip(s, 5), out);
-	if (num_u63(s, &port) == 0) {
-		host = SLICE("*");
-	} else if (s.n && s.p[0] == '[') {
-		colon = slice_find(s, ']') + 1;
-		if (colon == 0)
-			return -SL_EINVAL;
-		host = slice_make(s.p, (size_t)colon);
-		port_text = slice_skip(s, (size_t)colon);
-		if (port_text.n && port_text.p[0] != ':')
-			return -SL_EINVAL;
-		port_text = slice_skip(port_text, 1);
-	} else if ((colon = slice_find(s, ':')) >= 0) {
-		host = slice_make(s.p, (size_t)colon);
-		port_text = slice_skip(s, (size_t)colon + 1);
+	if (num_u63(first, &out->first) || out->first < 1 || out->first > 65535)
+		return "invalid port";
+	out->last = out->first;
+	if (dash < 0)
+		return NULL;
+	if (num_u63(slice_skip(s, (size_t)dash + 1), &out->last) || out->last > 65535 ||
+	    out->last < out->first)
+		return "invalid port range";
+	return out->last - out->first < LISTEN_PORTS_MAX ? NULL : "too long port range";
+}
+
+/* All of it is a port, or ports. */
+static bool is_port(struct slice s)
+{
+	ptrdiff_t dash = slice_find(s, '-');
+	uint64_t port;
+
+	return num_u63(dash < 0 ? s : slice_make(s.p, (size_t)dash), &port) == 0;
+}
+
+/* NULL, or what is wrong, in nginx's words. */
+static const char *parse_names(struct slice s, struct listen_names *out)
+{
+	struct slice host = s, ports = {0};
+	bool has_ports = false;
+	ptrdiff_t end;
+
+	*out = (struct listen_names){.first = 80, .last = 80};
+	if (slice_starts(s, SLICE("unix:"))) {
+		out->n = 1;
+		if (s.n == 5)
+			return "no path in the unix domain socket";
+		return addr_from_unix(slice_skip(s, 5), &out->addrs[0])
+			       ? "too long path in the unix domain socket"
+			       : NULL;
 	}
-	if (port_text.n && num_u63(port_text, &port))
-		return -SL_EINVAL;
-	if (port == 0 || port > 65535)
-		return -SL_EINVAL;
-	if (slice_eq(host, SLICE("*")))
-		host = SLICE("0.0.0.0");
-	if (addr_from_ip(host, (uint16_t)port, out) == 0)
-		return 0;
-	return lookup(host, (uint16_t)port, out);
+	if (slice_find(s, '/') >= 0)
+		return "invalid host";
+	if (is_port(s)) {
+		host = SLICE("*");
+		ports = s;
+		has_ports = true;
+	} else if (s.n && s.p[0] == '[') {
+		end = slice_find(s, ']') + 1;
+		host = slice_make(s.p, (size_t)end);
+		if (end == 0 || (host.n < s.n && s.p[end] != ':'))
+			return "invalid host";
+		has_ports = host.n < s.n;
+		ports = slice_skip(s, (size_t)end + has_ports);
+	} else if ((end = slice_find(s, ':')) >= 0) {
+		host = slice_make(s.p, (size_t)end);
+		ports = slice_skip(s, (size_t)end + 1);
+		has_ports = true;
+	}
+	if (has_ports) {
+		const char *error = parse_ports(ports, out);
+
+		if (error)
+			return error;
+	}
+	if (host.n == 0)
+		return "no host";
+	out->n = 1;
+	if (addr_from_ip(slice_eq(host, SLICE("*")) ? SLICE("0.0.0.0") : host, 80,
+			 &out->addrs[0]) == 0)
+		return NULL;
+	out->n = 0;
+	return host.p[0] == '[' ? "invalid host" : lookup(host, out);
 }
 
 /* on, off, or IDLE:INTERVAL:COUNT with parts left out, as nginx. */
@@ -104,6 +164,20 @@ static int parse_keepalive(struct slice v, struct listen_opts *o)
 	return some ? 0 : -SL_EINVAL;
 }
 
+/* In nginx's words, which differ from parameter to parameter. */
+static int bad_param(struct conf *c, const struct conf_node *n, struct slice p)
+{
+	static const char *const known[] = {"backlog", "rcvbuf", "sndbuf", "fastopen"};
+	struct slice v;
+
+	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+		if (conf_param(p, known[i], &v))
+			return conf_error(c, n, "invalid %s \"%.*s\"", known[i], SLICE_FMT(p));
+	if (conf_param(p, "so_keepalive", &v))
+		return conf_error(c, n, "invalid so_keepalive value: \"%.*s\"", SLICE_FMT(v));
+	return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(p));
+}
+
 static int parse_param(struct conf *c, const struct conf_node *n, struct slice p,
 		       struct listen_conf *l)
 {
@@ -128,6 +202,9 @@ static int parse_param(struct conf *c, const struct conf_node *n, struct slice p
 		return 0;
 	}
 	l->has_opts = true;
+	/* Each address has a socket of its own, but where a wildcard has the port already. */
+	if (slice_eq(p, SLICE("bind")))
+		return 0;
 	if (conf_param(p, "backlog", &v) && num_u63(v, &num) == 0 && num > 0 && num < INT32_MAX)
 		l->opts.backlog = (int)num;
 	else if (conf_param(p, "rcvbuf", &v) && conf_parse_size(v, &size) == 0 && size < INT32_MAX)
@@ -149,34 +226,54 @@ static int parse_param(struct conf *c, const struct conf_node *n, struct slice p
 	else if (slice_eq(p, SLICE("ipv6only=off")))
 		l->opts.ipv6only = false;
 	else
-		return conf_error(c, n, "invalid parameter \"%.*s\"", SLICE_FMT(p));
+		return bad_param(c, n, p);
+	return 0;
+}
+
+static int add_conf(struct conf *c, struct http_scope *s, const struct listen_conf *from,
+		    const struct addr *addr, uint16_t port)
+{
+	struct listen_conf *l = arena_alloc(&c->arena, sizeof *l);
+	char text[ADDR_TEXT_MAX];
+
+	*l = *from;
+	l->addr = *addr;
+	if (addr->sa.sa_family != AF_UNIX)
+		addr_set_port(&l->addr, port);
+	addr_text(&l->addr, text);
+	for (const struct listen_conf *k = s->listens; k; k = k->next)
+		if (addr_eq(&k->addr, &l->addr) && k->node == l->node)
+			return 0; /* a name with the same address twice */
+		else if (addr_eq(&k->addr, &l->addr))
+			return conf_error(c, from->node, "a duplicate listen %s", text);
+	*s->listens_tail = l;
+	s->listens_tail = &l->next;
 	return 0;
 }
 
 int http_listen_set(struct conf *c, struct conf_block *b, void *mod, const struct conf_node *n,
 		    const struct conf_row *row)
 {
-	struct http_scope *s = mod;
-	struct listen_conf *l = arena_zalloc(&c->arena, sizeof *l);
+	struct listen_conf l = {.opts.ipv6only = true, .node = n};
+	struct listen_names names;
+	const char *wrong = parse_names(n->args[0], &names);
 
-	*l = (struct listen_conf){.opts.ipv6only = true, .node = n};
-	if (parse_addr(n->args[0], &l->addr))
-		return conf_error_hint(c, n, "ADDRESS[:PORT], PORT or unix:PATH",
-				       "invalid address \"%.*s\" of the \"listen\" directive",
+	if (wrong)
+		return conf_error_hint(c, n, "ADDRESS[:PORT[-PORT]], PORT[-PORT] or unix:PATH",
+				       "%s in \"%.*s\" of the \"listen\" directive", wrong,
 				       SLICE_FMT(n->args[0]));
 	for (int i = 1; i < n->n_args; i++)
-		if (parse_param(c, n, n->args[i], l))
+		if (parse_param(c, n, n->args[i], &l))
 			return -SL_EINVAL;
-	if (l->opts.steer && !l->opts.reuseport)
+	if (l.opts.steer && !l.opts.reuseport)
 		return conf_error_hint(c, n, "listen ... reuseport steer=load",
 				       "\"steer=load\" without \"reuseport\"");
-	if (l->opts.reuseport && l->addr.sa.sa_family == AF_UNIX)
+	if (l.opts.reuseport && names.addrs[0].sa.sa_family == AF_UNIX)
 		return conf_error(c, n, "\"reuseport\" is not possible for a unix socket");
-	for (const struct listen_conf *k = s->listens; k; k = k->next)
-		if (addr_eq(&k->addr, &l->addr))
-			return conf_error(c, n, "a duplicate listen %.*s", SLICE_FMT(n->args[0]));
-	*s->listens_tail = l;
-	s->listens_tail = &l->next;
+	for (uint64_t port = names.first; port <= names.last; port++)
+		for (int i = 0; i < names.n; i++)
+			if (add_conf(c, mod, &l, &names.addrs[i], (uint16_t)port))
+				return -SL_EINVAL;
 	return 0;
 }
 
@@ -205,28 +302,35 @@ static void add_regex(struct conf *c, struct listener *l, struct server *srv,
 	l->regexes_tail = &lr->next;
 }
 
+static int add_name(struct conf *c, struct listener *l, struct server *srv,
+		    const struct listen_conf *lc, struct slice name)
+{
+	int r = route_names_add(&l->names, name, true, srv);
+	char text[ADDR_TEXT_MAX];
+
+	if (r == 0)
+		return 0;
+	addr_text(&l->addr, text);
+	if (r == -SL_EEXIST)
+		return conf_warn(c, lc->node, "conflicting server name \"%.*s\" on %s, ignored",
+				 SLICE_FMT(name), text);
+	return conf_error(c, lc->node, "invalid server name or wildcard \"%.*s\" on %s",
+			  SLICE_FMT(name), text);
+}
+
+/* A server without a name has the empty one: that of requests without a Host. */
 static int add_names(struct conf *c, struct listener *l, struct server *srv,
 		     const struct listen_conf *lc)
 {
-	char text[ADDR_TEXT_MAX];
-	int r;
-
-	addr_text(&l->addr, text);
+	if (!srv->scope->n_names)
+		return add_name(c, l, srv, lc, SLICE(""));
 	for (int i = 0; i < srv->scope->n_names; i++) {
 		struct server_name *name = &srv->scope->names[i];
 
-		if (name->re) {
+		if (name->re)
 			add_regex(c, l, srv, name->re);
-			continue;
-		}
-		r = route_names_add(&l->names, name->text, true, srv);
-		if (r == -SL_EEXIST)
-			conf_warn(c, lc->node, "conflicting server name \"%.*s\" on %s, ignored",
-				  SLICE_FMT(name->text), text);
-		else if (r)
-			return conf_error(c, lc->node,
-					  "invalid server name or wildcard \"%.*s\" on %s",
-					  SLICE_FMT(name->text), text);
+		else if (add_name(c, l, srv, lc, name->text))
+			return -SL_EINVAL;
 	}
 	return 0;
 }
@@ -299,6 +403,8 @@ static const struct server *server_of_sni(const struct listener *l, struct slice
 	char low[256];
 	size_t n = name.n < sizeof low ? name.n : 0;
 
+	if (n == 0)
+		return l->default_server; /* not the one that is named "" */
 	for (size_t i = 0; i < n; i++)
 		low[i] = (char)slice_lower(name.p[i]);
 	return http_conf_server(l, slice_make(low, n), NULL);

@@ -37,7 +37,7 @@ static int set_buffers(struct conf *c, struct conf_block *b, void *mod, const st
 	if (num_u63(n->args[0], &count) || count == 0 || count > 4096 ||
 	    conf_parse_size(n->args[1], &p->bytes) || p->bytes < 512 || p->bytes > 16 << 20)
 		return conf_error_hint(c, n, "a number from 2, a size from 512",
-				       "invalid value in \"proxy_buffers\" directive");
+				       "\"proxy_buffers\" directive invalid value");
 	if (count < 2)
 		return conf_error(c, n, "there must be at least 2 \"proxy_buffers\"");
 	p->n = (int64_t)count;

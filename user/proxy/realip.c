@@ -258,6 +258,8 @@ static int set_from(struct conf *c, struct conf_block *b, void *mod, const struc
 	struct realip_scope *s = mod;
 	struct trusted t = {.is_unix = slice_eq(n->args[0], SLICE("unix:"))};
 
+	if (cidr_has_host_bits(n->args[0]))
+		conf_warn(c, n, "low address bits of %.*s are meaningless", SLICE_FMT(n->args[0]));
 	if (!s->from)
 		s->from = arena_zalloc(&c->arena, sizeof *s->from);
 	if (!t.is_unix && cidr_parse(n->args[0], &t.cidr))

@@ -82,7 +82,7 @@ static bool tells_version(const struct request *r)
 
 void status_server_step(struct request *r)
 {
-	if (!r->resp.server.n && tells_version(r))
+	if (!r->resp.server.p && tells_version(r))
 		r->resp.server = SLICE("sluice/" SLUICE_VERSION);
 }
 
