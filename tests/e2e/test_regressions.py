@@ -190,3 +190,17 @@ def test_an_address_given_up_is_free_again(start):
     s.rewrite(conf)
     s.reload()
     assert fetch(other, "/").status == 200
+
+
+def test_without_descriptors_idle_connections_make_room(start, stack, mock):
+    """Kept connections of clients and upstreams must not keep out who comes when open files are at their limit."""
+    s = start("upstream mock { server @mock@; keepalive 8; } server { listen 127.0.0.1:@http@; location / { proxy_pass http://mock; } }",
+              {"mock": mock.addr}, main="worker_processes 1; worker_rlimit_nofile 60;")
+    for _ in range(100):
+        c = stack.enter_context(Conn(s.port))
+        c.send(build("GET", "/v1/models"))
+        assert c.response().status == 200
+    busy = [stack.enter_context(Conn(s.port)) for _ in range(20)]
+    for c in busy:
+        c.send(build("GET", "/v1/models"))
+    assert [c.response().status for c in busy] == [200] * 20

@@ -112,6 +112,8 @@ struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
 	if (!uc)
 		return NULL;
 	fd = conn_socket(addr);
+	if (fd < 0 && errno == EMFILE && pool_close_one(env))
+		fd = conn_socket(addr);
 	if (relayed && fd >= 0)
 		d = relay_mark(env->relay, fd, group->relay_group,
 			       (uint32_t)group->sockmap_limit_bytes);
@@ -188,9 +190,14 @@ static bool close_one_idle(struct env *env)
 	return false;
 }
 
+bool pool_close_one(struct env *env)
+{
+	return client_close_idlest(env) || close_one_idle(env);
+}
+
 bool pool_make_room(struct env *env)
 {
-	return env->n_conns < env->conns_max || client_close_idlest(env) || close_one_idle(env);
+	return env->n_conns < env->conns_max || pool_close_one(env);
 }
 
 void pool_close_idle(struct env *env)

@@ -41,6 +41,8 @@ struct upconn *pool_connect(struct env *env, const struct upstream_conf *group,
 /* Is one more connection within worker_connections? Idle ones of clients make room first, as in nginx, then
  * idle ones to peers. */
 bool pool_make_room(struct env *env);
+/* The same for who found no descriptor: one that is idle is closed, if there is any. */
+bool pool_close_one(struct env *env);
 /* Gives it back: kept if it may be, closed otherwise. */
 void pool_put(struct upconn *uc);
 void pool_close(struct upconn *uc);

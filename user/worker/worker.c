@@ -147,6 +147,10 @@ static bool accept_one(struct accepter *a)
 	struct addr peer = {.len = sizeof peer.un};
 	int fd = accept4(a->listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
+	if (fd < 0 && errno == EMFILE && pool_close_one(&a->w->env)) {
+		peer.len = sizeof peer.un;
+		fd = accept4(a->listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	}
 	if (fd < 0) {
 		accept_failed(a->w, errno);
 		return false;
