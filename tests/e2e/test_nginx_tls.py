@@ -405,7 +405,7 @@ def test_variables(both, path, version, sni):
     alike(both, "http", path, sni=sni, version=version)
 
 
-@pytest.mark.parametrize("alpn", [["http/1.1"], ["http/1.0", "http/1.1"], None])
+@pytest.mark.parametrize("alpn", [["http/1.1"], ["http/1.0", "http/1.1"], ["http/1.0"], ["http/0.9"], None])
 def test_alpn(both, alpn):
     alike(both, "http", "/var/", tls={"alpn": alpn})
 

@@ -417,8 +417,11 @@ static struct tls_server *pick_tls(struct conn *c, struct slice name, void *data
 
 static struct slice alpn_of(struct slice name, void *data)
 {
-	return http_listen_has_h2(data, server_of_sni(data, name)) ? SLICE("\x02h2\x08http/1.1")
-								   : SLICE("\x08http/1.1");
+	static const struct slice both = SLICE_INIT("\x02h2\x08http/1.1\x08http/1.0\x08http/0.9");
+
+	return http_listen_has_h2(data, server_of_sni(data, name))
+		       ? both
+		       : slice_make(both.p + 3, both.n - 3);
 }
 
 bool http_listen_has_h2(const struct listener *l, const struct server *srv)

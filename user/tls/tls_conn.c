@@ -60,7 +60,7 @@ static int bio_read(BIO *b, char *to, size_t n, size_t *got)
 	BIO_clear_retry_flags(b);
 	if (first && n > TLS_PLAIN_MAX)
 		n = TLS_PLAIN_MAX;
-	r = conn_raw_read(t->conn, to, n);
+	r = t->rekeys ? -SL_ERESET : conn_raw_read(t->conn, to, n);
 	if (r > 0) {
 		t->seen = true;
 		if (first && looks_plain(to))

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "core/err.h"
+#include "tls/tls_state.h"
 
 size_t tls_ctx_take_errors(char *to, size_t room)
 {
@@ -90,6 +91,7 @@ SSL_CTX *tls_ctx_new(bool is_server, unsigned protocols, const char *ciphers_cst
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_read_ahead(ctx, 1);
+	SSL_CTX_set_msg_callback(ctx, tls_state_on_message);
 	if (ciphers_cstr && SSL_CTX_set_cipher_list(ctx, ciphers_cstr) != 1) {
 		tls_ctx_fail(err, "invalid TLS ciphers", ciphers_cstr, "");
 		SSL_CTX_free(ctx);

@@ -8,6 +8,11 @@
 #include <stdio.h>
 #include <strings.h>
 
+enum {
+	REKEYS_MAX = 32,
+	REKEY_BYTES = 64 * 1024, /* of data that the peer sends pay for another one */
+};
+
 struct tls_conn *tls_state_of(const SSL *ssl)
 {
 	return BIO_get_data(SSL_get_rbio(ssl));
@@ -146,4 +151,20 @@ int tls_state_on_verify(int ok, X509_STORE_CTX *x)
 		t, "upstream SSL certificate verify error: (%d:%s), depth %d, subject \"%s\"", e,
 		X509_verify_cert_error_string(e), X509_STORE_CTX_get_error_depth(x), subject);
 	return 0;
+}
+
+/* Each KeyUpdate costs its sender 27 bytes and us two derivations of keys, and OpenSSL goes on from one to the next
+ * for as long as they come: nobody else has his turn. */
+void tls_state_on_message(int is_ours, int version, int type, const void *p, size_t n, SSL *ssl,
+			  void *arg)
+{
+	struct tls_conn *t;
+
+	if (type != SSL3_RT_HANDSHAKE || is_ours || !n || *(const uint8_t *)p != SSL3_MT_KEY_UPDATE)
+		return;
+	t = tls_state_of(ssl);
+	if (++t->n_rekeys <= REKEYS_MAX + t->conn->n_received / REKEY_BYTES)
+		return;
+	t->rekeys = true;
+	tls_state_text(t, "peer changes its keys too often");
 }

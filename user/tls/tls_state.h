@@ -33,6 +33,8 @@ struct tls_conn {
 	bool got_plain;
 	bool pending; /* OpenSSL holds bytes, or a result, that a read would return */
 	bool read_waits_to_write;
+	bool rekeys; /* the peer changes its keys too often: nothing more is read */
+	uint32_t n_rekeys;
 };
 
 /* The state that SSL belongs to. */
@@ -47,5 +49,7 @@ int tls_state_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
 		      const unsigned char *in, unsigned in_n, void *arg);
 int tls_state_on_client_session(SSL *ssl, SSL_SESSION *sess);
 int tls_state_on_verify(int ok, X509_STORE_CTX *x);
+void tls_state_on_message(int is_ours, int version, int type, const void *p, size_t n, SSL *ssl,
+			  void *arg);
 
 #endif
