@@ -343,6 +343,23 @@ def test_requests_after_goaway(little):
         ends_with(little, c, lambda: headers(c, "/slow")[1], "control frames|break streams")
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_who_goes_on_when_all_is_over(little, tls):
+    """After GOAWAY and the end of our side a client may send what its windows let it, not 30 s at full speed."""
+    before = len(little.log())
+    with H2(little.ports[tls], tls=tls) as c:
+        assert c.get("/ret").status == 200
+        c.raw(frame_bytes(h2raw.GOAWAY, 0, 0, b"\0" * 8))
+        with contextlib.suppress(h2raw.Gone):
+            c.wait(lambda: False)
+        start, n = time.monotonic(), 0
+        with pytest.raises((OSError, ssl.SSLError)):
+            for n in range(1, 5000):
+                c.sock.sendall(frame_bytes(h2raw.PING, 0, 0, b"12345678") * 1000)
+        assert n > 60 and time.monotonic() - start < 20
+    counted(little, before, "goes on sending when all is over")
+
+
 def test_empty_data_flood(sluice):
     with H2(sluice.tls) as c:
         id, data = headers(c, "/echo/e", "POST", end=False)

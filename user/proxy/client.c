@@ -159,7 +159,7 @@ void client_linger(struct client_conn *c)
 	client_become(c, &lingering);
 }
 
-static void linger_begin(struct client_conn *c)
+void client_linger_begin(struct client_conn *c)
 {
 	c->discard_ms = c->env->loop.clock.mono_ms;
 	conn_shutdown(&c->conn);
@@ -167,26 +167,36 @@ static void linger_begin(struct client_conn *c)
 	client_wake(c);
 }
 
-static void linger_event(struct client_conn *c)
+int64_t client_linger_event(struct client_conn *c)
 {
 	const struct http_scope *s = client_scope(c);
+	int64_t dropped = 0;
 	char sink[4096];
 	ssize_t n = 1;
 
 	if (client_discards_too_long(c, s)) {
 		client_destroy(c);
-		return;
+		return -1;
 	}
 	for (int i = 0; i < CLIENT_READS_PER_TURN && conn_may_read(&c->conn); i++) {
 		n = conn_raw_read(&c->conn, sink, sizeof sink);
 		if (n <= 0)
 			break;
+		dropped += n;
 		client_set_timer(c, s->lingering_timeout_ms);
 	}
-	if (n == 0 || (n < 0 && n != -SL_EAGAIN))
+	if (n == 0 || (n < 0 && n != -SL_EAGAIN)) {
 		client_destroy(c);
-	else if (n > 0 && conn_may_read(&c->conn))
+		return -1;
+	}
+	if (n > 0 && conn_may_read(&c->conn))
 		client_wake(c);
+	return dropped;
+}
+
+static void linger_event(struct client_conn *c)
+{
+	client_linger_event(c);
 }
 
 static void linger_drain(struct client_conn *c, bool quit)
@@ -194,7 +204,7 @@ static void linger_drain(struct client_conn *c, bool quit)
 }
 
 static const struct client_proto lingering = {
-	.begin = linger_begin,
+	.begin = client_linger_begin,
 	.event = linger_event,
 	.turn = linger_event,
 	.timeout = client_destroy,

@@ -93,6 +93,10 @@ void client_offence(const struct client_conn *c, enum ban_on on);
 /* Closes our side and drops what still comes, so that the kernel does not answer unread data with a reset
  * that would take the last answer with it. The protocol's part must be over. */
 void client_linger(struct client_conn *c);
+/* The same for a protocol of that kind of its own: its begin, and its event, which says how much was dropped, or -1: the
+ * connection is gone. */
+void client_linger_begin(struct client_conn *c);
+int64_t client_linger_event(struct client_conn *c);
 /* The same for who deserves nothing: what still comes is not even read, and the end is soon. */
 void client_part(struct client_conn *c);
 

@@ -9,6 +9,7 @@
 #include "proxy/h2_impl.h"
 
 enum {
+	DROPPED_MAX = 2 << 20,
 	PAUSE_MS = 500, /* between two requests of a client that is to leave */
 	READ_NS =
 		2 * 1000 *
@@ -21,6 +22,7 @@ _Static_assert(sizeof((struct stats_worker){0}.h2_abuse) / sizeof(uint64_t) == H
 	       "each kind of abuse has its counter");
 
 static const struct h2_ops session_ops;
+static const struct client_proto lingering;
 
 static const struct http_scope *scope_of(const struct h2 *h)
 {
@@ -154,15 +156,15 @@ static void close_in_order(struct h2 *h)
 	if (h2_session_error(h->session) != H2_NO_ERROR)
 		count_broken(h);
 	end(&h->c);
-	client_linger(&h->c);
+	client_become(&h->c, &lingering);
 }
 
-static void count_abuse(struct h2 *h, enum h2_abuse kind)
+static void count_abuse(struct h2 *h, enum h2_abuse kind, const char *what)
 {
 	char text[128];
 
 	h->c.env->stats->h2_abuse[kind]++;
-	snprintf(text, sizeof text, "HTTP/2 client %s", h2_guard_text(kind));
+	snprintf(text, sizeof text, "HTTP/2 client %s", what);
 	client_log(&h->c, scope_of(h), LOG_LVL_WARN, text);
 	client_offence(&h->c, BAN_ON_H2_ABUSE);
 }
@@ -175,12 +177,40 @@ static void fail(struct h2 *h)
 	if (kind == H2_ABUSE_N)
 		count_broken(h);
 	else
-		count_abuse(h, kind);
+		count_abuse(h, kind, h2_guard_text(kind));
 	h2_session_send(h->session);
 	client_write(&h->c);
 	end(&h->c);
 	client_part(&h->c);
 }
+
+/* A client that has not heard of the end yet may send what its windows let it. */
+static void linger_event(struct client_conn *c)
+{
+	struct h2 *h = (struct h2 *)c;
+	int64_t n = client_linger_event(c);
+
+	if (n < 0)
+		return;
+	h->n_dropped += (uint64_t)n;
+	if (h->n_dropped <= DROPPED_MAX)
+		return;
+	count_abuse(h, H2_ABUSE_OVERHEAD, "goes on sending when all is over");
+	c->reset = true;
+	client_destroy(c);
+}
+
+static void linger_drain(struct client_conn *c, bool quit)
+{
+}
+
+static const struct client_proto lingering = {
+	.begin = client_linger_begin,
+	.event = linger_event,
+	.turn = linger_event,
+	.timeout = client_destroy,
+	.drain = linger_drain,
+};
 
 /* The time that the connection itself may take; streams have their own. */
 static void wait(struct h2 *h, uint8_t for_what, int64_t ms, bool again)

@@ -33,6 +33,7 @@ struct h2 {
 	struct h2_stream *streams;	/* doubly linked */
 	struct h2_stream *first, *last; /* whose requests are yet to be started */
 	uint64_t asked_ms;		/* when it was to leave */
+	uint64_t n_dropped;		/* bytes that came when all was over */
 	uint32_t n_streams, n_since;	/* streams opened since the last step of leaving */
 	uint32_t n_timed;		/* client.n_requests when the timer was last looked at */
 	uint8_t wait;			/* enum h2_wait */
