@@ -177,6 +177,13 @@ def test_request_alike(pair, path, method, body):
     assert got["status"] == 200 and got["body"]["line"]
 
 
+def test_address_that_is_not_ours_alike(pair):
+    """The configuration's mistake, not the upstream's: a 500, and the next request gets through."""
+    for s in pair.servers:
+        assert harness.fetch(s.port, "/bind/var/?from=192.0.2.1", host="main.test").status == 500
+        assert harness.fetch(s.port, "/bind/var/?from=127.0.0.7", host="main.test").status == 200
+
+
 def test_inherited_request_alike(pair):
     for path in ("/", "/off/"):
         assert both(pair, path, host="inherit.test")["body"]["line"].startswith("PATCH /")

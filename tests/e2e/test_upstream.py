@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Choosing a peer, going on to the next one, keeping connections, names, and TLS towards upstreams."""
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -646,6 +647,32 @@ def test_idle_connections_make_room(group, mock):
     assert "not enough" not in s.log()
     for c in [*conns, *idle]:
         c.close()
+
+
+def n_descriptors(s):
+    return len(list(pathlib.Path(f"/proc/{s.workers()[0]}/fd").iterdir()))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_no_descriptor_for_an_upstream_connection(group, mocks, n):
+    """What the gateway itself lacks is a 500, and no upstream server is left out for it."""
+    servers = "".join(f"server {mocks().addr}; " for _ in range(n))
+    s = group(servers + "keepalive 0;", main="worker_processes 1; worker_rlimit_nofile 30;")
+    s.expected.append("Too many open files")
+    conns = [Conn(s.port) for _ in range(30 - n_descriptors(s))]
+    until(lambda: n_descriptors(s) == 30, what="the last descriptor's use")
+    for c in conns:
+        c.send("GET /echo HTTP/1.1\r\n")   # nobody is idle
+    time.sleep(0.1)
+    conns[0].send("Host: localhost\r\n\r\n")
+    assert conns[0].response().status == 500
+    s.wait_log(r"failed \(24: Too many open files\) while connecting to upstream")
+    for c in conns:
+        c.close()
+    until(lambda: n_descriptors(s) < 20, what="room")
+    for _ in range(4):
+        assert fetch(s.port, "/echo").status == 200
+    assert "temporarily disabled" not in s.log()
 
 
 def test_a_draining_worker_ends_with_its_last_connection(group, mock):

@@ -249,6 +249,14 @@ void exchange_body_came(struct exchange *x)
 	task_post(&x->r->env->loop, &x->task);
 }
 
+/* Did a connection fail for what this machine or the configuration lacks? As in nginx no peer is at fault then, and
+ * none would do better. */
+static bool is_our_own(int e, const struct addr *local)
+{
+	return e == EMFILE || e == ENFILE || e == ENOMEM || e == ENOBUFS ||
+	       (local && e == EADDRNOTAVAIL);
+}
+
 /* A connection of our own, to ADDR; KEY is what another request must have in common with this one. */
 static bool open_new(struct exchange *x, const struct addr *addr, const struct addr *local,
 		     uint64_t key, bool relayed)
@@ -266,7 +274,12 @@ static bool open_new(struct exchange *x, const struct addr *addr, const struct a
 	}
 	x->uc = pool_connect(x->r->env, u->group_conf, addr, local, relayed, on_event);
 	if (!x->uc) {
-		request_log(x->r, LOG_LVL_ERROR, "%s failed (%d: %s) while connecting to upstream",
+		x->no_room = is_our_own(errno, local);
+		request_log(x->r,
+			    !x->no_room		     ? LOG_LVL_ERROR
+			    : errno == EADDRNOTAVAIL ? LOG_LVL_CRIT
+						     : LOG_LVL_ALERT,
+			    "%s failed (%d: %s) while connecting to upstream",
 			    local ? "bind() or connect()" : "connect()", errno, strerror(errno));
 		return false;
 	}
