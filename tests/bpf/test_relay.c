@@ -469,32 +469,47 @@ static void to_nobody(void **state)
 	close_pair(&p);
 }
 
+/* A worker as a process of its own, which asks and stays, or ends once it has its answer. As nobody it is what
+ * workers are: without any capability, and with one descriptor. */
+static pid_t fork_worker(struct pair *p, uint32_t id, bool is_nobody, size_t n_request,
+			 size_t n_answer)
+{
+	struct sockaddr_storage at;
+	struct detour *d;
+	socklen_t n;
+	pid_t pid;
+	int fd;
+
+	p->listener = listen_on(AF_INET, 0, &at, &n);
+	pid = fork();
+	if (pid == 0) {
+		if (is_nobody)
+			relay_close_in_child(relay, true);
+		relay->n_free = relay->n_slots = 0;
+		relay_mark_begin(relay, id);
+		if (is_nobody && (setgid(65534) || setuid(65534)))
+			_exit(2);
+		fd = connect_to(&at, n, p->group, LIMIT, &d);
+		send_all(fd, pattern, n_request);
+		if (!n_answer)
+			pause();
+		expect(fd, 0, n_answer);
+		_exit(0);
+	}
+	p->upstream = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC);
+	return pid;
+}
+
 /* A worker is killed; its connections end as others do, and its slots are there for the next one. */
 static void killed(void **state)
 {
-	struct sockaddr_storage at;
 	struct pair p = {.gateway = -1, .group = a_group()};
-	socklen_t n;
-	int status;
-	pid_t pid;
+	pid_t pid = fork_worker(&p, 7, false, 30000, 0);
 
-	p.listener = listen_on(AF_INET, 0, &at, &n);
-	pid = fork();
-	if (pid == 0) {
-		struct detour *d;
-		int fd;
-
-		relay->n_free = relay->n_slots = 0;
-		relay_mark_begin(relay, 7);
-		fd = connect_to(&at, n, p.group, LIMIT, &d);
-		send_all(fd, pattern, 30000);
-		pause();
-	}
-	p.upstream = accept4(p.listener, NULL, NULL, SOCK_CLOEXEC);
 	expect(p.upstream, 0, 10000);
 	send_all(p.upstream, pattern, 5000);
 	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
+	waitpid(pid, NULL, 0);
 	expect(p.upstream, 10000, 20000);
 	assert_int_equal(relay->owners[1], 8);
 	relay_mark_worker_gone(relay, 7);
@@ -504,32 +519,12 @@ static void killed(void **state)
 
 /* ---- privileges ---- */
 
-/* A worker: nobody, without any capability, and with one descriptor. */
 static void as_worker(void **state)
 {
-	struct sockaddr_storage at;
-	struct pair p = {.group = a_group()};
-	socklen_t n;
+	struct pair p = {.gateway = -1, .group = a_group()};
+	pid_t pid = fork_worker(&p, 3, true, 3000, 2000);
 	int status;
-	pid_t pid;
 
-	p.listener = listen_on(AF_INET, 0, &at, &n);
-	pid = fork();
-	if (pid == 0) {
-		struct detour *d;
-		int fd;
-
-		relay_close_in_child(relay, true);
-		relay->n_free = relay->n_slots = 0;
-		relay_mark_begin(relay, 3);
-		if (setgid(65534) || setuid(65534))
-			_exit(2);
-		fd = connect_to(&at, n, p.group, LIMIT, &d);
-		send_all(fd, pattern, 3000);
-		expect(fd, 0, 2000);
-		_exit(0);
-	}
-	p.upstream = accept4(p.listener, NULL, NULL, SOCK_CLOEXEC);
 	expect(p.upstream, 0, 3000);
 	send_all(p.upstream, pattern, 2000);
 	waitpid(pid, &status, 0);
@@ -537,7 +532,6 @@ static void as_worker(void **state)
 	assert_int_equal(counts(p.group).n_request_bytes, 3000);
 	assert_int_equal(counts(p.group).n_answer_bytes, 2000);
 	relay_mark_worker_gone(relay, 3);
-	p.gateway = -1;
 	close_pair(&p);
 }
 

@@ -16,6 +16,9 @@ import harness
 from harness import CTL, RUN, SLOW, Conn, Net, bpftool, ip, until
 
 NUMBERS = itertools.count(1)
+PORT = 8080
+# What a server in a GuardNet listens on.
+IN_NET = "".join(f"listen 10.77.{i}.1:{PORT}; listen [fd77:{i}::1]:{PORT};" for i in (1, 2))
 TOTALS = ["pass", "pass_allow", "drop_deny", "drop_net", "would_drop", "pass_expired", "pass_malformed",
           "pass_vlan_deep", "pass_not_ip", "drop_syn_rate", "drop_packet_rate", "drop_tls_rate",
           "drop_unknown_syn", "pass_fail_open", "events_lost", "not_counted", "would_syn_rate",

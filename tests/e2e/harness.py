@@ -402,6 +402,41 @@ class Peer:
         self.close()
 
 
+class Load:
+    """Clients that ask without a pause, or PAUSE_S after they connected; .bad says what went wrong, .count how often
+    nothing did."""
+
+    def __init__(self, port, path="/", n=6, keep=True, pause_s=0.0):
+        self.bad, self.count, self.ending = [], 0, False
+        self.threads = [threading.Thread(target=self.work, args=(port, path, keep, pause_s)) for _ in range(n)]
+
+    def work(self, port, path, keep, pause_s):
+        while not self.ending:
+            try:
+                with Conn(port, timeout=20) as c:
+                    time.sleep(pause_s)
+                    while not self.ending:
+                        r = c.request("GET", path, {} if keep else {"Connection": "close"})
+                        if r.status == 200 and r.is_whole:
+                            self.count += 1
+                        else:
+                            self.bad.append(r)
+                        if (r.header("Connection") or "").lower() == "close" or not keep:
+                            break
+            except Exception as e:  # noqa: BLE001 - into the list, whatever it is
+                self.bad.append(repr(e))
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.ending = True
+        for t in self.threads:
+            t.join()
+
+
 # --- processes --------------------------------------------------------------------------------------
 
 class Mock:

@@ -9,12 +9,11 @@ import time
 
 import harness
 import pytest
-from guard_net import Ctl, reach
+from guard_net import IN_NET, PORT, Ctl, reach
 from harness import SLOW, Conn, fetch, free_port, until
 
 pytestmark = pytest.mark.kernel
 
-PORT = 8080
 ADMIN = "admin { listen unix:@dir@/admin.sock; }\n"
 XDP = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\n"
 PASSWORDS = "good:{PLAIN}word\n"
@@ -43,8 +42,7 @@ def local(start, mock, users):
 def guarded(start, mocks, net, pins):
     def make(text, xdp="", main=XDP + ADMIN, **kw):
         mock = mocks(netns=net.server)
-        listen = "".join(f"listen 10.77.{i}.1:{PORT}; listen [fd77:{i}::1]:{PORT};" for i in (1, 2))
-        s = start(text, {"listen": listen, "mock": mock.addr, "pins": pins.path, "xdp": xdp, "http": PORT},
+        s = start(text, {"listen": IN_NET, "mock": mock.addr, "pins": pins.path, "xdp": xdp, "http": PORT},
                   main=main, netns=net.server, **kw)
         s.ctl = Ctl(s)
         return s

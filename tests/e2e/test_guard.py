@@ -8,11 +8,10 @@ import time
 
 import harness
 import pytest
-from guard_net import Ctl, Kernel, progs_of, reach, xdp_on
+from guard_net import IN_NET, PORT, Ctl, Kernel, progs_of, reach, xdp_on
 from harness import SLOW, Conn, children, fetch, free_port, is_alive, stopped, until
 
 pytestmark = pytest.mark.kernel
-PORT = 8080
 BAN_S = 3 * SLOW
 XDP = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\n"
 ADMIN = "admin { listen unix:@dir@/admin.sock; }\n"
@@ -30,7 +29,6 @@ server {
     location /free { return 200 free; }
 }
 """
-IN_NET = "".join(f"listen 10.77.{i}.1:{PORT}; listen [fd77:{i}::1]:{PORT};" for i in (1, 2))
 EARNED = "ban on=limit_req after=4 within=10s for=@for@;"
 
 

@@ -4,15 +4,13 @@ import os
 import time
 
 import pytest
-from guard_net import Ctl, reach, xdp_on
+from guard_net import IN_NET, PORT, Ctl, reach, xdp_on
 from harness import SLOW, Conn, run_sluice, until
 
 pytestmark = pytest.mark.kernel
 
-PORT = 8080
 MAIN = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\nadmin { listen unix:@dir@/admin.sock; }\n"
 HTTP = "server { @listen@ location / { return 200 ok; } location /no { return 404; } }"
-IN_NET = "".join(f"listen 10.77.{i}.1:{PORT}; listen [fd77:{i}::1]:{PORT};" for i in (1, 2))
 
 
 @pytest.fixture

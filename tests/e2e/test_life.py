@@ -11,10 +11,10 @@ import time
 
 import harness
 import pytest
-from harness import Conn, children, fetch, free_port, is_alive, until
+from harness import Conn, Load, children, fetch, free_port, is_alive, until
 from test_guard import PORT, get_banned, guarded  # noqa: F401 - fixtures
 from guard_net import reach, xdp_on
-from test_reload import HELLO, PROXY, Load
+from test_reload import HELLO, PROXY
 
 
 class Upgrade:

@@ -12,13 +12,11 @@ import subprocess
 import tempfile
 
 import pytest
-from guard_net import Ctl, reach, xdp_on
+from guard_net import IN_NET, PORT, Ctl, reach, xdp_on
 from harness import LIBC, SLOW, bpftool, child_setup, fetch, ip, ip_batch, run_sluice, until
 
-PORT = 8080
 XDP = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\n"
 ADMIN = "admin { listen unix:@dir@/admin.sock; }\n"
-IN_NET = "".join(f"listen 10.77.{i}.1:{PORT}; listen [fd77:{i}::1]:{PORT};" for i in (1, 2))
 
 
 @pytest.fixture

@@ -10,42 +10,10 @@ import time
 
 import harness
 import pytest
-from harness import SLOW, Conn, build, children, fetch, free_port, is_alive, mock_bytes, status_of, until
+from harness import SLOW, Conn, Load, build, children, fetch, free_port, is_alive, mock_bytes, status_of, until
 
 HELLO = "server { listen 127.0.0.1:@http@; location / { return 200 '@word@'; } }"
 PROXY = "server { listen 127.0.0.1:@http@; location / { proxy_pass http://@mock@; } }"
-
-
-class Load:
-    """Clients that ask without a pause; .bad says what went wrong."""
-
-    def __init__(self, port, path="/", n=6, keep=True):
-        self.bad, self.count, self.ending = [], 0, False
-        self.threads = [threading.Thread(target=self.work, args=(port, path, keep)) for _ in range(n)]
-
-    def work(self, port, path, keep):
-        while not self.ending:
-            try:
-                with Conn(port) as c:
-                    while not self.ending:
-                        r = c.request("GET", path, {} if keep else {"Connection": "close"})
-                        self.count += 1
-                        if r.status != 200:
-                            self.bad.append(r)
-                        if (r.header("Connection") or "").lower() == "close" or not keep:
-                            break
-            except Exception as e:  # noqa: BLE001 - into the list, whatever it is
-                self.bad.append(repr(e))
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.ending = True
-        for t in self.threads:
-            t.join()
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["keep-alive", "close"])

@@ -10,7 +10,7 @@ import time
 
 import harness
 import pytest
-from harness import Conn, bpftool, build, client_tls, fetch, free_port, is_alive, run_sluice, stopped, until
+from harness import Conn, Load, bpftool, build, client_tls, fetch, free_port, is_alive, run_sluice, stopped, until
 
 pytestmark = pytest.mark.privileged
 CONF = """
@@ -269,44 +269,20 @@ def test_handshakes_under_way_move_too(served, stack, how):
     assert all_answered(conns) == set(s.workers())
 
 
-class Raw:
-    """Clients that connect, let the connection lie for a moment, and ask then."""
-
-    def __init__(self, port, n=6):
-        self.port, self.bad, self.n_good, self.ending = port, [], 0, False
-        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(n)]
-
-    def run(self):
-        while not self.ending:
-            try:
-                with Conn(self.port, timeout=20) as c:
-                    time.sleep(0.02)
-                    r = c.request("GET", "/who", {"Connection": "close"})
-                    assert r.status == 200 and r.is_whole
-                    self.n_good += 1
-            except Exception as e:  # noqa: BLE001 - into the list, whatever it is
-                self.bad.append(repr(e))
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.ending = True
-        for t in self.threads:
-            t.join()
+def brief(port, n=6):
+    """Clients whose connections lie for a moment before they ask."""
+    return Load(port, "/who", n, keep=False, pause_s=0.02)
 
 
 @BOTH
 def test_thirty_reloads_under_connection_load(served, how):
     s = served(how, 2)
-    with Raw(s.port) as raw:
+    with brief(s.port) as load:
         for i in range(30):
             workers_to(s, (1, 3, 2, 4)[i % 4])
             time.sleep(0.05)
-    assert not raw.bad, (len(raw.bad), raw.n_good, raw.bad[:5])
-    assert raw.n_good > 100
+    assert not load.bad, (len(load.bad), load.count, load.bad[:5])
+    assert load.count > 100
 
 
 def kill_one(s):
@@ -373,7 +349,7 @@ def workers_of(master):
 def test_a_new_binary_steers_and_the_old_one_if_it_fails(served, stack):
     s = served()
     old_workers = s.workers()
-    with Raw(s.port, 3) as raw:
+    with brief(s.port, 3) as load:
         new = upgrade(s)
         # New connections go to the new binary's workers alone only when the old one quits; both sit at a socket.
         # TERM would cut what it serves.
@@ -381,7 +357,7 @@ def test_a_new_binary_steers_and_the_old_one_if_it_fails(served, stack):
         until(lambda: not is_alive(new), 10, "its end")
         until(lambda: "this one goes on" in s.log(), 5, "the old one's word")
     s.expected.append("new binary process")
-    assert not raw.bad, raw.bad[:5]
+    assert not load.bad, load.bad[:5]
     a, b = old_workers
     open_at(s, 50, a, stack, port=s.plain)
     until(lambda: share(s.port, b, 5) == 1, 5, "steering by the old binary")
@@ -389,13 +365,13 @@ def test_a_new_binary_steers_and_the_old_one_if_it_fails(served, stack):
 
 def test_a_new_binary_takes_over(served, stack):
     s = served()
-    with Raw(s.port, 3) as raw:
+    with brief(s.port, 3) as load:
         new = upgrade(s)
         os.kill(s.pid, signal.SIGQUIT)
         s.proc.wait(20)
         time.sleep(0.2)
     try:
-        assert not raw.bad, raw.bad[:5]
+        assert not load.bad, load.bad[:5]
         a, b = workers_of(new)
         open_at(s, 50, a, stack, port=s.plain)
         until(lambda: share(s.port, b, 5) == 1, 5, "steering by the new binary")

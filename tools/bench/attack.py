@@ -239,7 +239,7 @@ def main():
     parser.add_argument("--no-nginx", action="store_true")
     args = parser.parse_args()
     args.build = os.path.abspath(args.build)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))     # what was made is taken away then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # what was made is taken away then, too
     if os.geteuid() != 0:
         sys.exit("attack.py: network namespaces and XDP need root")
     print(f"A good client with {GOOD_PER_S} requests/s over TLS; measured from {GRACE_S} s after an attack's begin, for "

@@ -201,21 +201,6 @@ static void conn_arm(struct load *l, struct conn *c, uint32_t events)
 	c->armed = events;
 }
 
-/* The port is chosen at connect, where it need only be free for this destination. */
-static void bind_source(const struct load *l, const struct conn *c)
-{
-	uint32_t index = (uint32_t)((uint64_t)(c - l->conns) % l->opt.n_sources);
-	struct sockaddr_in from = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(ntohl(l->opt.source.s_addr) + index),
-	};
-	int one = 1;
-
-	setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	if (bind(c->fd, (struct sockaddr *)&from, sizeof(from)) != 0)
-		load_die("bind to source %u: %s", index, strerror(errno));
-}
-
 static void conn_open(struct load *l, struct conn *c)
 {
 	int one = 1;
@@ -231,7 +216,7 @@ static void conn_open(struct load *l, struct conn *c)
 	if (l->addr.ss_family != AF_UNIX)
 		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (l->opt.n_sources > 0)
-		bind_source(l, c);
+		load_options_bind(&l->opt, c->fd, (uint64_t)(c - l->conns));
 	if (connect(c->fd, (struct sockaddr *)&l->addr, l->addr_len) != 0 && errno != EINPROGRESS)
 		conn_fail(l, c, FAULT_CONNECT);
 	else

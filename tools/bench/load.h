@@ -157,6 +157,8 @@ void load_event(struct load *l, struct conn *c, uint64_t sent_ns, bool token);
 /* load_options.c: exits 0 after --help, 2 on a wrong command line. */
 void load_options_parse(struct options *o, int argc, char **argv);
 void load_options_address(struct load *l);
+/* FD comes from the source address of the NTH connection; there must be sources. */
+void load_options_bind(const struct options *o, int fd, uint64_t nth);
 void load_options_request(struct load *l);
 
 /* load_report.c: to stdout; the verdict is the exit code, its reasons go to stderr. */

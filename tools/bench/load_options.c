@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sl-load's command line, and what follows from it alone: the address and the bytes of the request.
+ * sl-load's command line, and what follows from it alone: the addresses and the bytes of the request.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -333,6 +333,21 @@ void load_options_address(struct load *l)
 	l->addr_len = found->ai_addrlen;
 	freeaddrinfo(found);
 	free(host);
+}
+
+/* The port is chosen at connect, where it need only be free for this destination. */
+void load_options_bind(const struct options *o, int fd, uint64_t nth)
+{
+	uint32_t index = (uint32_t)(nth % o->n_sources);
+	struct sockaddr_in from = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(ntohl(o->source.s_addr) + index),
+	};
+	int one = 1;
+
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&from, sizeof(from)) != 0)
+		load_die("bind to source %u: %s", index, strerror(errno));
 }
 
 void load_options_request(struct load *l)

@@ -297,7 +297,7 @@ int guard_deny_get_net(const struct guard_maps *m, const struct guard_cidr *net,
 /* Banned networks, not addresses. */
 int guard_deny_each_net(const struct guard_maps *m,
 			int (*fn)(void *arg, const struct guard_cidr *net,
-				  const struct guard_deny *deny),
+				  const struct guard_net *ban),
 			void *arg);
 /* Deletes addresses whose ban ended by NOW_NS; returns how many, or -SL_E.... */
 int guard_deny_sweep(const struct guard_maps *m, uint64_t now_ns);

@@ -209,41 +209,12 @@ int guard_deny_each(const struct guard_maps *m,
 			       sizeof(struct guard_deny), GUARD_BATCH, each_entry, &e);
 }
 
-struct each_net {
-	int (*fn)(void *arg, const struct guard_cidr *net, const struct guard_deny *deny);
-	void *arg;
-	uint8_t family;
-};
-
-static int each_net_entry(void *arg, const void *key, const void *value)
-{
-	const struct each_net *e = arg;
-	struct guard_cidr_v6 cidr = {0};
-	struct guard_cidr net = {.addr.family = e->family};
-	struct guard_deny deny;
-
-	memcpy(&cidr, key,
-	       e->family == 4 ? sizeof(struct guard_cidr_v4) : sizeof(struct guard_cidr_v6));
-	net.prefix_len = (uint8_t)cidr.prefix_len;
-	memcpy(net.addr.bytes, cidr.addr, sizeof cidr.addr);
-	memcpy(&deny, value, sizeof deny);
-	return e->fn(e->arg, &net, &deny);
-}
-
 int guard_deny_each_net(const struct guard_maps *m,
 			int (*fn)(void *arg, const struct guard_cidr *net,
-				  const struct guard_deny *deny),
+				  const struct guard_net *ban),
 			void *arg)
 {
-	struct each_net e = {.fn = fn, .arg = arg, .family = 4};
-	int rc = guard_maps_each(m->fd[GUARD_MAP_BAN_NET_V4], sizeof(struct guard_cidr_v4),
-				 sizeof(struct guard_net), GUARD_BATCH, each_net_entry, &e);
-
-	if (rc)
-		return rc;
-	e.family = 6;
-	return guard_maps_each(m->fd[GUARD_MAP_BAN_NET_V6], sizeof(struct guard_cidr_v6),
-			       sizeof(struct guard_net), GUARD_BATCH, each_net_entry, &e);
+	return guard_maps_each_net(m, GUARD_MAP_BAN_NET_V4, GUARD_MAP_BAN_NET_V6, fn, arg);
 }
 
 struct sweep {

@@ -56,6 +56,11 @@ int guard_maps_set_settings(const struct guard_maps *m, const struct guard_setti
 #define GUARD_BATCH 1024
 int guard_maps_each(int fd, size_t key_size, size_t value_size, uint32_t n_batch,
 		    int (*fn)(void *arg, const void *key, const void *value), void *arg);
+/* The same for each network of two LPM maps. */
+int guard_maps_each_net(const struct guard_maps *m, enum guard_map v4, enum guard_map v6,
+			int (*fn)(void *arg, const struct guard_cidr *net,
+				  const struct guard_net *value),
+			void *arg);
 
 /* guard_pins.c. Mounts, makes, locks; gives the skeleton the pinned maps that fit; pins the others and
  * removes what lies in folders of other schemas; removes all. */

@@ -93,8 +93,7 @@ static unsigned mode_flag(enum guard_mode mode)
 }
 
 /* libxdp pins what its dispatcher runs in a folder named after the dispatcher; an interface without it
- * has one program, or none. (Asking libxdp itself leaves a descriptor open for each program without a
- * dispatcher, in 1.3.1.) */
+ * has one program, or none. */
 static bool has_dispatcher(unsigned ifindex, uint32_t attached_id)
 {
 	char path[64];
@@ -195,15 +194,6 @@ static struct guard_bpf *open_on_maps_of(const struct guard *g)
 	return skel;
 }
 
-static int attach_as(struct xdp_program *p, unsigned ifindex, enum guard_mode mode)
-{
-	int rc = xdp_program__attach(
-		p, (int)ifindex, mode == GUARD_MODE_GENERIC ? XDP_MODE_SKB : XDP_MODE_NATIVE, 0);
-
-	errno = -rc;
-	return rc;
-}
-
 static int load_and_attach(struct guard *g, unsigned ifindex, enum guard_mode mode,
 			   unsigned priority, int *fd)
 {
@@ -224,7 +214,9 @@ static int load_and_attach(struct guard *g, unsigned ifindex, enum guard_mode mo
 	if (!rc) {
 		rc = xdp_program__set_run_prio(p, priority);
 		if (!rc)
-			rc = attach_as(p, ifindex, mode);
+			rc = xdp_program__attach(
+				p, (int)ifindex,
+				mode == GUARD_MODE_GENERIC ? XDP_MODE_SKB : XDP_MODE_NATIVE, 0);
 		if (!rc)
 			*fd = dup(xdp_program__fd(p));
 		xdp_program__close(p);

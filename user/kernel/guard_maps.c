@@ -181,3 +181,44 @@ int guard_maps_each(int fd, size_t key_size, size_t value_size, uint32_t n_batch
 	free(b.values);
 	return rc;
 }
+
+struct each_net {
+	int (*fn)(void *arg, const struct guard_cidr *net, const struct guard_net *value);
+	void *arg;
+	uint8_t family;
+};
+
+static size_t cidr_bytes(uint8_t family)
+{
+	return family == 4 ? sizeof(struct guard_cidr_v4) : sizeof(struct guard_cidr_v6);
+}
+
+static int each_net(void *arg, const void *key, const void *value)
+{
+	const struct each_net *e = arg;
+	struct guard_cidr net = {.addr.family = e->family};
+	struct guard_cidr_v6 cidr = {0};
+	struct guard_net copy;
+
+	memcpy(&cidr, key, cidr_bytes(e->family));
+	net.prefix_len = (uint8_t)cidr.prefix_len;
+	memcpy(net.addr.bytes, cidr.addr, sizeof cidr.addr);
+	memcpy(&copy, value, sizeof copy);
+	return e->fn(e->arg, &net, &copy);
+}
+
+int guard_maps_each_net(const struct guard_maps *m, enum guard_map v4, enum guard_map v6,
+			int (*fn)(void *arg, const struct guard_cidr *net,
+				  const struct guard_net *value),
+			void *arg)
+{
+	struct each_net e = {.fn = fn, .arg = arg, .family = 4};
+	int rc = guard_maps_each(m->fd[v4], cidr_bytes(4), sizeof(struct guard_net), GUARD_BATCH,
+				 each_net, &e);
+
+	if (rc)
+		return rc;
+	e.family = 6;
+	return guard_maps_each(m->fd[v6], cidr_bytes(6), sizeof(struct guard_net), GUARD_BATCH,
+			       each_net, &e);
+}

@@ -293,41 +293,12 @@ int guard_nets_set_deny(const struct guard_maps *m, const struct guard_cidr *net
 	return rc;
 }
 
-struct each_denied {
-	int (*fn)(void *arg, const struct guard_cidr *net, const struct guard_net *value);
-	void *arg;
-	uint8_t family;
-};
-
-static int each_denied(void *arg, const void *key, const void *value)
-{
-	const struct each_denied *e = arg;
-	struct guard_cidr net = {.addr.family = e->family};
-	struct guard_cidr_v6 cidr = {0};
-	struct guard_net copy;
-
-	memcpy(&cidr, key,
-	       e->family == 4 ? sizeof(struct guard_cidr_v4) : sizeof(struct guard_cidr_v6));
-	net.prefix_len = (uint8_t)cidr.prefix_len;
-	memcpy(net.addr.bytes, cidr.addr, sizeof cidr.addr);
-	memcpy(&copy, value, sizeof copy);
-	return e->fn(e->arg, &net, &copy);
-}
-
 int guard_nets_each_denied(const struct guard_maps *m,
 			   int (*fn)(void *arg, const struct guard_cidr *net,
 				     const struct guard_net *value),
 			   void *arg)
 {
-	struct each_denied e = {.fn = fn, .arg = arg, .family = 4};
-	int rc = guard_maps_each(m->fd[GUARD_MAP_DENY_NET_V4], sizeof(struct guard_cidr_v4),
-				 sizeof(struct guard_net), GUARD_BATCH, each_denied, &e);
-
-	if (rc)
-		return rc;
-	e.family = 6;
-	return guard_maps_each(m->fd[GUARD_MAP_DENY_NET_V6], sizeof(struct guard_cidr_v6),
-			       sizeof(struct guard_net), GUARD_BATCH, each_denied, &e);
+	return guard_maps_each_net(m, GUARD_MAP_DENY_NET_V4, GUARD_MAP_DENY_NET_V6, fn, arg);
 }
 
 static int count_entry(void *arg, const void *key, const void *value)

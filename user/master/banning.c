@@ -391,7 +391,7 @@ void banning_load(struct master *m)
 
 /* A ban that the kernel has. One that nobody else knows: the last master was killed before it wrote its
  * file. */
-static int adopt_net(void *data, const struct guard_cidr *c, const struct guard_deny *d)
+static int adopt_net(void *data, const struct guard_cidr *c, const struct guard_net *d)
 {
 	struct master *m = data;
 	uint64_t now_ns = clock_mono_ns();
@@ -424,8 +424,10 @@ static int adopt_net(void *data, const struct guard_cidr *c, const struct guard_
 static int adopt(void *data, const struct guard_addr *a, const struct guard_deny *d)
 {
 	struct guard_cidr c = {.addr = *a, .prefix_len = a->family == 4 ? 32 : 128};
+	struct guard_net n = {
+		.expires_ns = d->expires_ns, .rule_id = d->rule_id, .flags = d->flags};
 
-	return adopt_net(data, &c, d);
+	return adopt_net(data, &c, &n);
 }
 
 void banning_adopt(struct master *m)
