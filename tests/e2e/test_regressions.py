@@ -6,8 +6,10 @@ import socket
 import threading
 import time
 
+import h2raw
 import harness
 import pytest
+from h2raw import H2
 from harness import SLOW, Conn, build, fetch, free_port, until
 
 PROXY = """
@@ -204,3 +206,30 @@ def test_without_descriptors_idle_connections_make_room(start, stack, mock):
     for c in busy:
         c.send(build("GET", "/v1/models"))
     assert [c.response().status for c in busy] == [200] * 20
+
+
+@pytest.mark.parametrize("h2", [False, True])
+def test_who_has_been_idle_for_longest_makes_room(start, stack, h2):
+    s = start('server { listen 127.0.0.1:@http@ http2; return 200 "yes"; }' if h2 else
+              'server { listen 127.0.0.1:@http@; return 200 "yes"; }', main="worker_processes 1;", connections=8)
+
+    def opened():
+        c = H2(s.port, tls=False) if h2 else Conn(s.port)
+        stack.callback(c.close)
+        return c
+
+    def ask(c):
+        if h2:
+            return c.get().status
+        c.send(build("GET", "/"))
+        return c.response().status
+
+    conns = [opened() for _ in range(6)]
+    for c in [*conns, *conns[:3]]:      # now the fourth has been idle for longest
+        assert ask(c) == 200
+    for _ in range(4):
+        assert ask(opened()) == 200
+    for i in 3, 4:
+        with pytest.raises((h2raw.Gone, harness.Closed, OSError)):
+            ask(conns[i])
+    assert ask(conns[2]) == 200

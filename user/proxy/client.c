@@ -68,13 +68,42 @@ void client_kill(struct client_conn *c, bool reset)
 	client_wake(c);
 }
 
+static void join_idle(struct client_conn *c)
+{
+	struct env *env = c->env;
+
+	c->idle_next = NULL;
+	c->idle_prev = env->idle_last;
+	*(c->idle_prev ? &c->idle_prev->idle_next : &env->idle_first) = c;
+	env->idle_last = c;
+}
+
+static void leave_idle(struct client_conn *c)
+{
+	struct env *env = c->env;
+
+	*(c->idle_prev ? &c->idle_prev->idle_next : &env->idle_first) = c->idle_next;
+	*(c->idle_next ? &c->idle_next->idle_prev : &env->idle_last) = c->idle_prev;
+}
+
 void client_set_idle(struct client_conn *c, bool idle)
 {
 	if (idle == c->idle)
 		return;
 	c->idle = idle;
-	c->idle_since_ms = c->env->loop.clock.mono_ms;
+	if (idle)
+		join_idle(c);
+	else
+		leave_idle(c);
 	c->env->stats->conns_idle += idle ? 1 : (uint64_t)-1;
+}
+
+void client_idle_anew(struct client_conn *c)
+{
+	if (!c->idle)
+		return;
+	leave_idle(c);
+	join_idle(c);
 }
 
 void client_set_timer(struct client_conn *c, int64_t ms)
@@ -329,14 +358,13 @@ void client_drain(struct env *env, bool quit)
 
 bool client_close_idlest(struct env *env)
 {
-	struct client_conn *oldest = NULL;
+	struct client_conn *c = env->idle_first;
 
-	for (struct client_conn *c = env->clients; c; c = c->next)
-		if (c->idle && !c->dead && (!oldest || c->idle_since_ms < oldest->idle_since_ms))
-			oldest = c;
-	if (oldest)
-		client_destroy(oldest);
-	return oldest != NULL;
+	while (c && c->dead)
+		c = c->idle_next;
+	if (c)
+		client_destroy(c);
+	return c != NULL;
 }
 
 unsigned client_reset_banned(struct env *env, const struct ban_net *net)

@@ -35,13 +35,14 @@ struct client_conn {
 	struct conn conn; /* first: epoll and conn point here */
 	struct env *env;
 	struct client_conn *next, *prev;
+	struct client_conn *idle_next, *idle_prev;
 	const struct client_proto *proto;
 	struct client client;
 	struct inbuf in; /* read, and taken by nobody yet */
 	struct bufq out; /* to be written */
 	struct task task;
 	struct timer timer;
-	uint64_t idle_since_ms, discard_ms;
+	uint64_t discard_ms;
 	uint64_t slow_since_ms, slow_bytes; /* slow.c's; 0: nothing is awaited */
 	uint8_t phase;			    /* arrive.c's */
 	bool idle;  /* between requests: makes room where connections are scarce */
@@ -82,6 +83,8 @@ void client_kill(struct client_conn *c, bool reset);
 /* Ends everything at once; only from the top of the stack (a turn, an event, a timer). */
 void client_destroy(struct client_conn *c);
 void client_set_idle(struct client_conn *c, bool idle);
+/* It served something: of those that are idle now it is the last to make room. */
+void client_idle_anew(struct client_conn *c);
 void client_set_timer(struct client_conn *c, int64_t ms);
 /* Writes as much of c->out as the socket takes. */
 void client_write(struct client_conn *c);

@@ -35,8 +35,9 @@ struct env {
 	unsigned slot;		     /* of this worker in struct stats */
 	uint64_t n_serial;	     /* connections so far: $connection */
 	uint32_t n_conns, conns_max; /* client and upstream connections, worker_connections */
-	void (*on_no_clients)(struct env *env); /* the last client's connection is closed */
-	struct client_conn *clients;		/* doubly linked list of client connections */
+	void (*on_no_clients)(struct env *env);	    /* the last client's connection is closed */
+	struct client_conn *clients;		    /* doubly linked list of client connections */
+	struct client_conn *idle_first, *idle_last; /* those that are idle, the longest first */
 	struct upstream_pools *pools;
 	struct relay *relay;	 /* of groups with `sockmap on`; NULL: none, or it cannot be */
 	struct timer slow_timer; /* slow.c's */

@@ -245,8 +245,8 @@ static void set_timer(struct h2 *h, bool progress)
 		wait(h, H2_WAIT_IDLE,
 		     h->c.client.n_requests ? s->keepalive_timeout_ms : s->client_header_timeout_ms,
 		     served);
-	if (served && h->c.idle)
-		h->c.idle_since_ms = h->c.env->loop.clock.mono_ms;
+	if (served)
+		client_idle_anew(&h->c);
 }
 
 /* Nothing can be written any more. What came before the end is yet to be read and judged. */
