@@ -110,6 +110,7 @@ static bool begin(struct request *r, struct slice in)
 	found = location_find(r, &block);
 	r->block = block;
 	r->scope = http_scope_of(r->block);
+	request_drop_names(r);
 	return found == LOCATION_FOUND && rewrite_run(r) == REWRITE_ON && r->block->mod[MOD_PROXY];
 }
 

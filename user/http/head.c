@@ -114,12 +114,13 @@ int head_parse_request(struct head_scan *s, struct slice buf, const struct head_
 		*why = head_line_request(first_line(s, head), a, out);
 	}
 	rc = *why == HEAD_OK ? find_end(s, head, lim, why) : refuse(why, *why);
-	if (rc <= 0)
+	if (rc == 0)
 		return rc;
-	if (out->target.n == 0) /* the line came in an earlier call */
-		*why = head_line_request(first_line(s, head), a, out);
-	if (*why == HEAD_OK)
-		*why = parse_fields(s, head, a, &out->fields, &facts);
+	if (out->target.n == 0) /* the line came in an earlier call, and was right */
+		head_line_request(first_line(s, head), a, out);
+	if (rc < 0)
+		return rc;
+	*why = parse_fields(s, head, a, &out->fields, &facts);
 	if (*why == HEAD_OK)
 		*why = head_fields_finish_request(&facts, a, out);
 	return *why == HEAD_OK ? rc + (int)s->skip * 2 : refuse(why, *why);

@@ -130,7 +130,7 @@ static inline struct slice head_version_of(const struct req_head *h)
 /* >0: bytes of the head (empty lines before it counted), out filled (slices point into BUF; the
  * lower-cased host, the array of fields and a path that lacked its '/' are in the arena). 0: more
  * is needed; BUF then begins with the same bytes, maybe elsewhere. <0: -SL_EINVAL or -SL_ELIMIT,
- * *why says what. OUT means nothing unless >0. What is returned does not depend on how the bytes
+ * *why says what. OUT means nothing unless >0, but for the method where the line had one. What is returned does not depend on how the bytes
  * were cut into calls; a bad first line is refused as soon as it is complete, a bare LF at once.
  * Not to be called again after an error. */
 int head_parse_request(struct head_scan *s, struct slice buf, const struct head_limits *lim,

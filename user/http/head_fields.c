@@ -150,7 +150,8 @@ static bool may_stay(const struct head_facts *f, uint8_t minor)
 	return !f->close && (minor > 0 || f->keep_alive);
 }
 
-/* Host is required and checked even where the target's authority overrules it. */
+/* Host is required and checked even where the target's authority overrules it: then it says the same, so that
+ * nobody behind us takes the other for the host (RFC 9112 3.2.2). */
 static enum head_error host_find(const struct head_facts *f, struct arena *a, struct req_head *out)
 {
 	struct slice host;
@@ -161,7 +162,9 @@ static enum head_error host_find(const struct head_facts *f, struct arena *a, st
 		return out->minor > 0 ? HEAD_BAD_HOST : HEAD_OK;
 	if (f->n_hosts > 1 || host_parse(f->host, a, &host, &port))
 		return HEAD_BAD_HOST;
-	if (out->authority.n == 0) {
+	if (out->authority.n) {
+		hdrs_find(&out->fields, HDR_HOST)->value = out->authority;
+	} else {
 		out->host = host;
 		out->host_field = f->host;
 	}

@@ -63,10 +63,11 @@ int host_parse(struct slice authority, struct arena *a, struct slice *host, uint
 	*port = 0;
 	if (n == 0)
 		return -SL_EINVAL;
-	if (n < authority.n) {
-		if (authority.p[n] != ':' || port_parse(slice_skip(authority, n + 1), port))
-			return -SL_EINVAL;
-	}
+	if (n < authority.n && authority.p[n] != ':')
+		return -SL_EINVAL;
+	/* "a:" is RFC 3986's (3.2.3): a port without digits is the scheme's. */
+	if (n + 1 < authority.n && port_parse(slice_skip(authority, n + 1), port))
+		return -SL_EINVAL;
 	if (authority.p[n - 1] == '.')
 		n--;
 	lower = arena_bytes(a, n);

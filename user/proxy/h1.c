@@ -165,11 +165,17 @@ static void process(struct h1 *h)
 		serve(h);
 }
 
+/* Is it read from now? What came before its end is judged then. */
+static bool is_read(const struct h1 *h)
+{
+	return h->phase != H1_REQUEST || h->tunnel || (h->body_wanted && !h->body_paused);
+}
+
 static void event(struct client_conn *c)
 {
 	struct h1 *h = (struct h1 *)c;
 
-	if (c->conn.failed && h->phase != H1_HEAD && !h->tunnel && !outlives_client(h))
+	if (c->conn.failed && !is_read(h) && !outlives_client(h))
 		client_kill(c, false);
 	else
 		process(h);

@@ -101,6 +101,10 @@ static bool parse_head(struct h1 *h)
 		client_log(&h->c, client_scope(&h->c), LOG_LVL_INFO,
 			   "client sent plain HTTP request to HTTPS port");
 	request_set_bad_line(h->r, inbuf_slice(&h->c.in));
+	if (head.method == METHOD_HEAD) { /* its answer has no body */
+		h->r->head.method = METHOD_HEAD;
+		h->r->head.method_text = SLICE("HEAD");
+	}
 	h1_refuse(h, status_of(why), head_error_text(why));
 	return true;
 }
@@ -142,11 +146,24 @@ void h1_read_head(struct h1 *h)
 	}
 }
 
+/* Chunks that are none. */
+static int refuse_body(struct h1 *h)
+{
+	h->c.env->stats->bad_requests++;
+	if (h->r)
+		request_log(h->r, LOG_LVL_ERROR, "client sent invalid chunked body");
+	else
+		client_log(&h->c, h1_scope(h), LOG_LVL_ERROR, "client sent invalid chunked body");
+	client_offence(&h->c, BAN_ON_BAD_REQUEST);
+	return 400;
+}
+
 /* Spends input on the body. Returns 0, or the status that the request fails with. */
 static int take_body(struct h1 *h, bool keep)
 {
 	struct inbuf *in = &h->c.in;
 	size_t n = inbuf_len(in), used = n;
+	uint64_t announced = 0;
 	int status = 0, r = 0;
 
 	if (h->body == BODY_LENGTH) {
@@ -157,12 +174,13 @@ static int take_body(struct h1 *h, bool keep)
 	} else if (h->body == BODY_CHUNKED) {
 		r = chunk_decode(&h->dec, in->p + in->start, n, &n, &used);
 		h->body_done = r == 1;
+		announced = h->dec.left;
 	}
 	h->c.env->stats->bytes_in += used;
 	if (r < 0)
-		return 400;
-	if (keep && n)
-		status = request_body_put(h->r, in->p + in->start, n);
+		return refuse_body(h);
+	if (keep)
+		status = request_body_put(h->r, in->p + in->start, n, announced);
 	inbuf_consume(in, (uint32_t)used);
 	return status;
 }

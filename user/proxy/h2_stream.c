@@ -218,7 +218,7 @@ void h2_stream_head(void *user, void *stream, bool trailers, bool end_stream, ui
 /* Hands N bytes to the request. Their window opens again when it can take more. */
 static void give(struct h2_stream *s, const char *p, size_t n)
 {
-	int status = request_body_put(s->r, p, n);
+	int status = request_body_put(s->r, p, n, 0);
 
 	s->given += (uint32_t)n;
 	if (!status && request_body_is_full(s->r)) {

@@ -41,6 +41,7 @@ static enum step_result step_identify(struct request *r)
 		r->server = http_conf_server(l, r->head.host, r);
 		r->block = r->server->block;
 		r->scope = r->server->scope;
+		request_drop_names(r);
 	}
 	if (r->head.method == METHOD_CONNECT || r->head.method == METHOD_TRACE) {
 		r->keep_alive = false;

@@ -134,6 +134,42 @@ void request_start(struct request *r)
 	pipeline_run(r);
 }
 
+/* Letters, digits, hyphen: other names are invalid to nginx, and '_' may be taken for '-': by a CGI, and by $http_NAME. */
+static bool has_plain_name(const struct http_scope *s, struct slice name)
+{
+	for (size_t i = 0; i < name.n; i++) {
+		char c = name.p[i];
+
+		if (c == '_' ? s->underscores_in_headers : !s->ignore_invalid_headers)
+			continue;
+		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		    c == '-')
+			continue;
+		return false;
+	}
+	return true;
+}
+
+void request_drop_names(struct request *r)
+{
+	struct hdrs *fields = &r->head.fields;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < fields->n; i++) {
+		const struct hdr *f = &fields->v[i];
+
+		if (f->id == HDR_OTHER && !has_plain_name(r->scope, f->name)) {
+			request_log(r, LOG_LVL_INFO, "client sent invalid header name: \"%.*s\"",
+				    (int)(f->name.n < 100 ? f->name.n : 100), f->name.p);
+			continue;
+		}
+		if (i != n)
+			fields->v[n] = *f;
+		n++;
+	}
+	fields->n = n;
+}
+
 void request_refuse(struct request *r, unsigned status, const char *why)
 {
 	r->keep_alive = false;

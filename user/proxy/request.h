@@ -193,11 +193,15 @@ void request_start(struct request *r);
 /* A request that the parser refused: answered with STATUS (400, 414, 431, 505 ...), then closed. */
 void request_refuse(struct request *r, unsigned status, const char *why);
 
+/* Fields whose names its server calls invalid are taken out, for whoever looks at them later. */
+void request_drop_names(struct request *r);
+
 /* From the front. */
 /* No try will follow: frees r->sending, unless the configuration uses $request_body. */
 void request_sent(struct request *r);
-int request_body_put(struct request *r, const char *p, size_t n); /* 0, or the status to answer */
-bool request_body_is_full(struct request *r);			  /* true: wait for read_body */
+/* ANNOUNCED: so much more is sure to come. 0, or the status to answer. */
+int request_body_put(struct request *r, const char *p, size_t n, uint64_t announced);
+bool request_body_is_full(struct request *r);	      /* true: wait for read_body */
 void request_body_end(struct request *r, int status); /* 0: whole; else a 4xx/5xx, body is lost */
 void request_drained(struct request *r);	      /* the queue got shorter */
 void request_client_gone(struct request *r);	      /* connection lost: cancels everything */

@@ -91,7 +91,7 @@ static void put_stream(struct request *r, const char *p, size_t n)
 	upstream_body_came(r);
 }
 
-int request_body_put(struct request *r, const char *p, size_t n)
+int request_body_put(struct request *r, const char *p, size_t n, uint64_t announced)
 {
 	struct request_body *b = &r->body;
 	size_t limit = (size_t)r->scope->client_body_buffer_bytes;
@@ -103,10 +103,12 @@ int request_body_put(struct request *r, const char *p, size_t n)
 	r->body_bytes += n;
 	if (b->forgotten)
 		return 0;
-	if (b->max_bytes && r->body_bytes > b->max_bytes) {
+	if (b->max_bytes && r->body_bytes + announced > b->max_bytes) {
 		request_log(r, LOG_LVL_ERROR, "client intended to send too large chunked body");
 		return 413;
 	}
+	if (n == 0)
+		return 0;
 	if (b->stream) {
 		put_stream(r, p, n);
 		return 0;

@@ -217,22 +217,6 @@ static bool is_set(const struct proxy_headers *set, const struct hdr *f)
 	return false;
 }
 
-/* Letters, digits, hyphen: other names are invalid to nginx, and '_' may be taken for '-' by a CGI. */
-static bool has_plain_name(const struct request *r, struct slice name)
-{
-	for (size_t i = 0; i < name.n; i++) {
-		char c = name.p[i];
-
-		if (c == '_' ? r->scope->underscores_in_headers : !r->scope->ignore_invalid_headers)
-			continue;
-		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		    c == '-')
-			continue;
-		return false;
-	}
-	return true;
-}
-
 static void put_client_fields(struct out *o, const struct request *r,
 			      const struct proxy_headers *set)
 {
@@ -242,7 +226,7 @@ static void put_client_fields(struct out *o, const struct request *r,
 	for (uint32_t i = 0; i < fields->n; i++) {
 		const struct hdr *f = &fields->v[i];
 
-		if (is_own(f->id) || is_set(set, f) || !has_plain_name(r, f->name))
+		if (is_own(f->id) || is_set(set, f))
 			continue;
 		if (has_connection && hdrs_is_nominated(fields, f))
 			continue;

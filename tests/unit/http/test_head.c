@@ -208,6 +208,8 @@ static void test_request_targets(void **state)
 		assert_slice(p.req.path, good[i].path);
 		assert_slice(p.req.host, good[i].host);
 		assert_slice(p.req.host_field, good[i].host_field);
+		assert_slice(p.req.fields.v[0].value,
+			     good[i].host_field); /* nobody sees the other */
 		assert_slice(p.req.scheme, good[i].scheme);
 		parse_end(&p);
 		arena_fini(&a);
