@@ -515,14 +515,25 @@ MALFORMED = {
 }
 
 
+OF_HTTP = ["path with backslash", "path above root"]    # not of RFC 9113: any server's 400
+
+
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed(sluice, name):
+    """RFC 9113 8.1.1: a stream error of PROTOCOL_ERROR; a server may answer before."""
     before = sluice.mock.requests()
     with H2(sluice.tls) as c:
         r = c.answer(c.headers(**{"path": "/echo/m", **MALFORMED[name]}))
-        assert r.status == 400 or r.reset == "PROTOCOL_ERROR"
+        assert r.status == 400 and r.ended
         assert c.get("/ret").status == 200
+        assert r.reset == "PROTOCOL_ERROR" or name in OF_HTTP
     assert sluice.mock.requests() == before
+
+
+def test_limits_are_no_errors_of_streams(sluice):
+    with H2(sluice.short, tls=False) as c:
+        r = c.get("/" + "y" * 1100)
+        assert r.status == 414 and c.get().status == 200 and r.reset is None
 
 
 def test_connect_is_refused(sluice):

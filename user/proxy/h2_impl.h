@@ -69,6 +69,7 @@ struct h2_stream {
 	bool abort_after; /* ends by a reset, when all is out */
 	bool bodiless;	  /* the head was the end of it */
 	bool surplus;	  /* the rest of the request is to be refused by a reset */
+	bool malformed;	  /* RFC 9113 8.1.1: a stream error, behind its answer of 400 */
 };
 
 extern const struct front_ops h2_front_ops;

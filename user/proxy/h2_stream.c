@@ -103,6 +103,7 @@ static void refuse(struct h2_stream *s, enum head_error why)
 		line = arena_printf(&r->arena, "%.*s %.*s HTTP/2.0", SLICE_FMT(r->head.method_text),
 				    SLICE_FMT(r->head.target));
 	r->head = (struct req_head){.minor = 1, .http2 = true};
+	s->malformed = status_of(why) == 400;
 	request_set_bad_line(r, line);
 	h2_session_blame(s->h->session);
 	request_refuse(r, status_of(why), head_error_text(why));
@@ -377,6 +378,8 @@ void h2_stream_closed(void *user, void *stream, bool answered, uint32_t error)
 		h2_stream_drop(s);
 		return;
 	}
+	if (s->malformed && error == H2_NO_ERROR)
+		h2_session_reset(s->h->session, s->id, H2_PROTOCOL_ERROR);
 	release(s);
 	request_done(r);
 }

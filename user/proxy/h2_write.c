@@ -271,7 +271,8 @@ static void refuse_surplus(struct h2 *h)
 	h->any_surplus = false;
 	for (struct h2_stream *s = h->streams; s; s = s->next) {
 		if (s->surplus)
-			h2_session_reset(h->session, s->id, H2_NO_ERROR);
+			h2_session_reset(h->session, s->id,
+					 s->malformed ? H2_PROTOCOL_ERROR : H2_NO_ERROR);
 		s->surplus = false;
 	}
 }
