@@ -148,7 +148,7 @@ fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
 
 .PHONY: fuzz
 fuzz: ## libFuzzer on all parsers, FUZZ_SECONDS each
-	$(MAKE) -j$(JOBS) BUILD=$(BUILD)-fuzz CC=$(CLANG) OPT=-O1 SAN=-fsanitize=$(FUZZ_SAN),fuzzer-no-link fuzzers
+	$(MAKE) -j$(JOBS) BUILD=$(BUILD)-fuzz CC=$(CLANG) WARN= OPT=-O1 SAN=-fsanitize=$(FUZZ_SAN),fuzzer-no-link fuzzers
 	@for f in $(FUZZERS); do \
 		mkdir -p $(BUILD)/fuzz/new/$$f && \
 		$(BUILD)-fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) $(BUILD)/fuzz/new/$$f \

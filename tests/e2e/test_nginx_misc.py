@@ -207,12 +207,17 @@ def test_an_answer_to_options_that_many_files_have(start):
 
 @pytest.mark.parametrize("value,n", [("auto", 2), ("auto 1", 2), ("01", 2), ("1 1", 2)])
 def test_worker_cpu_affinity(start, stack, value, n):
-    """Each worker may run where nginx's may."""
+    """Each worker may run where nginx's may. `auto` takes of the CPUs that sluice was given, nginx of all."""
+    mine = os.sched_getaffinity(0)
+    stack.callback(os.sched_setaffinity, 0, mine)
+    os.sched_setaffinity(0, range(os.cpu_count()))
     seen = []
     main = f"worker_processes {n}; worker_cpu_affinity {value};"
     for cls in (harness.Nginx, harness.Sluice):
         s = start("server { listen 127.0.0.1:@http@; return 200 x; }", cls=cls, main=main)
-        harness.until(lambda s=s: len(s.workers()) == n, 5, "the workers")
-        time.sleep(0.3)
-        seen.append(sorted(sorted(os.sched_getaffinity(p)) for p in s.workers()))
-    assert seen[0] == seen[1] and all(len(cpus) == 1 for cpus in seen[1])
+
+        def where(s=s):
+            return sorted(sorted(os.sched_getaffinity(p)) for p in s.workers())
+        harness.until(lambda: len(where()) == n and all(len(cpus) == 1 for cpus in where()), 5, "the workers, bound")
+        seen.append(where())
+    assert seen[0] == seen[1]

@@ -258,7 +258,10 @@ def both():
 
 @pytest.mark.parametrize("c", CASES, ids=[c.id for c in CASES])
 def test_alike(both, c):
-    nginx, sluice = both.ask(c)
+    for last in (False, False, True):
+        nginx, sluice = both.ask(c)
+        if sluice == nginx or last or "expires" not in c.id:
+            break   # else a second may have passed between the two
     assert sluice == nginx
 
 

@@ -318,6 +318,18 @@ static int timeout_ms(struct admin *a)
 	return timeout;
 }
 
+/* Who was let in and has not asked yet cannot know that somebody else serves by now. */
+static bool is_wanted(const struct admin *a)
+{
+	if (a->n_requests)
+		return true;
+	for (int i = 0; i < 2; i++)
+		for (const struct admin_client *c = a->sides[i].clients; c; c = c->next)
+			if (!c->has_asked)
+				return true;
+	return false;
+}
+
 static void turn(struct admin *a)
 {
 	struct epoll_event events[EVENTS_MAX];
@@ -344,7 +356,7 @@ static void turn(struct admin *a)
 		if (a->sides[i].daemon)
 			MHD_run(a->sides[i].daemon);
 	listeners_arm(a, now_ms);
-	if (a->is_draining && (!a->n_requests || now_ms >= a->drain_deadline_ms))
+	if (a->is_draining && (!is_wanted(a) || now_ms >= a->drain_deadline_ms))
 		a->is_over = true;
 }
 

@@ -27,9 +27,10 @@ struct admin_client {
 	struct admin_side *side;
 	int fd;
 	uint64_t since_ms; /* connected, or its last answer ended */
-	bool is_waiting;   /* for the master */
-	uint64_t told_ms;  /* when the master was told who it is */
-	bool is_watching;  /* its answer goes on for as long as it reads */
+	bool has_asked;
+	bool is_waiting;  /* for the master */
+	uint64_t told_ms; /* when the master was told who it is */
+	bool is_watching; /* its answer goes on for as long as it reads */
 	char who[ADDR_TEXT_MAX];
 };
 

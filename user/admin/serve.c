@@ -237,6 +237,7 @@ static enum MHD_Result begin(struct admin_side *side, struct MHD_Connection *con
 		return MHD_NO;
 	rq->admin = side->admin;
 	rq->client = info->socket_context;
+	rq->client->has_asked = true;
 	rq->conn = conn;
 	rq->method = method;
 	rq->path = path;
