@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What goes wrong around sluice at three in the morning: interfaces that go, disks that are full, limits that are low,
 files that were left empty. Each is said where it is looked for, and nothing is lost by it."""
+import contextlib
 import ctypes
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import struct
@@ -13,7 +15,7 @@ import tempfile
 
 import pytest
 from guard_net import IN_NET, PORT, Ctl, reach, xdp_on
-from harness import LIBC, SLOW, bpftool, child_setup, fetch, ip, ip_batch, run_sluice, until
+from harness import LIBC, SLOW, Conn, bpftool, child_setup, fetch, ip, ip_batch, run_sluice, until
 
 XDP = "xdp { interface sl-s1 sl-s2; pin_dir @pins@; @xdp@ }\n"
 ADMIN = "admin { listen unix:@dir@/admin.sock; }\n"
@@ -305,6 +307,17 @@ def test_hardly_any_descriptors(local):
     code, err = launch(s, with_files(9))
     assert code == 1 and "[alert] the worker process cannot be started (24: Too many open files): " in err, err
     assert "ulimit -n" in err
+
+
+def test_descriptors_that_run_out(start):
+    """Whoever is idle for longest makes room, and the log says why connections go."""
+    s = start("server { listen 127.0.0.1:@http@; return 200 ok; }", main="worker_rlimit_nofile 40;")
+    s.wait_log(r"\[warn\] .* 1024 worker_connections exceed open file resource limit: 40")
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            assert stack.enter_context(Conn(s.port)).request("GET", "/").status == 200
+    s.wait_log(r"\[warn\] .* no file descriptor is free, reusing connections: raise worker_rlimit_nofile")
+    assert len(re.findall("reusing connections", s.log())) < 10 * SLOW
 
 
 def test_fewer_descriptors_than_connections(start):

@@ -385,7 +385,8 @@ void banning_load(struct master *m)
 		log_write(log_of(m), LOG_LVL_ERROR, 0, "bans of an earlier run: \"%s\" (%d: %s)",
 			  m->bans_path, errno, strerror(errno));
 	if (n_bad)
-		log_write(log_of(m), LOG_LVL_WARN, 0, "\"%s\" has %u lines that are no bans",
+		log_write(log_of(m), LOG_LVL_WARN, 0,
+			  "\"%s\" has %u lines that are no bans, or more than there is room for",
 			  m->bans_path, n_bad);
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/err.h"
@@ -251,8 +252,9 @@ bool upgrade_reaped(struct master *m, pid_t pid, int status)
 	if (!m->new_binary || pid != m->new_binary)
 		return false;
 	log_write(log_of(m), LOG_LVL_ALERT, 0,
-		  "the new binary process %d has ended (status %d): this one goes on", (int)pid,
-		  status);
+		  "the new binary process %d has ended (%s %d): this one goes on", (int)pid,
+		  WIFSIGNALED(status) ? "signal" : "exit code",
+		  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	m->new_binary = 0;
 	take_pid_back(m);
 	guarding_take_back(m);

@@ -35,6 +35,7 @@ struct env {
 	unsigned slot;		     /* of this worker in struct stats */
 	uint64_t n_serial;	     /* connections so far: $connection */
 	uint32_t n_conns, conns_max; /* client and upstream connections, worker_connections */
+	uint64_t said_reused_ms;     /* when the log was last told that idle ones make room */
 	void (*on_no_clients)(struct env *env);	    /* the last client's connection is closed */
 	struct client_conn *clients;		    /* doubly linked list of client connections */
 	struct client_conn *idle_first, *idle_last; /* those that are idle, the longest first */

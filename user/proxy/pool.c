@@ -190,9 +190,32 @@ static bool close_one_idle(struct env *env)
 	return false;
 }
 
+/* Once a second: who is closed so did nothing wrong, and nobody else would tell. */
+static void say_reused(struct env *env, bool is_full)
+{
+	uint64_t now_ms = env->loop.clock.mono_ms;
+
+	if (env->said_reused_ms && now_ms - env->said_reused_ms < 1000)
+		return;
+	env->said_reused_ms = now_ms;
+	if (is_full)
+		log_write(env->log, LOG_LVL_WARN, 0,
+			  "%u worker_connections are not enough, reusing connections",
+			  env->conns_max);
+	else
+		log_write(env->log, LOG_LVL_WARN, 0,
+			  "no file descriptor is free, reusing connections: raise "
+			  "worker_rlimit_nofile or lower worker_connections");
+}
+
 bool pool_close_one(struct env *env)
 {
-	return client_close_idlest(env) || close_one_idle(env);
+	bool is_full = env->n_conns >= env->conns_max;
+
+	if (!client_close_idlest(env) && !close_one_idle(env))
+		return false;
+	say_reused(env, is_full);
+	return true;
 }
 
 bool pool_make_room(struct env *env)
