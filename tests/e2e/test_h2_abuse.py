@@ -470,6 +470,25 @@ def test_who_floods_and_is_gone_when_he_is_answered_is_counted(little, tls):
     counted(little, before)
 
 
+@pytest.mark.parametrize("frame", [frame_bytes(h2raw.SETTINGS, 0, 1), frame_bytes(h2raw.DATA, 0, 1, b"x" * 16385),
+                                   frame_bytes(h2raw.PRIORITY, 0, 0, b"\0\0\0\0\x10")], ids=["ended", "too large", "ours"])
+@pytest.mark.parametrize("leaves", ["stays", "closes", "resets"])
+def test_broken_frames_count_as_bad_requests(frame, leaves):
+    conf = "server { listen 127.0.0.1:@http@ http2; ban on=bad_request after=2 within=60s for=1s; return 200 fine; }"
+    with Sluice(conf, {"http": (port := free_port())}) as s:
+        for _ in range(2):
+            with H2(port, tls=False) as c:
+                c.wait(lambda: 4 in c.settings)
+                with stopped(s.workers() if leaves == "resets" else []):
+                    c.raw(frame)
+                    if leaves == "resets":
+                        c.abort()
+                if leaves == "stays":
+                    c.end()
+        s.wait_log("ban of 127.0.0.1 asked for: on=bad_request")
+        assert "HTTP/2 client" not in s.log()
+
+
 def test_ban(sluice):
     """Once by who waits for the answer, once by who resets the connection before it is read."""
     def piece():

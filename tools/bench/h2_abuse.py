@@ -95,6 +95,8 @@ KINDS = {
     "window-update": lambda: frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 50000,
     "priority": lambda: streams(lambda s: frame(PRIORITY, 0, s, b"\0\0\0\0\x10"), 50000),
     "hpack-bomb": bomb,
+    "unknown": lambda: frame(0x42, 0, 0, b"12345678") * 50000,
+    "late-data": lambda: frame(HEADERS, END_HEADERS, 1, head("/own", "POST")) + frame(DATA, 0, 1, b"x" * 100) * 20000,
     "zero-window": lambda: streams(lambda s: frame(HEADERS, END_HEADERS | END_STREAM, s, head("/bytes/4000000")), 100),
     "requests": lambda: streams(lambda s: frame(HEADERS, END_HEADERS | END_STREAM, s, head()), 100),
 }
@@ -158,6 +160,9 @@ def good(port, seconds, rate=200):
                     raise OSError("closed")
                 got += piece
             took.append((time.monotonic() - start) * 1000)
+            if b"connection: close" in got.lower():     # keepalive_requests
+                s.close()
+                s = None
         except OSError:
             bad, s = bad + 1, None
     took.sort()
@@ -244,8 +249,8 @@ def main():
         mock = [os.path.join(args.build, "mock-llm"), "--listen", f"127.0.0.1:{mock_port}"]
         with started(mock, mock_port, folder, "mock"), \
                 started([binary, "-p", folder + "/", "-c", conf], port, folder, "sluice") as proxy:
-            pid = children(proxy.pid)[0]
             good(port, 1)
+            pid = children(proxy.pid)[0]
             idle, bad = good(port, min(args.seconds, 10))
             base, before = percentile(idle, 0.99), pss_kb(pid)
             print(f"{'kind':<20}{'good p50 ms':>12}{'p99 ms':>9}{'p99/idle':>10}{'lost':>6}{'worker MB':>11}{'connections':>13}")

@@ -336,11 +336,13 @@ static int on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 
 	h2_guard_traffic(&s->guard, frame->hd.length + H2_FRAME_HEAD_BYTES,
 			 type == NGHTTP2_DATA || type == NGHTTP2_HEADERS ? frame->hd.length : 0);
+	if (type == NGHTTP2_GOAWAY)
+		s->error = frame->goaway.error_code;
+	if (s->failed)
+		return 0;
 	if (type == NGHTTP2_HEADERS && stream_of(s, id))
 		s->ops->head_sent(s->user, stream_of(s, id),
 				  frame->hd.length + H2_FRAME_HEAD_BYTES);
-	if (type == NGHTTP2_GOAWAY)
-		s->error = frame->goaway.error_code;
 	if (type == NGHTTP2_DATA)
 		h2_guard_credit(&s->guard, H2_ABUSE_CONTROL, DATA_CREDIT);
 	/* nghttp2 tells nobody when a client overruns a stream's window. */
@@ -486,6 +488,12 @@ int h2_session_send(struct h2_session *s)
 bool h2_session_is_over(const struct h2_session *s)
 {
 	return !nghttp2_session_want_read(s->ng) && !nghttp2_session_want_write(s->ng);
+}
+
+void h2_session_conclude(struct h2_session *s)
+{
+	s->failed = true;
+	nghttp2_session_send(s->ng);
 }
 
 bool h2_session_wants_send(const struct h2_session *s)

@@ -88,6 +88,9 @@ int h2_session_send(struct h2_session *s);
 bool h2_session_is_over(const struct h2_session *s);
 /* Is there, maybe, something to send? */
 bool h2_session_wants_send(const struct h2_session *s);
+/* The client is gone: all frames but answers are put out once more, so that h2_session_error() tells how it would have
+ * ended. */
+void h2_session_conclude(struct h2_session *s);
 /* Why recv or send failed, when it was abuse; H2_ABUSE_N otherwise. */
 enum h2_abuse h2_session_abuse(const struct h2_session *s);
 /* What our GOAWAY says, once it is decided; H2_NO_ERROR else. */

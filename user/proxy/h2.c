@@ -140,25 +140,6 @@ static void end(struct client_conn *c)
 	h->session = NULL;
 }
 
-static void count_broken(struct h2 *h)
-{
-	char text[80];
-
-	h->c.env->stats->bad_requests++;
-	snprintf(text, sizeof text, "client broke the rules of HTTP/2 (error %u)",
-		 (unsigned)h2_session_error(h->session));
-	log_info(h, text);
-}
-
-/* All is said. */
-static void close_in_order(struct h2 *h)
-{
-	if (h2_session_error(h->session) != H2_NO_ERROR)
-		count_broken(h);
-	end(&h->c);
-	client_become(&h->c, &lingering);
-}
-
 static void count_abuse(struct h2 *h, enum h2_abuse kind, const char *what)
 {
 	char text[128];
@@ -169,15 +150,50 @@ static void count_abuse(struct h2 *h, enum h2_abuse kind, const char *what)
 	client_offence(&h->c, BAN_ON_H2_ABUSE);
 }
 
-/* The session has failed: the GOAWAY that says why goes out if it can, and nothing is read any more. */
-static void fail(struct h2 *h)
+static void count_broken(struct h2 *h)
+{
+	char text[80];
+
+	h->c.env->stats->bad_requests++;
+	snprintf(text, sizeof text, "client broke the rules of HTTP/2 (error %u)",
+		 (unsigned)h2_session_error(h->session));
+	log_info(h, text);
+	if (h2_session_error(h->session) != H2_INTERNAL_ERROR)
+		client_offence(&h->c, BAN_ON_BAD_REQUEST);
+}
+
+/* Whether the client is to blame for the end. */
+static void judge(struct h2 *h)
 {
 	enum h2_abuse kind = h2_session_abuse(h->session);
 
-	if (kind == H2_ABUSE_N)
-		count_broken(h);
-	else
+	if (kind != H2_ABUSE_N)
 		count_abuse(h, kind, h2_guard_text(kind));
+	else if (h2_session_error(h->session) != H2_NO_ERROR)
+		count_broken(h);
+}
+
+/* All is said. */
+static void close_in_order(struct h2 *h)
+{
+	judge(h);
+	end(&h->c);
+	client_become(&h->c, &lingering);
+}
+
+/* The client is gone. What its last frames would have been answered is found out all the same. */
+static void lose(struct h2 *h)
+{
+	bufq_clear(&h->c.out);
+	h2_session_conclude(h->session);
+	judge(h);
+	client_destroy(&h->c);
+}
+
+/* The session has failed: the GOAWAY that says why goes out if it can, and nothing is read any more. */
+static void fail(struct h2 *h)
+{
+	judge(h);
 	h2_session_send(h->session);
 	client_write(&h->c);
 	end(&h->c);
@@ -335,7 +351,7 @@ static bool read_some(struct h2 *h)
 			break;
 	}
 	if (fine && n <= 0 && n != -SL_EAGAIN) {
-		client_destroy(&h->c);
+		lose(h);
 		return false;
 	}
 	return fine;
@@ -360,7 +376,7 @@ static void turn(struct client_conn *c)
 	if (!c->conn.failed)
 		settle(h);
 	else if (!h->more_input)
-		client_destroy(c);
+		lose(h);
 }
 
 static void timeout(struct client_conn *c)
