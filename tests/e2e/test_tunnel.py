@@ -366,6 +366,22 @@ def test_a_half_closed_tunnel_to_a_tls_upstream(stack, start, server, ca):
     c.close()
 
 
+def test_a_tls_upstream_that_ends_a_tunnel_without_close_notify(stack, start, ca):
+    """As many do: what it has sent arrives, however slowly the client takes it."""
+    def serve(c, first, fields):
+        c.send(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + BIG)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ca.server.chain, ca.server.key)
+    peer = stack.enter_context(Peer(serve, tls=context))
+    s = start(CONF.replace("http://@up@", "https://@up@"), {"up": peer.addr, "in": "", "server": ""})
+    for _ in range(3):
+        c, _ = opened(s, "/", rcvbuf=8192)
+        time.sleep(0.3)
+        assert c.take(len(BIG)) == BIG
+        assert c.end() == ("fin", b"")
+        c.close()
+
+
 def test_tunnels_live_through_reload_and_quit(gateway, server):
     s = gateway(main="worker_shutdown_timeout 2s;")
     c, _ = opened(s, "/echo")

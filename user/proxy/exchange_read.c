@@ -105,7 +105,8 @@ static size_t paced(struct exchange *x, size_t n)
 /* How the end of the stream is to be taken. */
 static void end_of_stream(struct exchange *x, ssize_t how)
 {
-	if (how == 0 && x->tunnel)
+	/* Who tunnels has his own way to say that all was said: what came is his, and no reset may outrun it. */
+	if (x->tunnel && (how == 0 || how == -SL_ETRUNCATED))
 		exchange_tunnel_received(x);
 	else if (how == 0 && x->body == BODY_UNTIL_CLOSE && !x->was_reset)
 		exchange_read_finish(x, false);
