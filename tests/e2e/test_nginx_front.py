@@ -2,6 +2,7 @@
 """Heads and bodies as clients may write them (HTTP/1): nginx and sluice answer alike, and ask the upstream alike."""
 import contextlib
 
+import alike
 import pytest
 from alike import Both, case, raw
 
@@ -18,6 +19,12 @@ CONF = """
         location /vars { return 200 "$host|$http_x_a|$http_x_real_ip|$http_x_b"; }
         location /add { proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_pass http://@mock@/echo; }
         location /under { proxy_set_header X-Seen "$http_x_a"; proxy_pass http://@mock@/echo; }
+    }
+    server {
+        listen 127.0.0.1:@two@;
+        error_page 400 405 @named;
+        location / { proxy_pass http://@mock@; }
+        location @named { proxy_pass http://@mock@; }
     }
     server {
         listen 127.0.0.1:@http@;
@@ -89,6 +96,25 @@ def both():
 def test_alike(both, c):
     nginx, sluice = both.ask(c)
     assert sluice == nginx
+
+
+@pytest.mark.parametrize("line", ["GET /../x", "POST /a/../../x", "GET /%00", "GET /a%0ab", "GET /a\\b", "GET /%zz", "HEAD /%zz", "CONNECT a:1",
+                                  "TRACE /%00", "GET x", "GET /a#b", "GET /two hosts", "HEAD /two hosts"])
+def test_what_was_refused_is_passed_to_no_named_location(both, line):
+    """nginx makes a 500 of a path that it refuses, and passes on what it read of a head."""
+    head = H + H if "two hosts" in line else H
+    line = line.replace(" hosts", "")
+    before = both.mock.requests()
+    c = raw(line, f"{line} HTTP/1.1\r\n{head}X-A: 1\r\n\r\n", line.split()[0])
+    answer, *more = alike.answer(both.servers[1], c, both.servers[1].two)
+    assert answer["status"] == (405 if line[:2] in ("CO", "TR") else 400) and more == [True]
+    assert both.mock.requests() == before
+
+
+def test_other_errors_go_to_a_named_location(both):
+    c = raw("chunk", CHUNKED + "zz\r\n")
+    for seen in both.ask(c, port=lambda s: s.two):
+        assert (seen[0]["status"], seen[0]["body"]["target"]) == (400, "/echo")
 
 
 @pytest.mark.parametrize("target,field,seen", [

@@ -18,13 +18,18 @@ static const struct flow_scope *scope_of(const struct request *r)
 static const struct error_page *find(const struct request *r, unsigned status)
 {
 	const struct flow_scope *s = scope_of(r);
+	const struct error_page *p;
 
 	if (!s || !s->error_pages || r->n_redirects > PIPELINE_REDIRECTS_MAX || r->finished ||
 	    r->aborted || r->client_gone)
 		return NULL;
 	if (r->flow && r->flow->took_error_page)
 		return NULL;
-	return flow_conf_page(s, status);
+	p = flow_conf_page(s, status);
+	/* A named location goes on with the path: a request that was refused has none. */
+	if (p && !r->uri.path.n && slice_starts(p->uri->source, SLICE("@")))
+		return NULL;
+	return p;
 }
 
 bool error_page_has(const struct request *r, unsigned status)

@@ -36,8 +36,11 @@ static enum step_result step_identify(struct request *r)
 	bool is_bad = r->head.method != METHOD_CONNECT &&
 		      uri_parse(r->head.path, r->scope->merge_slashes, &r->arena, &r->uri);
 
-	/* As nginx: what a path means is decided before the name is looked at. */
-	if (!is_bad) {
+	/* As nginx: what a path means is decided before the name is looked at; one that means nothing is none, for a
+	 * named location of error_page too. */
+	if (is_bad) {
+		r->uri = (struct uri){.path = SLICE(""), .args = SLICE("")};
+	} else {
 		r->server = http_conf_server(l, r->head.host, r);
 		r->block = r->server->block;
 		r->scope = r->server->scope;
