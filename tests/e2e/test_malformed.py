@@ -98,6 +98,8 @@ CASES = [
     ("folded Transfer-Encoding", POST + "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", BAD_REQUEST),
     ("space before the first field", "GET /echo HTTP/1.1\r\n " + H + "\r\n", BAD_REQUEST),
     ("space before a later field", "GET /echo HTTP/1.1\r\n" + H + " X-A: a\r\n\r\n", BAD_REQUEST),
+    ("65 options in Connection", "GET /echo HTTP/1.1\r\n" + H + "Connection: " + "a," * 60 + "\r\nConnection:" + "b," * 5 + "\r\n\r\n",
+     BAD_REQUEST),
     # lengths
     ("length with letters", POST + "Content-Length: 3a\r\n\r\nabc", BAD_REQUEST),
     ("empty length", POST + "Content-Length:\r\n\r\n", BAD_REQUEST),
@@ -234,6 +236,7 @@ FINE = [
     ("chunk size with zeros", POST + "Transfer-Encoding: chunked\r\n\r\n0003\r\nabc\r\n000\r\n\r\n"),
     ("chunk extensions", POST + 'Transfer-Encoding: chunked\r\n\r\n3;a=b;c="d;e"\r\nabc\r\n0;x\r\n\r\n'),
     ("trailers", POST + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: v\r\n\r\n"),
+    ("64 options in Connection", "GET /echo HTTP/1.1\r\n" + H + "Connection: " + "a,," * 60 + "\r\nConnection:b,c,d,e\r\na: 1\r\n\r\n"),
     ("encoded letters in the path", "GET /%65cho HTTP/1.1\r\n" + H + "\r\n"),
     ("dots in the path", "GET /x/.././echo HTTP/1.1\r\n" + H + "\r\n"),
     ("anything in the query", "GET /echo?a=b?c/../d%zz&[]{}|\\^\"<> HTTP/1.1\r\n" + H + "\r\n"),

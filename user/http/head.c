@@ -176,6 +176,7 @@ const char *head_error_text(enum head_error e)
 		[HEAD_BAD_EOL] = "bare CR or LF",
 		[HEAD_BAD_NAME] = "invalid header name",
 		[HEAD_BAD_VALUE] = "control byte in a header value",
+		[HEAD_MANY_OPTIONS] = "too many options in Connection",
 		[HEAD_OBS_FOLD] = "folded header line",
 		[HEAD_BAD_LENGTH] = "invalid or repeated Content-Length",
 		[HEAD_BAD_CODING] = "invalid Transfer-Encoding",

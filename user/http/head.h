@@ -47,6 +47,7 @@ enum head_error {
 	HEAD_BAD_EOL,		  /* bare LF or bare CR */
 	HEAD_BAD_NAME,		  /* not a token, white space before the colon, empty */
 	HEAD_BAD_VALUE,		  /* NUL or a control byte */
+	HEAD_MANY_OPTIONS,	  /* over HDR_OPTIONS_MAX in Connection */
 	HEAD_OBS_FOLD,
 	HEAD_BAD_LENGTH,	 /* malformed, repeated or conflicting Content-Length */
 	HEAD_BAD_CODING,	 /* Transfer-Encoding without one final chunked, repeated, or on

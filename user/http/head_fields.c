@@ -12,6 +12,7 @@ static void note_connection(struct slice value, struct head_facts *f)
 	struct slice t;
 
 	while (hdr_next_token(&value, &t)) {
+		f->n_options++;
 		if (slice_ieq(t, SLICE("close")))
 			f->close = true;
 		else if (slice_ieq(t, SLICE("keep-alive")))
@@ -76,7 +77,7 @@ enum head_error head_fields_parse(struct slice block, struct arena *a, struct hd
 		note(hdrs_add(hdrs, a, name, value), facts);
 		p = at + 2;
 	}
-	return HEAD_OK;
+	return facts->n_options > HDR_OPTIONS_MAX ? HEAD_MANY_OPTIONS : HEAD_OK;
 }
 
 /* transfer-coding of RFC 9112 7 at the start of S, its parameters with it: its length, or 0. */

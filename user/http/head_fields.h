@@ -8,7 +8,7 @@
 
 /* Gathered in the one pass over the fields; values are the first ones. */
 struct head_facts {
-	uint32_t n_hosts, n_lengths, n_codings;
+	uint32_t n_hosts, n_lengths, n_codings, n_options;
 	struct slice host, length, coding;
 	bool close, keep_alive, upgrade, expect_continue;
 };

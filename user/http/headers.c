@@ -324,10 +324,23 @@ bool hdr_has_token(struct slice value, struct slice token)
 	return false;
 }
 
-bool hdrs_is_nominated(const struct hdrs *h, const struct hdr *f)
+void hdrs_options(const struct hdrs *h, struct hdr_options *out)
 {
-	for (uint32_t i = 0; i < h->n; i++)
-		if (h->v[i].id == HDR_CONNECTION && hdr_has_token(h->v[i].value, f->name))
+	out->n = 0;
+	for (const struct hdr *f = hdrs_find(h, HDR_CONNECTION); f; f = hdrs_next(h, f)) {
+		struct slice rest = f->value, name;
+
+		while (out->n < HDR_OPTIONS_MAX && hdr_next_token(&rest, &name)) {
+			out->v[out->n].name = name;
+			out->v[out->n++].hash = hdr_hash(name);
+		}
+	}
+}
+
+bool hdr_options_have(const struct hdr_options *o, const struct hdr *f)
+{
+	for (uint32_t i = 0; i < o->n; i++)
+		if (o->v[i].hash == f->hash && slice_ieq(o->v[i].name, f->name))
 			return true;
 	return false;
 }

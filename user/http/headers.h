@@ -64,6 +64,8 @@ enum hdr_id {
 	HDR_N,
 };
 
+enum { HDR_OPTIONS_MAX = 64 }; /* in the Connection fields of one head: with more it is refused */
+
 struct hdr {
 	struct slice name;  /* as the peer spelled it */
 	struct slice value; /* without the white space around it */
@@ -102,8 +104,18 @@ void hdrs_remove(struct hdrs *h, enum hdr_id id, const struct hdr *keep);
 struct hdr *hdrs_find(const struct hdrs *h, enum hdr_id id);
 struct hdr *hdrs_find_name(const struct hdrs *h, struct slice name);
 struct hdr *hdrs_next(const struct hdrs *h, const struct hdr *after);
-/* Does a Connection field of the same head name F: is it for the next hop only (RFC 9110 7.6.1)? */
-bool hdrs_is_nominated(const struct hdrs *h, const struct hdr *f);
+/* The options that a head's Connection fields name: a field of such a name is for the next hop only (RFC 9110
+ * 7.6.1). Read once, as both lists may be long. */
+struct hdr_options {
+	uint32_t n;
+	struct {
+		struct slice name; /* borrowed */
+		uint32_t hash;
+	} v[HDR_OPTIONS_MAX];
+};
+
+void hdrs_options(const struct hdrs *h, struct hdr_options *out);
+bool hdr_options_have(const struct hdr_options *o, const struct hdr *f);
 /* All values of the name joined with ", " (or "; " for Cookie), as nginx's $http_NAME; NAME is in
  * lower case with '_' for '-'. Returns false when there is none. A single value is borrowed, not
  * copied. */

@@ -34,7 +34,8 @@ static bool is_listed(const struct proxy_names *names, struct slice name)
 	return false;
 }
 
-static bool is_hidden(const struct request *r, const struct hdr *f, bool has_connection)
+static bool is_hidden(const struct request *r, const struct hdr *f,
+		      const struct hdr_options *nominated)
 {
 	const struct proxy_scope *p = r->up->conf;
 
@@ -46,7 +47,7 @@ static bool is_hidden(const struct request *r, const struct hdr *f, bool has_con
 		return true;
 	if (f->id == HDR_OTHER && p->hide_headers && is_listed(p->hide_headers, f->name))
 		return true;
-	return has_connection && hdrs_is_nominated(&r->up->fields, f);
+	return hdr_options_have(nominated, f);
 }
 
 /* A Location that proxy_redirect made relative is ours, and becomes absolute as ours do. */
@@ -135,7 +136,8 @@ static void accel(struct request *r, const struct hdrs *fields)
 void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 {
 	struct response *resp = &r->resp;
-	bool bodiless = head->status == 204 || head->status == 304, has_connection;
+	bool bodiless = head->status == 204 || head->status == 304;
+	struct hdr_options nominated;
 
 	rebase(head, raw, arena_dup(&r->arena, raw).p);
 	*resp = (struct response){.status = head->status,
@@ -151,9 +153,9 @@ void answer_build(struct request *r, struct resp_head *head, struct slice raw)
 	hdrs_reserve(&resp->fields, &r->arena, head->fields.n + 2);
 	resp->no_body = bodiless || r->head.method == METHOD_HEAD;
 	r->up->is_chunked = head->body == BODY_CHUNKED;
-	has_connection = hdrs_find(&head->fields, HDR_CONNECTION) != NULL;
+	hdrs_options(&head->fields, &nominated);
 	for (uint32_t i = 0; i < head->fields.n; i++)
-		if (!is_hidden(r, &head->fields.v[i], has_connection))
+		if (!is_hidden(r, &head->fields.v[i], &nominated))
 			take_field(r, &head->fields.v[i]);
 	if (head->body == BODY_LENGTH && head->status != 204)
 		resp->content_length = (int64_t)head->content_length;
@@ -224,14 +226,16 @@ static bool wants_hints(struct request *r)
 /* A client of HTTP/1.0 has no 1xx (RFC 9110 15.2). What frames a message means nothing here. */
 void answer_hint(struct request *r, const struct resp_head *head)
 {
+	struct hdr_options nominated;
 	struct hdrs fields = {0};
 
 	if (!r->ops->inform || r->head.minor < 1 || !wants_hints(r))
 		return;
+	hdrs_options(&head->fields, &nominated);
 	for (uint32_t i = 0; i < head->fields.n; i++) {
 		const struct hdr *f = &head->fields.v[i];
 
-		if (!is_hidden(r, f, false) && !hdrs_is_nominated(&head->fields, f))
+		if (!is_hidden(r, f, &nominated))
 			hdrs_add(&fields, &r->arena, f->name, f->value);
 	}
 	r->ops->inform(r, head->status, &fields);

@@ -221,14 +221,13 @@ static void put_client_fields(struct out *o, const struct request *r,
 			      const struct proxy_headers *set)
 {
 	const struct hdrs *fields = &r->head.fields;
-	bool has_connection = hdrs_find(fields, HDR_CONNECTION) != NULL;
+	struct hdr_options nominated;
 
+	hdrs_options(fields, &nominated);
 	for (uint32_t i = 0; i < fields->n; i++) {
 		const struct hdr *f = &fields->v[i];
 
-		if (is_own(f->id) || is_set(set, f))
-			continue;
-		if (has_connection && hdrs_is_nominated(fields, f))
+		if (is_own(f->id) || is_set(set, f) || hdr_options_have(&nominated, f))
 			continue;
 		put_field(o, f->name, f->value);
 	}

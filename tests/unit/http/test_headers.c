@@ -334,6 +334,32 @@ static void test_host(void **state)
 			fail_msg("host %zu \"%.*s\" was accepted", i, SLICE_FMT(bad[i]));
 }
 
+static void test_options(void **state)
+{
+	struct hdr_options o;
+	struct hdrs h = {0};
+	bool named;
+
+	hdrs_options(&h, &o);
+	assert_int_equal(o.n, 0);
+	hdrs_add(&h, &arena, SLICE("X-Foo"), SLICE("1"));
+	hdrs_add(&h, &arena, SLICE("Connection"), SLICE("close, ,x-foo"));
+	hdrs_add(&h, &arena, SLICE("X-Bar"), SLICE("close"));
+	hdrs_add(&h, &arena, SLICE("connection"), SLICE("COOKIE,x-ba"));
+	hdrs_add(&h, &arena, SLICE("Cookie"), SLICE("a"));
+	hdrs_options(&h, &o);
+	assert_int_equal(o.n, 4);
+	for (uint32_t i = 0; i < h.n; i++) {
+		named = slice_ieq(h.v[i].name, SLICE("x-foo")) ||
+			slice_ieq(h.v[i].name, SLICE("cookie"));
+		assert_int_equal(hdr_options_have(&o, &h.v[i]), named);
+	}
+	for (int i = 0; i < HDR_OPTIONS_MAX; i++) /* the parser refuses such a head */
+		hdrs_add(&h, &arena, SLICE("Connection"), SLICE("x"));
+	hdrs_options(&h, &o);
+	assert_int_equal(o.n, HDR_OPTIONS_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +370,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reserve, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_join_var, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tokens, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_options, setup, teardown),
 		cmocka_unit_test(test_chars),
 		cmocka_unit_test_setup_teardown(test_host, setup, teardown),
 	};
