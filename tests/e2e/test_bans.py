@@ -572,3 +572,15 @@ def test_export_and_import(local, users):
         assert all(ban[k] == before[addr][k] for k in ("reason", "manual", "rule_id", "dry_run")), ban
         assert abs((ban["left_s"] or 0) - (before[addr]["left_s"] or 0)) < 10 * SLOW
     assert reach(s.port, "127.0.0.1", source="127.0.0.7") == "closed"
+
+
+def test_import_of_who_is_allowed(local, users):
+    """The rest is taken, and the exit status says that it is not all."""
+    s = local("server { @listen@ " + UP + " }",
+              main="xdp { interface sl-none; pin_dir /sys/fs/bpf/sl-none; allow 192.0.2.0/24; }\n" + ADMIN)
+    path = users.parent / "feed.jsonl"
+    path.write_text("".join('{"address": "%s", "until": null}\n' % a for a in ("192.0.2.7", "198.51.100.7")))
+    code, out, err = s.ctl.run("bans", "--import", path)
+    assert (code, out) == (1, "1 added, 0 known already, 0 over, 1 refused\n") and "allow list" in err
+    assert set(s.ctl.bans()) == {"198.51.100.7"}
+    s.wait_log("192.0.2.7 is in the allow list")

@@ -45,7 +45,7 @@ def mode(s):
 
 
 def ask(s, path, *args):
-    return subprocess.run(["curl", "-sN", *args, "--unix-socket", s.dir / "admin.sock", f"http://localhost{path}"],
+    return subprocess.run(["curl", "-sN", *map(str, args), "--unix-socket", s.dir / "admin.sock", f"http://localhost{path}"],
                           capture_output=True, text=True).stdout
 
 
@@ -55,7 +55,7 @@ def is_attached(s):
 
 def events_of(s, ifname):
     """The kinds of all events of this interface so far, but drops."""
-    lines = ask(s, "/api/v1/events?last=1000", "--max-time", "1").splitlines()
+    lines = ask(s, "/api/v1/events?last=1000", "--max-time", 2 * SLOW).splitlines()
     told = [json.loads(x[6:]) for x in lines if x.startswith("data: ")]
     return [e["event"] for e in told if e.get("interface") == ifname and e["event"] != "drop"]
 

@@ -135,6 +135,10 @@ int carry_import(const char *socket_path, const char *path)
 		printf("%lld added, %lld known already, %lld over, %lld refused\n",
 		       (long long)sums[0], (long long)sums[1], (long long)sums[2],
 		       (long long)sums[3]);
+	if (r == 0 && sums[3])
+		r = client_fail(
+			"refused is who is in the allow list, or finds no room in the table of "
+			"bans: the error log says which");
 	json_decref(list);
 	return r;
 }

@@ -407,6 +407,7 @@ static void give_up(struct master *m, const struct child *dead)
 	if (n_workers)
 		return;
 	log_write(&m->cycle->log, LOG_LVL_EMERG, 0, "no worker process can run: ending");
+	log_stderr(LOG_LVL_EMERG, "no worker process can run: ending, the error log says why");
 	m->failed = m->ending = true;
 	spawn_kill(m, SIGTERM);
 }
