@@ -26,7 +26,7 @@ static const struct error_page *find(const struct request *r, unsigned status)
 	if (r->flow && r->flow->took_error_page)
 		return NULL;
 	p = flow_conf_page(s, status);
-	/* A named location goes on with the path: a request that was refused has none. */
+	/* A named location goes on with the path: a request whose line or path was refused has none. */
 	if (p && !r->uri.path.n && slice_starts(p->uri->source, SLICE("@")))
 		return NULL;
 	return p;

@@ -276,8 +276,9 @@ static bool parse_head(struct exchange *x)
 			return false;
 		if (n < 0) {
 			if (n == -SL_ELIMIT)
-				snprintf(text, sizeof text,
-					 "too big header (over proxy_buffer_size)");
+				snprintf(text, sizeof text, "too big header");
+			else if (why == HEAD_BAD_LINE || why == HEAD_BAD_VERSION)
+				snprintf(text, sizeof text, "no valid HTTP/1.0 header");
 			else
 				snprintf(text, sizeof text, "invalid header: %s",
 					 head_error_text(why));

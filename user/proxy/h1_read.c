@@ -100,7 +100,7 @@ static bool parse_head(struct h1 *h)
 	if (h->c.client.listener->ssl && !h->c.client.tls)
 		client_log(&h->c, client_scope(&h->c), LOG_LVL_INFO,
 			   "client sent plain HTTP request to HTTPS port");
-	request_set_bad_line(h->r, inbuf_slice(&h->c.in));
+	request_set_bad_line(h->r, inbuf_slice(&h->c.in), why);
 	if (head.method == METHOD_HEAD) { /* its answer has no body */
 		h->r->head.method = METHOD_HEAD;
 		h->r->head.method_text = SLICE("HEAD");

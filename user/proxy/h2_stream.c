@@ -104,7 +104,7 @@ static void refuse(struct h2_stream *s, enum head_error why)
 				    SLICE_FMT(r->head.target));
 	r->head = (struct req_head){.minor = 1, .http2 = true};
 	s->malformed = status_of(why) == 400;
-	request_set_bad_line(r, line);
+	request_set_bad_line(r, line, why);
 	h2_session_blame(s->h->session);
 	request_refuse(r, status_of(why), head_error_text(why));
 }

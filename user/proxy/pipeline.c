@@ -99,7 +99,9 @@ static enum step_result step_content(struct request *r)
 {
 	const struct proxy_scope *p = r->block->mod[MOD_PROXY];
 
-	return p->pass ? STEP_NEXT : files_step_serve(r);
+	if (!p->pass)
+		return files_step_serve(r);
+	return r->no_upstream ? answer(r, flow_status(r, 400), NULL) : STEP_NEXT;
 }
 
 /* False: it was the last one, and R is answered. */
@@ -257,15 +259,21 @@ void pipeline_named(struct request *r, struct slice name)
 
 	if (!may_redirect(r, name, "redirect to named location"))
 		return;
-	if (r->uri.path.n && b) {
-		restart(r, step_rewrite, flow_conf_limited(b, r->head.method));
+	if (!b || !r->uri.path.n) {
+		request_log(r, LOG_LVL_ERROR,
+			    b ? "empty URI in redirect to named location \"%.*s\""
+			      : "could not find named location \"%.*s\"",
+			    SLICE_FMT(name));
+		reply_error(r, 500, NULL);
 		return;
 	}
-	request_log(r, LOG_LVL_ERROR,
-		    b ? "empty URI in redirect to named location \"%.*s\""
-		      : "could not find named location \"%.*s\"",
-		    SLICE_FMT(name));
-	reply_error(r, 500, NULL);
+	if (r->bad_line.p) {
+		flow_set_get(r);
+		request_body_forget(r);
+		r->uri_changed = true;
+		r->no_upstream = true;
+	}
+	restart(r, step_rewrite, flow_conf_limited(b, r->head.method));
 }
 
 void pipeline_resume(struct request *r)

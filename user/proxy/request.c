@@ -118,9 +118,21 @@ void request_set_head(struct request *r, const struct req_head *head, struct sli
 	}
 }
 
-void request_set_bad_line(struct request *r, struct slice raw)
+/* What is wrong lies behind the first line. */
+static bool has_good_line(enum head_error why)
+{
+	return why != HEAD_BAD_LINE && why != HEAD_BAD_METHOD && why != HEAD_BAD_TARGET &&
+	       why != HEAD_BAD_VERSION && why != HEAD_VERSION_UNSUPPORTED &&
+	       why != HEAD_LINE_TOO_LONG;
+}
+
+void request_set_bad_line(struct request *r, struct slice raw, enum head_error why)
 {
 	size_t n = 0;
+
+	/* As in nginx a named location may answer then; the path itself stays unread. */
+	if (has_good_line(why))
+		r->uri.path = SLICE("/");
 
 	while (raw.n && (raw.p[0] == '\r' || raw.p[0] == '\n'))
 		raw = slice_skip(raw, 1);
@@ -280,19 +292,23 @@ const struct log *request_log_of(const struct request *r)
 	return r->scope->error_log ? r->scope->error_log : r->env->log;
 }
 
+static struct slice without_query(struct slice target)
+{
+	ptrdiff_t query = slice_find(target, '?');
+
+	return query >= 0 ? slice_make(target.p, (size_t)query) : target;
+}
+
 void request_log(const struct request *r, enum log_level level, const char *fmt, ...)
 {
 	const struct log *l = request_log_of(r);
-	struct slice path = r->head.path, method = flow_sent_method(r);
-	ptrdiff_t query = slice_find(path, '?');
+	struct slice path = without_query(r->head.path), method = flow_sent_method(r);
 	char text[2048];
 	va_list ap;
 	int n, room = sizeof text;
 
 	if (!log_wants(l, level))
 		return;
-	if (query >= 0)
-		path.n = (size_t)query;
 	va_start(ap, fmt);
 	n = vsnprintf(text, sizeof text / 2, fmt, ap);
 	va_end(ap);
@@ -305,6 +321,9 @@ void request_log(const struct request *r, enum log_level level, const char *fmt,
 		n += snprintf(text + n, (size_t)(room - n), ", request: \"%.*s %.*s %.*s\"",
 			      SLICE_FMT(method), SLICE_FMT(path),
 			      SLICE_FMT(head_version_of(&r->head)));
+	else if (r->bad_line.n && n < room)
+		n += snprintf(text + n, (size_t)(room - n), ", request: \"%.*s\"",
+			      SLICE_FMT(without_query(r->bad_line)));
 	if (r->parent && n < room)
 		n += snprintf(text + n, (size_t)(room - n), ", subrequest: \"%.*s\"",
 			      SLICE_FMT(r->uri.path));

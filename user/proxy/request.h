@@ -159,6 +159,7 @@ struct request {
 	bool internal;	     /* this path is the configuration's, not the client's */
 	bool whole_uri;	  /* after a rewrite that stays here: proxy_pass's URI is not put into it */
 	bool uri_changed; /* uri is no longer what head.path says */
+	bool no_upstream; /* its head was refused: a named location may answer, nobody behind it */
 	struct timer timer; /* of the step that waits */
 	struct request_body body;
 	struct response resp;
@@ -188,7 +189,7 @@ struct request *request_new_inner(struct request *parent, const struct front_ops
 struct arena request_end_inner(struct request *r);
 void request_set_head(struct request *r, const struct req_head *head, struct slice raw);
 /* The first line of RAW, which is no head: the access log shows who sends what cannot be read. */
-void request_set_bad_line(struct request *r, struct slice raw);
+void request_set_bad_line(struct request *r, struct slice raw, enum head_error why);
 void request_start(struct request *r);
 /* A request that the parser refused: answered with STATUS (400, 414, 431, 505 ...), then closed. */
 void request_refuse(struct request *r, unsigned status, const char *why);
