@@ -159,6 +159,27 @@ def test_the_guard_stays_on_through_an_exchange(guarded, net, upgrade):  # noqa:
     u.end_new()
 
 
+@pytest.mark.privileged
+@pytest.mark.kernel
+def test_an_interface_comes_back_during_an_exchange(guarded, net, upgrade):  # noqa: F811
+    """It is the new master's, so that the old one's end leaves nothing there that is nobody's."""
+    s = guarded()
+    bad = net.clients[0]
+    s.ctl.ok("ban", "10.77.1.2", "--for", "1h")
+    old, u = s.pid, upgrade(s)
+    harness.ip("link", "del", "sl-s1", netns=net.server)
+    s.wait_log(f"{u.new}#0: the guard is not on sl-s1: the interface is gone")
+    harness.ip_batch([f"link add sl-s1 netns {net.server} type veth peer name sl-c1 netns {bad}"])
+    harness.ip_batch(net.addresses(1, "sl-s1", 1), net.server)
+    harness.ip_batch(net.addresses(1, "sl-c1", 2), bad)
+    until(lambda: set(xdp_on(net.server)) == {"sl-s1", "sl-s2"}, 5, "the guard")
+    u.quit_old()
+    os.kill(u.new, signal.SIGHUP)
+    until(lambda: s.log().count(f"{u.new}#0: the guard is on sl-s1, native mode") == 3, 10, "the reload: start, return, reload")
+    assert f"{old}#0: the guard is not on" not in s.log()
+    assert reach(PORT, "10.77.1.1", netns=bad) == "dropped"
+
+
 # --- sockets from outside
 
 

@@ -146,7 +146,8 @@ void attaching_sweep(struct master *m)
 	const struct xdp_conf *x = xdp_conf_get(&m->cycle->conf);
 	bool is_changed = false;
 
-	for (uint32_t i = 0; x && i < m->n_guarded; i++)
+	/* Beside a new binary interfaces are its to guard: what both put there would be nobody's. */
+	for (uint32_t i = 0; x && !m->new_binary && i < m->n_guarded; i++)
 		is_changed |= look(m, x, &m->guarded[i]);
 	if (is_changed)
 		set_state(m);

@@ -100,9 +100,11 @@ void privileges_raise_nofile(const struct cycle *c)
 	else
 		return;
 	if (setrlimit(RLIMIT_NOFILE, &lim))
-		log_write(&c->log, LOG_LVL_WARN, 0,
-			  "worker_rlimit_nofile %llu is not in force: setrlimit() failed (%d: %s)",
-			  (unsigned long long)n, errno, strerror(errno));
+		log_write(
+			&c->log, LOG_LVL_WARN, 0,
+			"worker_rlimit_nofile %llu is not in force: setrlimit() failed (%d: %s)%s",
+			(unsigned long long)n, errno, strerror(errno),
+			errno == EPERM ? ": the hard limit, or fs.nr_open, is lower" : "");
 }
 
 void privileges_check_nofile(const struct cycle *c)
