@@ -128,6 +128,13 @@ def test_an_absolute_target_says_the_host(both, target, field, seen):
     assert (answer["status"], answer["body"]) == (200, seen.encode()) if seen else answer["status"] == 400
 
 
+def test_a_dropped_name_is_told_once(both):
+    s = both.servers[1]
+    both.one(s, case("names", "/vars", headers=[("X-A", "1")] + [(f"X_{i}", "2") for i in range(50)]))
+    s.wait_log(r'client sent invalid header name: "X_0", client: 127\.0\.0\.1')
+    assert '"X_1"' not in s.log()
+
+
 @pytest.mark.parametrize("host,names", [("under.test", {"x_a"}), ("any.test", {"x.a", "x!a"})])
 def test_names_that_a_server_lets_through(both, host, names):
     """nginx asks its default server instead (which says no), so this is sluice alone."""

@@ -171,8 +171,10 @@ void request_drop_names(struct request *r)
 		const struct hdr *f = &fields->v[i];
 
 		if (f->id == HDR_OTHER && !has_plain_name(r->scope, f->name)) {
-			request_log(r, LOG_LVL_INFO, "client sent invalid header name: \"%.*s\"",
-				    (int)(f->name.n < 100 ? f->name.n : 100), f->name.p);
+			if (n == i) /* one line tells enough */
+				request_log(r, LOG_LVL_INFO,
+					    "client sent invalid header name: \"%.*s\"",
+					    (int)(f->name.n < 100 ? f->name.n : 100), f->name.p);
 			continue;
 		}
 		if (i != n)
