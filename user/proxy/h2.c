@@ -396,7 +396,8 @@ static void timeout(struct client_conn *c)
 		h2_session_fail(h->session, H2_NO_ERROR);
 		break;
 	case H2_WAIT_PAUSE:
-		give_notice(h);
+		if (!h->n_streams) /* what has come in this very turn is no pause */
+			give_notice(h);
 		break;
 	default:
 		leave_now(h);
