@@ -28,7 +28,13 @@ class Gone(Exception):
 
 class Stream:
     def __init__(self):
-        self.heads, self.body, self.trailers, self.ended, self.reset, self.frames = [], b"", None, False, None, 0
+        self.heads, self.trailers, self.ended, self.reset, self.frames = [], None, False, None, 0
+        self.data = bytearray()
+
+    @property
+    def body(self):
+        """A copy; who only counts takes len(data)."""
+        return bytes(self.data)
 
     @property
     def status(self):
@@ -182,7 +188,7 @@ class H2:
             self.take_headers(f)
         elif isinstance(f, DataFrame):
             s = self.stream(f.stream_id)
-            s.body += bytes(f.data)
+            s.data += f.data
             s.frames += 1
             s.ended |= "END_STREAM" in f.flags
             if self.auto_window and f.data:

@@ -289,10 +289,10 @@ def test_a_stalled_stream_holds_only_itself(sluice):
     with H2(sluice.tls) as c:
         c.auto_window = False
         id = c.headers(path="/bytes/60000")
-        c.wait(lambda: len(c.stream(id).body) >= 60000)
+        c.wait(lambda: len(c.stream(id).data) >= 60000)
         stalled = c.headers(path="/bytes/3000000")
         c.window(0, 10000000)
-        c.wait(lambda: len(c.stream(stalled).body) == 65535)
+        c.wait(lambda: len(c.stream(stalled).data) == 65535)
         for _ in range(10):
             assert c.get("/ret").status == 200
         c.window(stalled, 3000000)
@@ -304,8 +304,8 @@ def test_streams_share_the_connection(sluice):
     with H2(sluice.tls, settings={4: 1 << 24}) as c:
         c.window(0, 1 << 24)
         ids = [c.headers(path="/bytes/12000000") for _ in range(4)]
-        c.wait(lambda: any(len(c.stream(i).body) > 10000000 for i in ids), 60)
-        assert all(len(c.stream(i).body) > 1000000 for i in ids)
+        c.wait(lambda: any(len(c.stream(i).data) > 10000000 for i in ids), 60)
+        assert all(len(c.stream(i).data) > 1000000 for i in ids)
 
 
 def test_an_upload_that_is_not_read_holds_only_itself(sluice):

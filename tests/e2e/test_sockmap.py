@@ -328,7 +328,8 @@ def test_workers_die(start, mock):
         until(lambda: len(s.workers()) == 2 and s.workers() != before, 10, "another worker")
     for _ in range(10):
         assert fetch(s.port, "/bytes/5000").body == mock_bytes(5000)
-    assert counts(s)["answer_bytes"] > 50_000
+    c = counts(s)
+    assert c["answer_bytes"] > 50_000, c
 
 
 def test_master_dies(start, mock):

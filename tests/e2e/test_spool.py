@@ -208,7 +208,7 @@ def test_stalled_streams_over_http2(start, sender, inside):
         c.auto_window = False
         c.window(0, 1 << 30)
         ids = [c.headers(path="/") for _ in range(100)]
-        c.wait(lambda: all(len(c.stream(i).body) == 65535 for i in ids), 60)
+        c.wait(lambda: all(len(c.stream(i).data) == 65535 for i in ids), 60)
         assert harness.pss_kb(s.workers()[0]) - before < 32 << 10
         for i in ids[::25]:
             c.window(i, 4_000_000)
