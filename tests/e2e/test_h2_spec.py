@@ -309,6 +309,25 @@ def test_5_1_data_for_a_stream_that_we_reset(sluice):
         assert c.may_send[0] >= 1 << 20
 
 
+def test_5_1_2_bodies_of_refused_streams():
+    """Their DATA may be on its way behind the next request: ignored, as what is sent to a stream that we reset."""
+    conf = "http2_max_concurrent_streams 1; server { listen 127.0.0.1:@http@ http2; location / { proxy_pass http://@slow@; } location /own { return 200 hello; } }"
+    slow = Mock("--delay-ms", "20000")
+    try:
+        with Sluice(conf, {"slow": slow.addr, "http": (port := free_port())}) as s, H2(port, tls=False) as c:
+            c.raw(head(SLOW_POST, 1, 4) + head(SLOW_POST, 3, 4) + head(SLOW_POST, 5, 4))    # before our settings are acknowledged
+            c.wait(lambda: c.stream(5).reset and c.stream(3).reset)
+            assert c.stream(3).reset == c.stream(5).reset == "REFUSED_STREAM"
+            c.raw(F(DATA, 0, 3, b"x") + CANCEL)
+            assert c.answer(c.headers(path="/own", stream=7)).status == 200
+            c.raw(F(DATA, 0, 3, b"x" * 1000) + F(DATA, 1, 5, b"x"))
+            assert lives_on(c), s.log()
+            c.raw(F(DATA, 0, 5, b"x" * 100) * 3000)
+            assert c.end() == ["ENHANCE_YOUR_CALM"]
+    finally:
+        slow.stop()
+
+
 def test_6_5_3_settings_take_effect_in_order(sluice):
     with sent(sluice, b"") as c:
         c.auto_window = False

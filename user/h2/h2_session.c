@@ -95,10 +95,10 @@ static int begin_data(struct h2_session *s, const struct h2_frame_head *f)
 
 	if (f->payload_n == 0 && !(f->flags & NGHTTP2_FLAG_END_STREAM))
 		r = hit(s, H2_ABUSE_EMPTY, 1);
-	if (r || !was_opened(s, id) || nghttp2_session_find_stream(s->ng, id))
+	if (r || nghttp2_session_find_stream(s->ng, id))
 		return r;
 	/* It may have been sent before we told that the stream is over: nobody's fault, and yet no use. */
-	r = check_past(s, id);
+	r = was_opened(s, id) ? check_past(s, id) : 0;
 	if (!r)
 		r = count_traffic(s, 0, f->payload_n);
 	return r ? r : hit(s, H2_ABUSE_CONTROL, 1);
@@ -270,7 +270,12 @@ static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t
 
 static int on_invalid(nghttp2_session *ng, const nghttp2_frame *frame, int error, void *user)
 {
-	return hit(user, H2_ABUSE_BROKEN, 1);
+	struct h2_session *s = user;
+
+	/* Refused: what its body's frames mean is known all the same. */
+	if (frame->hd.type == NGHTTP2_HEADERS && frame->hd.stream_id > s->past.last)
+		h2_past_opened(&s->past, frame->hd.stream_id);
+	return hit(s, H2_ABUSE_BROKEN, 1);
 }
 
 static int on_close(nghttp2_session *ng, int32_t id, uint32_t error, void *user)
