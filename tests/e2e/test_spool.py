@@ -197,6 +197,35 @@ def test_spooled_streams_take_no_more_memory(start, sender):
     until(lambda: n_files(s) == 0, what="the end of the files")
 
 
+@pytest.mark.parametrize("inside", ["proxy_max_temp_file_size 10m; proxy_busy_buffers_size 32k;", "limit_rate 10;",
+                                    "limit_rate 10; gzip on; gzip_types *; gzip_min_length 0;", ""])
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+def test_a_drip_takes_no_buffer_for_each_drop(stack, start, inside, http2):
+    """While the client takes nothing, or slowly, an upstream sends a few bytes at a time."""
+    done = threading.Event()
+
+    def serve(c, first, fields):
+        c.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n" + BIG_ANSWER[:3_000_000 if "temp_file" in inside else 200_000])
+        for _ in range(20000):
+            c.send(b"drop")
+            end = time.perf_counter() + 0.00005   # each is to be a read of its own
+            while time.perf_counter() < end:
+                pass
+        done.set()
+        c.end(20)
+    up = stack.enter_context(Peer(serve))
+    s = start(SPOOL, {"up": up.addr, "in": inside + "proxy_buffers 64 16k;", "server": "http2 on;" if http2 else ""})
+    before = harness.pss_kb(s.workers()[0])
+    if http2:
+        c = stack.enter_context(H2(s.port, tls=False))
+        c.headers([("accept-encoding", "gzip")])
+    else:
+        c = stack.enter_context(Conn(s.port, rcvbuf=4096))
+        c.send(build("GET", "/", {"Accept-Encoding": "gzip"}))
+    assert done.wait(20 * harness.SLOW)
+    assert harness.pss_kb(s.workers()[0]) - before < 2500 * harness.SLOW
+
+
 @pytest.mark.parametrize("inside", ["", "proxy_max_temp_file_size 100m;"])
 def test_stalled_streams_over_http2(start, sender, inside):
     """The same where a hundred of them share one connection: those with an open window hold none of the others."""

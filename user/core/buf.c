@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SPARES_MAX = 32 };
+enum {
+	SPARES_MAX = 32,
+	JOIN_MAX = 4096, /* pieces up to this are copied rather than kept */
+};
 
 static struct {
 	struct buf *free;
@@ -71,6 +74,16 @@ void bufq_put(struct bufq *q, const char *p, size_t n)
 		p += k;
 		n -= k;
 	}
+}
+
+void bufq_join(struct bufq *q, struct buf *b)
+{
+	if (!q->first || buf_len(b) > JOIN_MAX) {
+		bufq_push(q, b);
+		return;
+	}
+	bufq_put(q, buf_head(b), buf_len(b));
+	buf_free(b);
 }
 
 struct buf *bufq_take(struct bufq *q)

@@ -90,6 +90,10 @@ static inline void bufq_push(struct bufq *q, struct buf *b)
 	q->bytes += buf_len(b);
 }
 
+/* The same for what may wait: a small piece shares the last buffer, and B is freed. A peer that sends byte by byte
+ * would else make a queue hold 16 KB for each. */
+void bufq_join(struct bufq *q, struct buf *b);
+
 /* Copies N bytes behind what is there: into the last buffer's room, then into new ones. */
 void bufq_put(struct bufq *q, const char *p, size_t n);
 /* The first one, its ownership with it, or NULL. */

@@ -156,7 +156,7 @@ static void take(struct filter *f, struct request *r, struct buf *b)
 		buf_free(b);
 		return;
 	}
-	bufq_push(&g->in, b);
+	bufq_join(&g->in, b);
 	if (!g->task.queued)
 		pump(g);
 }

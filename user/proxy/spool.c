@@ -151,7 +151,7 @@ static void take(struct filter *f, struct request *r, struct buf *b)
 		buf_free(b);
 		return;
 	}
-	bufq_push(&s->mem, b);
+	bufq_join(&s->mem, b);
 	if (!s->task.queued && hand_on(s) && is_low(s) && !s->file_failed)
 		spill(s);
 }

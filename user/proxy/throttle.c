@@ -105,7 +105,7 @@ static void take(struct filter *f, struct request *r, struct buf *b)
 		buf_free(b);
 		return;
 	}
-	bufq_push(&t->q, b);
+	bufq_join(&t->q, b);
 	if (!timer_is_set(&t->timer))
 		let_out(t);
 }
