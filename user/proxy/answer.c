@@ -34,6 +34,7 @@ static bool is_listed(const struct proxy_names *names, struct slice name)
 	return false;
 }
 
+/* NOMINATED: by Connection; NULL of trailers, which it does not name. */
 static bool is_hidden(const struct request *r, const struct hdr *f,
 		      const struct hdr_options *nominated)
 {
@@ -47,7 +48,7 @@ static bool is_hidden(const struct request *r, const struct hdr *f,
 		return true;
 	if (f->id == HDR_OTHER && p->hide_headers && is_listed(p->hide_headers, f->name))
 		return true;
-	return hdr_options_have(nominated, f);
+	return nominated && hdr_options_have(nominated, f);
 }
 
 /* A Location that proxy_redirect made relative is ours, and becomes absolute as ours do. */
@@ -202,7 +203,7 @@ void answer_trailers(struct request *r, struct slice trailers)
 	for (uint32_t i = 0; i < all.n; i++) {
 		const struct hdr *f = &all.v[i];
 
-		if (is_no_trailer(f) || is_hidden(r, f, false))
+		if (is_no_trailer(f) || is_hidden(r, f, NULL))
 			continue;
 		if (!r->resp.trailers)
 			r->resp.trailers = arena_zalloc(&r->arena, sizeof *r->resp.trailers);
