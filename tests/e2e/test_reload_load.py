@@ -307,7 +307,8 @@ def test_fifty_reloads(start, mock, ca, kind):
     if kind is H2Client:
         # Those that a reload ended were told twice; one that ends for being idle is told once.
         twice = [c.goaways for c in H2Client.all_conns if len(c.goaways) == 2]
-        assert len(twice) > N_ASKERS + N_STREAMS / STREAMS_PER_CONN, twice
+        # Those of the beginning, and of those that came after them; few reloads may not leave time for that.
+        assert len(twice) >= N_ASKERS + N_STREAMS / STREAMS_PER_CONN + (not IS_ASAN), twice
         assert all(first == NOBODY and last < NOBODY for first, last in twice), twice
         assert all(c.error is None for c in H2Client.all_conns), [c.error for c in H2Client.all_conns if c.error]
     stats = mock.stats()
