@@ -19,6 +19,10 @@ LDFLAGS = $(SAN)
 PREFIX_DEF = -DSLUICE_PREFIX='"$(SYSCONFDIR)/"'
 LIBS = -lssl -lcrypto -lxdp -lbpf -lelf -lz -lcares -lnghttp2 -lxxhash -lcrypt -lpcre2-8 -lcap -lseccomp -lpcap -lmicrohttpd -ljansson -lpthread
 
+# A line for each file; `make V=1` shows the commands.
+Q = $(if $(V),,@)
+say = $(if $(V),,@printf '%-8s %s\n' $(1) $@)
+
 # Folders in the order of their rank: each may use those before it.
 FOLDERS = core conf net http kernel tls h2 policy proxy worker admin master
 srcs = $(sort $(wildcard user/$(1)/*.c))
@@ -45,43 +49,52 @@ $(call objs,kernel) $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bpf/*.c)): | $(SK
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
 define archive
 $(BUILD)/lib/$(1).a: $(call objs,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(call say,AR)
+	$$(Q)ar rcs $$@ $$^
 endef
 $(foreach f,$(FOLDERS),$(eval $(call archive,$(f))))
 
 $(BUILD)/sluice: $(BUILD)/obj/user/main.o $(BUILD)/obj/user/modules.o $(ALL_OBJS)
-	$(CC) $(LDFLAGS) $^ -o $@ $(LIBS)
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LIBS)
 
 tool_objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard tools/$(1))))
 
 $(BUILD)/sluicectl: $(call tool_objs,sluicectl/*.c) $(BUILD)/lib/core.a
-	$(CC) $(LDFLAGS) $^ -o $@ -ljansson -lxxhash
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ -ljansson -lxxhash
 
 $(BUILD)/mock-llm: $(call tool_objs,mock_llm/*.c)
-	$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
 
 $(BUILD)/sl-load: $(call tool_objs,bench/load*.c)
-	$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
 
 $(BUILD)/sl-flood: $(call tool_objs,bench/flood.c)
-	$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ -lssl -lcrypto
 
 # --- the kernel's side ----------------------------------------------------------------------------
 
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
 	@mkdir -p $(@D)
-	$(CLANG) -O2 -g -target bpf -mcpu=v3 -Wall -Werror -I. -I/usr/include/$(shell uname -m)-linux-gnu \
+	$(call say,BPF)
+	$(Q)$(CLANG) -O2 -g -target bpf -mcpu=v3 -Wall -Werror -I. -I/usr/include/$(shell uname -m)-linux-gnu \
 		-c $< -o $@
 
 $(BUILD)/skel/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	@mkdir -p $(@D)
-	$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
+	$(call say,SKEL)
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
 # All of them, for who looks at each.
 $(BUILD)/skel/all.skel.h: $(SKELETON)
@@ -95,7 +108,8 @@ $(BUILD)/tests/bpf/test_budget: $(BUILD)/skel/all.skel.h
 .SECONDEXPANSION:
 $(BUILD)/tests/%: tests/%.c $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) $< -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
+	$(call say,TEST)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) $< -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
 		-lcmocka $(LIBS)
 
 # The kept corpora, run without libFuzzer.
@@ -103,7 +117,8 @@ FUZZ_REPLAYS = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/
 $(FUZZ_REPLAYS): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c tests/fuzz/fuzz.h \
 		$(BUILD)/obj/user/modules.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.c %.o,$^) -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
+	$(call say,TEST)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.c %.o,$^) -o $@ -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
 
 .PHONY: unit-tests
 unit-tests: $(UNIT_BINS) $(FUZZ_REPLAYS)
@@ -140,7 +155,8 @@ FUZZ_SAN = address,undefined
 # Everything is built a second time, with clang and its instrumentation.
 $(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.h $(BUILD)/obj/user/modules.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -fsanitize=fuzzer $< $(BUILD)/obj/user/modules.o -o $@ \
+	$(call say,FUZZ)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $< $(BUILD)/obj/user/modules.o -o $@ \
 		-Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
 
 .PHONY: fuzzers
